@@ -1,0 +1,410 @@
+"""The command line: options to settings, one call, a report, an exit code.
+
+The only module that speaks Typer and the only one that catches the tool's errors. Everything the
+commands share is declared once, in `settings.OPTIONS`, and may stand before or after the command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import itertools
+import logging
+import os
+import signal
+import sys
+import traceback
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Annotated, Any, NoReturn, get_type_hints
+
+import typer
+
+from kalshi_fills import __version__, logs, report
+from kalshi_fills.errors import Interrupted, KalshiFillsError, SettingsError
+from kalshi_fills.settings import OPTIONS, Mistakes, Settings, build, duration, moment, share
+
+log = logging.getLogger(__name__)
+
+_EPILOG = (
+    "Exit codes: 0 done, 1 a bug or a declined prompt, 2 usage or configuration, 3 done with "
+    "findings, 4 the exchange, 5 ClickHouse, 6 the counts do not add up, 75 another run holds the "
+    "lock, 130 interrupted."
+)
+
+app = typer.Typer(
+    name="kalshi-fills",
+    help="Keep a ClickHouse table of your Kalshi fills exactly right: every fill once, with exact "
+    "money.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Since = Annotated[
+    str | None,
+    typer.Option(
+        metavar="T", help="Start: an ISO 8601 instant (UTC) or a time back: 90s, 24h, 7d."
+    ),
+]
+Until = Annotated[
+    str | None, typer.Option(metavar="T", help="End (exclusive), written like --since. Now.")
+]
+
+
+class Context:
+    """What a command works with: settings checked as a whole, and the time it began."""
+
+    def __init__(self, command: str, settings: Settings, mistakes: Mistakes, now: datetime) -> None:
+        self.command = command
+        self.settings = settings
+        self.mistakes = mistakes
+        self.now = now
+
+    @property
+    def json(self) -> bool:
+        """Whether stdout holds JSON."""
+        return self.settings.format == "json"
+
+
+def _shared_parameters() -> list[inspect.Parameter]:
+    parameters = []
+    for option in OPTIONS:
+        notes = [f"env: {option.variable}"] if option.variable else []
+        notes += [f"default: {option.default}"] if option.default else []
+        told = f" [{'; '.join(notes)}]" if notes else ""
+        kind = Annotated[
+            str | None,
+            typer.Option(
+                f"--{option.name}",
+                help=option.help + told,
+                rich_help_panel="Shared options",
+                show_default=False,
+            ),
+        ]
+        parameters.append(
+            inspect.Parameter(
+                option.name.replace("-", "_"),
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=kind,
+            )
+        )
+    verbose = Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            help="Log what is for debugging, too.",
+            rich_help_panel="Shared options",
+            show_default=False,
+        ),
+    ]
+    parameters.append(
+        inspect.Parameter(
+            "verbose", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=verbose
+        )
+    )
+    return parameters
+
+
+def _with_shared_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a function the shared options; it gets their values as one dict, `shared`."""
+    own = [
+        parameter.replace(annotation=hint)
+        for parameter, hint in _hinted(function)
+        if parameter.name != "shared"
+    ]
+    added = _shared_parameters()
+
+    @functools.wraps(function)
+    def wrapper(**given: Any) -> None:
+        shared = {parameter.name: given.pop(parameter.name) for parameter in added}
+        function(**given, shared=shared)
+
+    parameters = own + added
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {entry.name: entry.annotation for entry in parameters}
+    return wrapper
+
+
+def _hinted(function: Callable[..., Any]) -> Iterator[tuple[inspect.Parameter, Any]]:
+    hints = get_type_hints(function, include_extras=True)
+    for parameter in inspect.signature(function).parameters.values():
+        yield (
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY),
+            hints.get(parameter.name, parameter.annotation),
+        )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"kalshi-fills {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+@_with_shared_options
+def _everywhere(
+    ctx: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+    *,
+    shared: dict[str, Any],
+) -> None:
+    ctx.obj = shared
+
+
+def _command(function: Callable[..., int | None]) -> Callable[..., None]:
+    """Make a command of a function that takes a Context and gives an exit code.
+
+    Here errors become sentences: nothing above knows of them.
+    """
+    name = function.__name__
+
+    def run(*, ctx: typer.Context, shared: dict[str, Any], **own: Any) -> None:
+        given = {key: value or (ctx.obj or {}).get(key) for key, value in shared.items()}
+        _run(name, given, function, own)
+
+    own = [entry for entry in _hinted(function) if entry[0].name != "context"]
+    context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    parameters = [context, *(parameter for parameter, _ in own)]
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            *parameters,
+            inspect.Parameter("shared", inspect.Parameter.KEYWORD_ONLY, annotation=dict[str, Any]),
+        ]
+    )
+    run.__annotations__ = {
+        "ctx": typer.Context,
+        **{parameter.name: hint for parameter, hint in own},
+        "shared": dict[str, Any],
+    }
+    run.__doc__ = function.__doc__
+    run.__name__ = name
+    app.command(name=name, epilog=_EPILOG)(_with_shared_options(run))
+    return run
+
+
+def _run(
+    name: str, given: dict[str, Any], function: Callable[..., int | None], own: dict[str, Any]
+) -> NoReturn:
+    secrets: tuple[str, ...] = ()
+    wanted = str(given.get("format") or os.environ.get("KALSHI_FILLS_FORMAT") or "table")
+    try:
+        mistakes = Mistakes()
+        options = {key.replace("_", "-"): value for key, value in given.items()}
+        settings = build(options, os.environ, mistakes)
+        wanted, secrets = settings.format, settings.secrets
+        logs.configure(settings.log_format, verbose=bool(given["verbose"]), secrets=secrets)
+        for warning in settings.warnings:
+            log.warning("warning", extra={"fields": {"warning": warning}})
+        with _signals():
+            context = Context(name, settings, mistakes, datetime.now(UTC))
+            code = function(context, **own) or 0
+    except KalshiFillsError as error:
+        message, hint = (logs.redact(text, secrets) for text in (error.message, error.hint))
+        report.show_failure(name, error.exit_code, message, hint, wanted)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        message = "interrupted; what was stored stays, the watermark stays where it was"
+        report.show_failure(name, 130, message, f"run `kalshi-fills {name}` again", wanted)
+        code = 130
+    except Exception as error:
+        sys.stderr.write(logs.redact(traceback.format_exc(), secrets))
+        message = logs.redact(f"a bug: {type(error).__name__}: {error}", secrets)
+        report.show_failure(
+            name, 1, message, "please report it with the lines above; nothing was recorded", wanted
+        )
+        code = 1
+    raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does."""
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        raise Interrupted(
+            "ended by SIGTERM; what was stored stays, the watermark stays where it was",
+            hint="run the same command again when it may run to its end",
+        )
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _warehouse(settings: Settings) -> Iterator[Any]:
+    from kalshi_fills.warehouse import open_embedded, open_server
+
+    target = settings.clickhouse
+    if target.url is not None:
+        warehouse = open_server(target.url)
+    else:
+        assert target.folder is not None
+        warehouse = open_embedded(target.folder)
+    try:
+        yield warehouse
+    finally:
+        warehouse.close()
+
+
+@_command
+def migrate(
+    context: Context,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan, write nothing.", show_default=False)
+    ] = False,
+) -> None:
+    """Bring any mm_fills table to today's schema.
+
+    Safe to run again at any time: a second run does nothing.
+    """
+    from kalshi_fills.locks import exclusive
+    from kalshi_fills.migrations import Migration
+
+    context.mistakes.settle()
+    settings = context.settings
+    with (
+        exclusive(settings.clickhouse.describe(), settings.tables.name()),
+        _warehouse(settings) as warehouse,
+    ):
+        done = Migration(warehouse, settings.tables, context.now).run(dry_run=dry_run)
+    log.info(f"{settings.tables.fills} columns: {done.columns}")
+    if context.json:
+        report.show(report.migration_json(done))
+    else:
+        report.show_migration(done, settings.tables)
+
+
+@_command
+def sync(
+    context: Context,
+    since: Since = None,
+    until: Until = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="From the account's first fill.", show_default=False),
+    ] = False,
+    overlap: Annotated[
+        str, typer.Option(metavar="D", help="How far behind the watermark to read again.")
+    ] = "1h",
+    rate_share: Annotated[
+        float, typer.Option(help="Part of the account's read limit to use, up to 1.")
+    ] = 0.5,
+    accept_rejected: Annotated[
+        bool,
+        typer.Option(
+            "--accept-rejected",
+            help="Also accept what is refused so far: it costs no exit code from then on.",
+            show_default=False,
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Do everything but write.", show_default=False)
+    ] = False,
+) -> int:
+    """Pull the account's fills and store each exactly once.
+
+    One bounded pass, for cron. Reads from the last watermark on, or as --since, --until and --full
+    say, and proves what it stored before the watermark moves. Safe to run again at any time.
+    """
+    from kalshi_fills.sync import SyncReport, SyncRequest
+
+    mistakes, now = context.mistakes, context.now
+    start = moment(since, now, "--since", mistakes) if since else None
+    end = moment(until, now, "--until", mistakes) if until else None
+    if start and end and start >= end:
+        mistakes.add("--since is not before --until", "swap them, or leave --until out")
+    if start and not end and start >= now:
+        mistakes.add("--since lies in the future", "give a time that has passed")
+    if since and full:
+        mistakes.add("--since and --full contradict each other", "give one of them")
+    request = SyncRequest(
+        start, end, full, duration(overlap, "--overlap", mistakes), accept_rejected, dry_run
+    )
+    share(rate_share, "--rate-share", mistakes)
+    mistakes.settle()
+    signer = context.settings.require_signer()
+    done = SyncReport(uuid.uuid4(), dry_run)
+    try:
+        _sync(context, signer, rate_share, request, done)
+    except KalshiFillsError:
+        if done.window is not None and not context.json:
+            report.show_sync(done, context.settings.tables)
+        raise
+    if context.json:
+        report.show(report.sync_json(done))
+    else:
+        report.show_sync(done, context.settings.tables)
+    return 3 if done.has_findings else 0
+
+
+def _sync(context: Context, signer: Any, rate_share: float, request: Any, done: Any) -> None:
+    from kalshi_fills.exchange import Exchange
+    from kalshi_fills.locks import exclusive
+    from kalshi_fills.migrations import require_today
+    from kalshi_fills.store import FillStore
+    from kalshi_fills.sync import sync as run_sync
+
+    settings = context.settings
+    with (
+        exclusive(settings.clickhouse.describe(), settings.tables.name()),
+        _warehouse(settings) as warehouse,
+        contextlib.closing(Exchange(settings.api_url, signer, rate_share=rate_share)) as exchange,
+        report.progress(done) as progress,
+    ):
+        require_today(warehouse, settings.tables)
+        store = FillStore(warehouse, settings.tables, done.run_id, context.now, request.dry_run)
+        run_sync(
+            exchange,
+            store,
+            request,
+            done,
+            now=context.now,
+            clock=lambda: datetime.now(UTC),
+            progress=progress,
+        )
+
+
+def main() -> NoReturn:
+    """Run the command line: what is wrong with it is told like every other error."""
+    try:
+        code = app(standalone_mode=False)
+    except typer.Exit as ended:
+        code = ended.exit_code
+    except Exception as error:
+        tell = getattr(error, "format_message", None)
+        if tell is None:
+            raise
+        sentence = str(tell()).strip().rstrip(".")
+        wanted = "json" if _asked_for_json(sys.argv) else "table"
+        if sentence:
+            report.show_failure(
+                next((word for word in sys.argv[1:] if not word.startswith("-")), ""),
+                SettingsError.exit_code,
+                sentence[0].lower() + sentence[1:],
+                "see `kalshi-fills --help`",
+                wanted,
+            )
+        code = SettingsError.exit_code
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _asked_for_json(words: list[str]) -> bool:
+    return "--format=json" in words or any(
+        pair == ("--format", "json") for pair in itertools.pairwise(words)
+    )

@@ -1,0 +1,79 @@
+"""Every failure that ends a command, as one small tree.
+
+    KalshiFillsError
+    ├── SettingsError      2   the command line, the environment or a key file is wrong
+    ├── ExchangeError      4   unreachable, refused, or not speaking the API
+    ├── WarehouseError     5   ClickHouse unreachable or refused
+    │   ├── InsertUnknown  5   an insert was sent and its answer never came
+    │   └── SchemaError    5   the tables are not today's, or not ours
+    ├── CountsError        6   the counts of a pass do not add up
+    ├── LockedError       75   another run is at work on the same table
+    └── Interrupted      130   the operator or the system asked the pass to end
+
+A fill that is refused is not here: it is a value with a reason (see `fills`).
+Only the command line catches these; it prints `error:` with the sentence and `hint:` with
+what to run next, and exits with the code.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class KalshiFillsError(Exception):
+    """A failure with one sentence for the operator, what to do next, and an exit code."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class SettingsError(KalshiFillsError):
+    """Something asked for on the command line or in the environment cannot be meant."""
+
+    exit_code = 2
+
+
+class ExchangeError(KalshiFillsError):
+    """The exchange could not be reached, refused us, or answered with something else."""
+
+    exit_code = 4
+
+
+class WarehouseError(KalshiFillsError):
+    """ClickHouse could not be reached or refused a statement; `code` is its own number."""
+
+    exit_code = 5
+
+    def __init__(self, message: str, *, hint: str, code: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class InsertUnknown(WarehouseError):
+    """A block was sent and the connection ended before the answer: it may be stored or not."""
+
+
+class SchemaError(WarehouseError):
+    """The tables are missing, older or newer than this version, or somebody else's."""
+
+
+class CountsError(KalshiFillsError):
+    """Items went in that did not come out: a bug, never hidden."""
+
+    exit_code = 6
+
+
+class LockedError(KalshiFillsError):
+    """Another run holds the lock on this table."""
+
+    exit_code = 75
+
+
+class Interrupted(KalshiFillsError):
+    """The pass was asked to end; what was stored stays, the watermark stays where it was."""
+
+    exit_code = 130

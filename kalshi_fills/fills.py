@@ -1,0 +1,686 @@
+"""What a fill is, in every era of the exchange's API.
+
+One item of JSON goes in; a `Fill` or a `Rejected` with its stage and reason comes out. Nothing
+else happens here: no I/O, no clock, no settings. The rules in one place:
+
+- the canonical field wins over its older twin (`ticker` over `market_ticker`, `created_time`
+  over `ts`, `*_dollars` over `*_fixed` over cents), but a twin that is not even of its type
+  condemns the item: half-broken payloads are not guessed at;
+- a key whose value is null or empty is absent;
+- money and quantities are decimals read from text, never floats;
+- direction comes from `outcome_side`/`book_side`; `action` never changes a sign.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Context, Decimal
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import xxhash
+
+JsonValue = object
+"""Any decoded JSON value. Numbers with a fraction or an exponent are decoded to Decimal."""
+
+
+class Stage(StrEnum):
+    """The stages an item passes, in order."""
+
+    API = "api"
+    RAW = "raw"
+    REAL = "real"
+    VALID = "valid"
+    GATED = "gated"
+    INSERTED = "inserted"
+
+
+class Reason(StrEnum):
+    """Why an item was refused. `STAGE_OF` says where, `MEANING` says it in words."""
+
+    NOT_AN_OBJECT = "not_an_object"
+
+    LOOKS_LIKE_ORDER = "looks_like_order"
+    LOOKS_LIKE_TRADE = "looks_like_trade"
+    LOOKS_LIKE_QUOTE = "looks_like_quote"
+    LOOKS_LIKE_SETTLEMENT = "looks_like_settlement"
+    LOOKS_LIKE_MARGIN_FILL = "looks_like_margin_fill"
+    LOOKS_LIKE_POSITION = "looks_like_position"
+    LOOKS_LIKE_TRANSFER = "looks_like_transfer"
+    LOOKS_LIKE_MARKET = "looks_like_market"
+    NO_ORDER_ID = "no_order_id"
+    NO_EVENT_TIME = "no_event_time"
+    NO_QUANTITY = "no_quantity"
+    NO_PRICE = "no_price"
+
+    ID_UNREADABLE = "id_unreadable"
+    TICKER_UNREADABLE = "ticker_unreadable"
+    TIME_UNREADABLE = "time_unreadable"
+    QUANTITY_UNREADABLE = "quantity_unreadable"
+    PRICE_UNREADABLE = "price_unreadable"
+    PRICES_DO_NOT_ADD_UP = "prices_do_not_add_up"
+    NO_DIRECTION = "no_direction"
+    DIRECTION_UNREADABLE = "direction_unreadable"
+    DIRECTION_CONTRADICTS = "direction_contradicts"
+    FEE_UNREADABLE = "fee_unreadable"
+    FLAG_UNREADABLE = "flag_unreadable"
+    SUBACCOUNT_UNREADABLE = "subaccount_unreadable"
+    SHARD_UNREADABLE = "shard_unreadable"
+
+    PRICE_OUT_OF_RANGE = "price_out_of_range"
+    PRICE_TOO_FINE = "price_too_fine"
+    QUANTITY_OUT_OF_RANGE = "quantity_out_of_range"
+    QUANTITY_TOO_FINE = "quantity_too_fine"
+    FEE_OUT_OF_RANGE = "fee_out_of_range"
+    SIDE_OUT_OF_RANGE = "side_out_of_range"
+    ID_EMPTY = "id_empty"
+    TICKER_EMPTY = "ticker_empty"
+    TEXT_TOO_LONG = "text_too_long"
+    TIME_TOO_EARLY = "time_too_early"
+    TIME_IN_THE_FUTURE = "time_in_the_future"
+
+
+STAGE_OF: Final[Mapping[Reason, Stage]] = {
+    reason: (
+        Stage.RAW
+        if reason is Reason.NOT_AN_OBJECT
+        else Stage.REAL
+        if index <= list(Reason).index(Reason.NO_PRICE)
+        else Stage.VALID
+        if index <= list(Reason).index(Reason.SHARD_UNREADABLE)
+        else Stage.GATED
+    )
+    for index, reason in enumerate(Reason)
+}
+"""The stage at which an item refused for this reason falls."""
+
+MEANING: Final[Mapping[Reason, str]] = {
+    Reason.NOT_AN_OBJECT: "null, a number, a string or a list where an object was due",
+    Reason.LOOKS_LIKE_ORDER: "an order, not an execution of one",
+    Reason.LOOKS_LIKE_TRADE: "a public trade, or another party's view of one",
+    Reason.LOOKS_LIKE_QUOTE: "a quote, a request for one, or a block trade proposal",
+    Reason.LOOKS_LIKE_SETTLEMENT: "a settlement",
+    Reason.LOOKS_LIKE_MARGIN_FILL: "a fill of the margin exchange, whose price is not bounded by 1",
+    Reason.LOOKS_LIKE_POSITION: "a position",
+    Reason.LOOKS_LIKE_TRANSFER: "a deposit or a withdrawal",
+    Reason.LOOKS_LIKE_MARKET: "a market snapshot",
+    Reason.NO_ORDER_ID: "no order id",
+    Reason.NO_EVENT_TIME: "no event time",
+    Reason.NO_QUANTITY: "no quantity",
+    Reason.NO_PRICE: "no price",
+    Reason.ID_UNREADABLE: "an id that is not text",
+    Reason.TICKER_UNREADABLE: "a ticker that is not text",
+    Reason.TIME_UNREADABLE: "an event time that is neither RFC 3339 with a zone nor epoch seconds",
+    Reason.QUANTITY_UNREADABLE: "a quantity that is not a plain decimal string or whole number",
+    Reason.PRICE_UNREADABLE: "a price that is not a plain decimal string or whole cents",
+    Reason.PRICES_DO_NOT_ADD_UP: "yes and no price do not add up to 1 dollar",
+    Reason.NO_DIRECTION: "nothing says which outcome was acquired",
+    Reason.DIRECTION_UNREADABLE: "an outcome other than yes/no or a book side other than bid/ask",
+    Reason.DIRECTION_CONTRADICTS: "outcome side and book side contradict each other",
+    Reason.FEE_UNREADABLE: "a fee that is not a plain decimal string",
+    Reason.FLAG_UNREADABLE: "a taker flag that is neither true nor false",
+    Reason.SUBACCOUNT_UNREADABLE: "a subaccount that is no number from 0 to 255",
+    Reason.SHARD_UNREADABLE: "an exchange index that is no number from 0 to 255",
+    Reason.PRICE_OUT_OF_RANGE: "a price that is not between 0 and 1 dollar",
+    Reason.PRICE_TOO_FINE: "a price with more than 6 decimals",
+    Reason.QUANTITY_OUT_OF_RANGE: "a quantity that is zero, negative or beyond any contract count",
+    Reason.QUANTITY_TOO_FINE: "a quantity that is no multiple of 0.01",
+    Reason.FEE_OUT_OF_RANGE: "a fee that is negative, too large or finer than 6 decimals",
+    Reason.SIDE_OUT_OF_RANGE: "a side other than yes or no",
+    Reason.ID_EMPTY: "an empty fill id or order id",
+    Reason.TICKER_EMPTY: "an empty ticker",
+    Reason.TEXT_TOO_LONG: "ids and ticker of more than 1,024 characters together",
+    Reason.TIME_TOO_EARLY: "an event time before 2021",
+    Reason.TIME_IN_THE_FUTURE: "an event time more than 5 minutes ahead of the clock",
+}
+
+
+class Fill(NamedTuple):
+    """One execution of one of the account's orders, as the exchange reports it."""
+
+    executed_at: datetime
+    """Event time, aware UTC, to the microsecond (`created_time`, else `ts`, else `timestamp`)."""
+    fill_id: str
+    """`fill_id` or `trade_id`; a digest of the fill's own content where neither was sent."""
+    order_id: str
+    """`order_id`: the account's own order."""
+    ticker: str
+    """`ticker` or `market_ticker`."""
+    outcome: str
+    """yes or no: the outcome acquired."""
+    action: str
+    """`action` as sent, or empty. Kept, never read."""
+    yes_price_dollars: Decimal
+    """Dollars a contract, 0 < p < 1, at most 6 decimals."""
+    no_price_dollars: Decimal
+    """1 - yes."""
+    contracts: Decimal
+    """Quantity, in steps of 0.01."""
+    fee_dollars: Decimal | None
+    """`fee_cost`: dollars charged; None where the exchange did not say (before 2026)."""
+    is_taker: bool | None
+    """`is_taker`; None where not said."""
+    subaccount_number: int | None
+    """`subaccount_number`; None is unknown, not 0."""
+    exchange_index: int | None
+    """`exchange_index`: the shard."""
+    direction_inferred: bool
+    """True where only the old `side` told the outcome."""
+    id_synthetic: bool
+    """True where the id was made from the content."""
+    client_order_id: str
+    """`client_order_id` of older payloads, or empty."""
+    source: str
+    """The tier it came from: live or historical."""
+    raw_json: str
+    """The item as the text that came."""
+
+    @property
+    def key(self) -> FillKey:
+        """What makes it this fill: an id may be shared by the two sides of a trade."""
+        return FillKey(self.fill_id, self.order_id)
+
+
+class FillKey(NamedTuple):
+    """The identity of a fill."""
+
+    fill_id: str
+    order_id: str
+
+
+class Rejected(NamedTuple):
+    """An item that is not stored as a fill, whole, with the reason."""
+
+    reason: Reason
+    keys: tuple[str, ...]
+    """The keys it had, in the order sent; empty for an item that is no object."""
+    raw_json: str
+    """The item as the text that came."""
+    claims_fill: bool
+    """It carries a fill identity and an order id: either the schema changed or money is missing."""
+    executed_at: datetime | None
+    """Its event time where one can be read, however broken the rest is."""
+    fingerprint: str
+    """32 hex digits, the same for the same content in whatever key order."""
+
+    @property
+    def stage(self) -> Stage:
+        """The stage at which it fell."""
+        return STAGE_OF[self.reason]
+
+
+KNOWN_KEYS: Final = frozenset(
+    """fill_id trade_id order_id orderId ticker market_ticker created_time ts timestamp ts_ms
+    count_fp count yes_price_dollars no_price_dollars yes_price_fixed no_price_fixed yes_price
+    no_price price outcome_side book_side side action purchased_side is_taker fee_cost
+    subaccount_number subaccount exchange_index client_order_id post_position_fp""".split()
+)
+"""Every key a fill was ever sent with; a refused item with others hints at a changed schema."""
+
+EXPECTED_KEYS: Final = frozenset(
+    """fill_id order_id ticker created_time count_fp yes_price_dollars no_price_dollars
+    outcome_side book_side""".split()
+)
+"""Keys every fill of today has."""
+
+EARLIEST_FILL: Final = datetime(2021, 1, 1, tzinfo=UTC)
+"""The exchange opened in 2021; nothing before it is a fill."""
+
+CLOCK_TOLERANCE: Final = timedelta(minutes=5)
+"""How far ahead of our clock an event time may lie."""
+
+_LOOKALIKES: Final[Mapping[str, Reason]] = {
+    **dict.fromkeys(
+        """status initial_count_fp remaining_count_fp fill_count_fp initial_count remaining_count
+        fill_count average_fill_price average_fee_paid user_id order_group_id last_update_time
+        self_trade_prevention_type taker_fill_cost_dollars maker_fill_cost_dollars
+        taker_fees_dollars maker_fees_dollars expiration_time is_yes""".split(),
+        Reason.LOOKS_LIKE_ORDER,
+    ),
+    **dict.fromkeys(
+        """taker_side taker_outcome_side taker_book_side is_block_trade maker_order_id
+        taker_order_id maker_subtrader_id taker_subtrader_id""".split(),
+        Reason.LOOKS_LIKE_TRADE,
+    ),
+    **dict.fromkeys(
+        """rfq_id rfq_creator_id creator_id creator_order_id rfq_creator_order_id contracts_fp
+        accepted_side target_cost_dollars centicount price_centi_cents
+        buyer_order_id seller_order_id maker_side""".split(),
+        Reason.LOOKS_LIKE_QUOTE,
+    ),
+    **dict.fromkeys(
+        """market_result settled_time revenue yes_count_fp no_count_fp yes_total_cost_dollars
+        no_total_cost_dollars""".split(),
+        Reason.LOOKS_LIKE_SETTLEMENT,
+    ),
+    **dict.fromkeys(
+        "entry_price order_source realized_pnl fees".split(), Reason.LOOKS_LIKE_MARGIN_FILL
+    ),
+    **dict.fromkeys(
+        """position_fp position market_exposure_dollars realized_pnl_dollars fees_paid_dollars
+        total_traded_dollars""".split(),
+        Reason.LOOKS_LIKE_POSITION,
+    ),
+    **dict.fromkeys("amount_cents fee_cents finalized_ts".split(), Reason.LOOKS_LIKE_TRANSFER),
+    **dict.fromkeys(
+        """yes_bid yes_ask no_bid no_ask yes_bid_dollars yes_ask_dollars no_bid_dollars
+        no_ask_dollars last_price last_price_dollars volume volume_fp volume_24h open_interest
+        open_interest_fp open_time close_time liquidity""".split(),
+        Reason.LOOKS_LIKE_MARKET,
+    ),
+}
+_LOOKALIKE_KEYS: Final = _LOOKALIKES.keys()
+_PRECEDENCE: Final = list(Reason)
+
+_MARGIN_SIDES: Final = frozenset(("bid", "ask"))
+_TIME_KEYS: Final = ("created_time", "ts", "timestamp")
+_PRICE_TIERS: Final = (
+    ("yes_price_dollars", "no_price_dollars"),
+    ("yes_price_fixed", "no_price_fixed"),
+    ("yes_price", "no_price"),
+)
+_PRICE_KEYS: Final = frozenset(key for tier in _PRICE_TIERS for key in tier) | {"price"}
+_TWINS: Final = frozenset(
+    """trade_id market_ticker ts timestamp count yes_price_fixed no_price_fixed yes_price no_price
+    price side client_order_id""".split()
+)
+"""Older twins of canonical fields: not read where the canonical one is there, but still typed."""
+
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,16}(?:\.[0-9]{1,18})?", re.ASCII).fullmatch
+_INSTANT: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
+    r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})",
+    re.ASCII,
+).fullmatch
+_OUTCOME_OF_BOOK: Final = {"bid": "yes", "ask": "no"}
+_BOOK_OF_OUTCOME: Final = {"yes": "bid", "no": "ask"}
+_ONE: Final = Decimal(1)
+_ZERO: Final = Decimal(0)
+_CENT: Final = Decimal("0.01")
+_SCALES: Final = {2: Decimal("0.01"), 6: Decimal("0.000001")}
+_EXACTLY: Final = Context(prec=40)
+_MAX_FEE_DOLLARS: Final = Decimal(10) ** 12
+_MAX_CONTRACTS: Final = Decimal(10) ** 16
+_MAX_TEXT: Final = 1024
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_SECONDS_END: Final = 100_000_000_000
+_EPOCH_MILLISECONDS_END: Final = 100_000_000_000_000
+
+
+class _Refuse(Exception):
+    """Carries a reason from deep inside a reading function to `read_item`."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def read_item(item: JsonValue, raw_json: str, source: str, now: datetime) -> Fill | Rejected:
+    """Take one item through the stages raw, real, valid and gated.
+
+    Args:
+        item: the decoded item, whatever it is.
+        raw_json: the text it was decoded from; kept, not read.
+        source: the tier it came from.
+        now: the clock against which event times are gated, aware UTC.
+
+    Returns:
+        The fill, or the item with the stage and reason of its refusal. Never raises.
+    """
+    try:
+        if not isinstance(item, dict):
+            raise _Refuse(Reason.NOT_AN_OBJECT)
+        given = _given(item)
+        _require_real(given)
+        fill = _normalise(given, raw_json, source)
+    except _Refuse as refusal:
+        return _rejected(item, raw_json, refusal.reason)
+    reason = gate(fill, now)
+    return fill if reason is None else _rejected(item, raw_json, reason)
+
+
+def gate(fill: Fill, now: datetime) -> Reason | None:
+    """Say why this fill must not be inserted, or None: the last look before the table.
+
+    Holds whatever built the fill: ranges and scales are those of the table's columns.
+    """
+    yes, no = fill.yes_price_dollars, fill.no_price_dollars
+    if not (_ZERO < yes < _ONE and _ZERO < no < _ONE):
+        return Reason.PRICE_OUT_OF_RANGE
+    if not (_fits(yes, 6) and _fits(no, 6)):
+        return Reason.PRICE_TOO_FINE
+    if not _ZERO < fill.contracts < _MAX_CONTRACTS:
+        return Reason.QUANTITY_OUT_OF_RANGE
+    if not _fits(fill.contracts, 2):
+        return Reason.QUANTITY_TOO_FINE
+    fee = fill.fee_dollars
+    if fee is not None and not (_ZERO <= fee < _MAX_FEE_DOLLARS and _fits(fee, 6)):
+        return Reason.FEE_OUT_OF_RANGE
+    if fill.outcome not in _BOOK_OF_OUTCOME:
+        return Reason.SIDE_OUT_OF_RANGE
+    if not fill.fill_id or not fill.order_id:
+        return Reason.ID_EMPTY
+    if not fill.ticker:
+        return Reason.TICKER_EMPTY
+    if len(fill.fill_id) + len(fill.order_id) + len(fill.ticker) > _MAX_TEXT:
+        return Reason.TEXT_TOO_LONG
+    if fill.executed_at <= EARLIEST_FILL:
+        return Reason.TIME_TOO_EARLY
+    if fill.executed_at > now + CLOCK_TOLERANCE:
+        return Reason.TIME_IN_THE_FUTURE
+    return None
+
+
+def book_side(outcome: str) -> str:
+    """Give the book side that acquires an outcome: bid for yes, ask for no."""
+    return _BOOK_OF_OUTCOME[outcome]
+
+
+def side_price_dollars(fill: Fill) -> Decimal:
+    """Give the price of the outcome acquired, in dollars a contract."""
+    return fill.yes_price_dollars if fill.outcome == "yes" else fill.no_price_dollars
+
+
+def _given(item: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    return {
+        key: value
+        for key, value in item.items()
+        if value is not None and value != "" and value != [] and value != {}
+    }
+
+
+def _require_real(given: Mapping[str, JsonValue]) -> None:
+    """Refuse what is no fill at all; the marks of look-alikes first, they say more."""
+    marks = given.keys() & _LOOKALIKE_KEYS
+    if marks:
+        raise _Refuse(_most_telling(marks))
+    if "order_id" not in given and "orderId" not in given:
+        raise _Refuse(Reason.NO_ORDER_ID)
+    if "created_time" not in given and "ts" not in given and "timestamp" not in given:
+        raise _Refuse(Reason.NO_EVENT_TIME)
+    if "count_fp" not in given and "count" not in given:
+        raise _Refuse(Reason.NO_QUANTITY)
+    if given.keys().isdisjoint(_PRICE_KEYS):
+        raise _Refuse(Reason.NO_PRICE)
+    side = given.get("side")
+    if type(side) is str and side in _MARGIN_SIDES:
+        raise _Refuse(Reason.LOOKS_LIKE_MARGIN_FILL)
+
+
+def _most_telling(marks: set[str]) -> Reason:
+    """Name the look-alike most of the marks belong to; of equals, the first of `Reason`."""
+    votes: dict[Reason, int] = {}
+    for mark in marks:
+        votes[_LOOKALIKES[mark]] = votes.get(_LOOKALIKES[mark], 0) + 1
+    return max(votes, key=lambda reason: (votes[reason], -_PRECEDENCE.index(reason)))
+
+
+def _normalise(given: Mapping[str, JsonValue], raw_json: str, source: str) -> Fill:
+    order_id = _text(given.get("order_id", given.get("orderId")), Reason.ID_UNREADABLE)
+    ticker = _text(given.get("ticker", given.get("market_ticker", "")), Reason.TICKER_UNREADABLE)
+    executed_at = next(_instant(given[key]) for key in _TIME_KEYS if key in given)
+    contracts = (
+        _decimal(given["count_fp"], Reason.QUANTITY_UNREADABLE)
+        if "count_fp" in given
+        else _whole(given["count"], Reason.QUANTITY_UNREADABLE)
+    )
+    outcome, inferred = _direction(given)
+    yes, no = _prices(given, outcome)
+    fee = given.get("fee_cost")
+    fee_dollars = None if fee is None else _decimal(fee, Reason.FEE_UNREADABLE)
+    is_taker = given.get("is_taker")
+    if is_taker is not None and type(is_taker) is not bool:
+        raise _Refuse(Reason.FLAG_UNREADABLE)
+    subaccount = _small(
+        given.get("subaccount_number", given.get("subaccount")), Reason.SUBACCOUNT_UNREADABLE
+    )
+    shard = _small(given.get("exchange_index"), Reason.SHARD_UNREADABLE)
+    action = given.get("action", "")
+    if type(action) is not str:
+        raise _Refuse(Reason.DIRECTION_UNREADABLE)
+    action = _text(action, Reason.DIRECTION_UNREADABLE)
+    client_order_id = ""
+    twins = given.keys() & _TWINS
+    if twins:
+        for twin in twins:
+            _TWIN_TYPES[twin](given[twin])
+        client_order_id = str(given.get("client_order_id", ""))
+    identity = given.get("fill_id", given.get("trade_id"))
+    if identity is None:
+        core = (order_id, executed_at.isoformat(), ticker, outcome, f"{yes:f}", f"{contracts:f}")
+        fill_id = "synthetic-" + hashlib.sha256(json.dumps(core).encode()).hexdigest()[:32]
+    else:
+        fill_id = _text(identity, Reason.ID_UNREADABLE)
+    return Fill(
+        executed_at,
+        fill_id,
+        order_id,
+        ticker,
+        outcome,
+        action,
+        yes,
+        no,
+        contracts,
+        fee_dollars,
+        is_taker,
+        subaccount,
+        shard,
+        inferred,
+        identity is None,
+        client_order_id,
+        source,
+        raw_json,
+    )
+
+
+def _direction(given: Mapping[str, JsonValue]) -> tuple[str, bool]:
+    """Give the outcome acquired, and whether it had to be inferred from the old `side`."""
+    outcome, book = given.get("outcome_side"), given.get("book_side")
+    if outcome is None and book is None:
+        side = given.get("side")
+        if side is None:
+            raise _Refuse(Reason.NO_DIRECTION)
+        if type(side) is not str or side not in _BOOK_OF_OUTCOME:
+            raise _Refuse(Reason.DIRECTION_UNREADABLE)
+        return side, True
+    if outcome is not None and (type(outcome) is not str or outcome not in _BOOK_OF_OUTCOME):
+        raise _Refuse(Reason.DIRECTION_UNREADABLE)
+    if book is not None:
+        if type(book) is not str or book not in _OUTCOME_OF_BOOK:
+            raise _Refuse(Reason.DIRECTION_UNREADABLE)
+        if outcome is not None and _OUTCOME_OF_BOOK[book] != outcome:
+            raise _Refuse(Reason.DIRECTION_CONTRADICTS)
+        return _OUTCOME_OF_BOOK[book], False
+    assert isinstance(outcome, str)
+    return outcome, False
+
+
+def _prices(given: Mapping[str, JsonValue], outcome: str) -> tuple[Decimal, Decimal]:
+    """Give the yes and no price in dollars, from the best pair of fields that is there."""
+    for yes_key, no_key in _PRICE_TIERS:
+        yes_value, no_value = given.get(yes_key), given.get(no_key)
+        if yes_value is None and no_value is None:
+            continue
+        read = _cents if yes_key == "yes_price" else _dollars
+        yes = None if yes_value is None else read(yes_value)
+        no = None if no_value is None else read(no_value)
+        if yes is None:
+            assert no is not None
+            return _ONE - no, no
+        if no is None:
+            return yes, _ONE - yes
+        if yes + no != _ONE:
+            raise _Refuse(Reason.PRICES_DO_NOT_ADD_UP)
+        return yes, no
+    price = _legacy_price(given["price"])
+    return (price, _ONE - price) if outcome == "yes" else (_ONE - price, price)
+
+
+def _legacy_price(value: JsonValue) -> Decimal:
+    """Read the undocumented `price`: between 0 and 1 dollars, a whole number 1 to 99 cents."""
+    if type(value) is int:
+        price = Decimal(value) if 0 < value < 100 else _ZERO
+    elif type(value) is Decimal and value.is_finite() and value.adjusted() < 3:
+        price = value
+    elif type(value) is str and _DECIMAL(value):
+        price = Decimal(value)
+    else:
+        raise _Refuse(Reason.PRICE_UNREADABLE)
+    if _ZERO < price < _ONE:
+        return price
+    if _ONE <= price <= 99 and price == price.to_integral_value():
+        return price * _CENT
+    raise _Refuse(Reason.PRICE_UNREADABLE)
+
+
+def _dollars(value: JsonValue) -> Decimal:
+    return _decimal(value, Reason.PRICE_UNREADABLE)
+
+
+def _cents(value: JsonValue) -> Decimal:
+    return _whole(value, Reason.PRICE_UNREADABLE) * _CENT
+
+
+def _decimal(value: JsonValue, reason: Reason) -> Decimal:
+    if type(value) is str and len(value) <= 36 and _DECIMAL(value):
+        return Decimal(value)
+    raise _Refuse(reason)
+
+
+def _whole(value: JsonValue, reason: Reason) -> Decimal:
+    if type(value) is int and -_MAX_CONTRACTS < value < _MAX_CONTRACTS:
+        return Decimal(value)
+    if type(value) is str:
+        return _decimal(value, reason)
+    raise _Refuse(reason)
+
+
+def _small(value: JsonValue, reason: Reason) -> int | None:
+    if value is None:
+        return None
+    if type(value) is int and 0 <= value <= 255:
+        return value
+    raise _Refuse(reason)
+
+
+def _text(value: JsonValue, reason: Reason) -> str:
+    if type(value) is not str:
+        raise _Refuse(reason)
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # a lone surrogate: no text a table can hold
+            raise _Refuse(reason) from None
+    return value
+
+
+def _instant(value: JsonValue) -> datetime:
+    """Read RFC 3339 with a zone, or epoch seconds or milliseconds, as aware UTC."""
+    if type(value) is str and len(value) <= 40 and _INSTANT(value):
+        try:
+            moment = datetime.fromisoformat(value)
+            return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+        except (ValueError, OverflowError):  # the 31st of February, or year 0
+            raise _Refuse(Reason.TIME_UNREADABLE) from None
+    if type(value) is int and 0 < value < _EPOCH_SECONDS_END:
+        return _EPOCH + timedelta(seconds=value)
+    if type(value) is int and _EPOCH_SECONDS_END <= value < _EPOCH_MILLISECONDS_END:
+        return _EPOCH + timedelta(milliseconds=value)
+    raise _Refuse(Reason.TIME_UNREADABLE)
+
+
+def _twin_count(value: JsonValue) -> None:
+    if _whole(value, Reason.QUANTITY_UNREADABLE) < 0:
+        raise _Refuse(Reason.QUANTITY_OUT_OF_RANGE)
+
+
+def _twin_dollars(value: JsonValue) -> None:
+    if not _ZERO <= _dollars(value) <= _ONE:
+        raise _Refuse(Reason.PRICE_OUT_OF_RANGE)
+
+
+def _twin_cents(value: JsonValue) -> None:
+    if not _ZERO <= _cents(value) <= _ONE:
+        raise _Refuse(Reason.PRICE_OUT_OF_RANGE)
+
+
+def _twin_price(value: JsonValue) -> None:
+    if type(value) is bool or not (
+        (type(value) is int and 0 <= value <= 100)
+        or (type(value) is Decimal and value.is_finite() and _ZERO <= value <= 100)
+        or (type(value) is str and _DECIMAL(value))
+    ):
+        raise _Refuse(Reason.PRICE_UNREADABLE)
+
+
+def _twin_time(value: JsonValue) -> None:
+    if _instant(value) <= EARLIEST_FILL:
+        raise _Refuse(Reason.TIME_TOO_EARLY)
+
+
+def _twin_id(value: JsonValue) -> None:
+    _text(value, Reason.ID_UNREADABLE)
+
+
+def _twin_ticker(value: JsonValue) -> None:
+    _text(value, Reason.TICKER_UNREADABLE)
+
+
+def _twin_side(value: JsonValue) -> None:
+    if type(value) is not str or value not in _BOOK_OF_OUTCOME:
+        raise _Refuse(Reason.DIRECTION_UNREADABLE)
+
+
+_TWIN_TYPES: Final[Mapping[str, Callable[[JsonValue], None]]] = {
+    "trade_id": _twin_id,
+    "market_ticker": _twin_ticker,
+    "ts": _twin_time,
+    "timestamp": _twin_time,
+    "count": _twin_count,
+    "yes_price_fixed": _twin_dollars,
+    "no_price_fixed": _twin_dollars,
+    "yes_price": _twin_cents,
+    "no_price": _twin_cents,
+    "price": _twin_price,
+    "side": _twin_side,
+    "client_order_id": _twin_id,
+}
+
+
+def _fits(value: Decimal, decimals: int) -> bool:
+    return value == value.quantize(_SCALES[decimals], context=_EXACTLY)
+
+
+def _rejected(item: JsonValue, raw_json: str, reason: Reason) -> Rejected:
+    keys: tuple[str, ...] = ()
+    claims, executed_at = False, None
+    if isinstance(item, dict):
+        keys = tuple(key.encode(errors="backslashreplace").decode() for key in item)
+        given = _given(item)
+        claims = ("fill_id" in given or "trade_id" in given) and (
+            "order_id" in given or "orderId" in given
+        )
+        executed_at = _readable_time(given)
+    return Rejected(reason, keys, raw_json, claims, executed_at, _fingerprint(item, raw_json))
+
+
+def _readable_time(given: Mapping[str, JsonValue]) -> datetime | None:
+    for key in _TIME_KEYS:
+        if key in given:
+            try:
+                return _instant(given[key])
+            except _Refuse:
+                continue
+    return None
+
+
+def _fingerprint(item: JsonValue, raw_json: str) -> str:
+    try:
+        canonical = json.dumps(item, sort_keys=True, default=lambda number: {"number": str(number)})
+    except RecursionError:  # nested almost to the decoder's limit: the text itself must do
+        canonical = raw_json
+    return xxhash.xxh3_128_hexdigest(canonical.encode(errors="surrogatepass"))

@@ -1,0 +1,418 @@
+"""The stages of one pass, in memory: items in, fills and refusals out, nothing lost.
+
+    api -> raw -> real -> valid -> gated -> inserted
+
+    n_api = n_inserted + n_known + n_duplicate + n_rejected
+    n_inserted = n_new + n_corrected
+
+Pure: no HTTP, no SQL, no clock. What a pass must remember of every fill is a few bytes (`Seen`),
+so that memory does not grow with the account. "The same content" is decided here, on a list of
+texts that the table computes alike (`queries/sync/content_texts.sql`).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+import xxhash
+
+from kalshi_fills.errors import CountsError
+from kalshi_fills.fills import (
+    EXPECTED_KEYS,
+    KNOWN_KEYS,
+    STAGE_OF,
+    Fill,
+    FillKey,
+    JsonValue,
+    Reason,
+    Rejected,
+    Stage,
+    book_side,
+    read_item,
+    side_price_dollars,
+)
+
+CONTENT_FIELDS: Final = (
+    "ts",
+    "fill_id",
+    "exchange_order_id",
+    "market_ticker",
+    "side",
+    "action",
+    "outcome_side",
+    "book_side",
+    "price_cents",
+    "yes_price_dollars",
+    "no_price_dollars",
+    "size",
+    "fee_dollars",
+    "is_taker",
+    "subaccount_number",
+    "exchange_index",
+    "direction_inferred",
+)
+"""The columns whose equality makes two rows the same fill with the same content, in order."""
+
+_INFERRED: Final = CONTENT_FIELDS.index("direction_inferred")
+_HUNDRED: Final = Decimal(100)
+_MASK_64: Final = (1 << 64) - 1
+
+Content = tuple[str, ...]
+"""A fill's content as texts, one for each of CONTENT_FIELDS; empty where not known."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """How many items reached which stage; see the module for the identity."""
+
+    n_api: int = 0
+    n_raw: int = 0
+    n_real: int = 0
+    n_valid: int = 0
+    n_gated: int = 0
+    n_new: int = 0
+    n_corrected: int = 0
+    n_known: int = 0
+    n_duplicate: int = 0
+    n_rejected: int = 0
+
+    @property
+    def n_inserted(self) -> int:
+        """Rows written, as new or as a correction."""
+        return self.n_new + self.n_corrected
+
+    def as_dict(self) -> dict[str, int]:
+        """Give every count by name, `n_inserted` last."""
+        own = {entry.name: int(getattr(self, entry.name)) for entry in fields(self)}
+        return {**own, "n_inserted": self.n_inserted}
+
+    def rates(self) -> dict[str, str]:
+        """Give the pass rates as operators grep for them, such as `100.0%`."""
+        return {
+            "predicate_pass_rate": percent(self.n_real, self.n_api),
+            "validation_pass_rate": percent(self.n_valid, self.n_real),
+            "gate_pass_rate": percent(self.n_gated, self.n_valid),
+        }
+
+    def check(self) -> None:
+        """Hold the identity.
+
+        Raises:
+            CountsError: an item went in and did not come out.
+        """
+        out = self.n_inserted + self.n_known + self.n_duplicate + self.n_rejected
+        if self.n_api != out:
+            raise CountsError(
+                f"the counts do not add up: {self.n_api} items came from the exchange, "
+                f"{out} are accounted for",
+                hint="nothing is recorded as done; report this with the run's log line",
+            )
+
+
+def percent(part: int, whole: int) -> str:
+    """Give a share as `99.9%`; of nothing, all passed. Only a full share reads 100.0%."""
+    if part == whole:
+        return "100.0%"
+    return f"{min(part / whole * 100, 99.9):.1f}%"
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedGroup:
+    """Refused items of one stage and reason."""
+
+    stage: Stage
+    reason: Reason
+    count: int
+    keys: list[str]
+    """Keys the items had, sorted; the first 100 kinds."""
+
+
+class Drift(NamedTuple):
+    """How refused items that claim to be fills differ from what fills look like."""
+
+    new_keys: list[str]
+    """Keys they have that no fill ever had."""
+    missing_keys: list[str]
+    """Keys every fill of today has and they lack."""
+
+
+@dataclass(slots=True)
+class Refusals:
+    """What was refused in a pass, summed up by reason; memory is bounded by the reasons."""
+
+    _groups: dict[Reason, tuple[int, set[str]]] = field(default_factory=dict)
+    _claiming_keys: set[str] = field(default_factory=set)
+    _lacking_keys: set[str] = field(default_factory=set)
+
+    def add(self, rejected: Rejected) -> None:
+        """Count one refusal."""
+        count, keys = self._groups.get(rejected.reason, (0, set()))
+        if len(keys) < 100:
+            keys.update(rejected.keys)
+        self._groups[rejected.reason] = (count + 1, keys)
+        if rejected.claims_fill and len(self._claiming_keys) < 100:
+            self._claiming_keys.update(rejected.keys)
+            self._lacking_keys.update(EXPECTED_KEYS.difference(rejected.keys))
+
+    def groups(self) -> list[RefusedGroup]:
+        """Give one group for each reason, in the order of the stages."""
+        order = list(Reason)
+        return [
+            RefusedGroup(STAGE_OF[reason], reason, count, sorted(keys)[:100])
+            for reason, (count, keys) in sorted(
+                self._groups.items(), key=lambda entry: order.index(entry[0])
+            )
+        ]
+
+    def drift(self) -> Drift:
+        """Say how refused items that claim to be fills differ from fills."""
+        return Drift(sorted(self._claiming_keys - KNOWN_KEYS), sorted(self._lacking_keys))
+
+
+class Sorted(NamedTuple):
+    """What a batch of items came to."""
+
+    fills: list[Fill]
+    """Fills, in the order they came; the same one may be there twice."""
+    rejected: list[Rejected]
+
+
+def sort_items(
+    items: Iterable[tuple[JsonValue, str]], source: str, now: datetime, counts: Counts
+) -> Sorted:
+    """Take items through the stages raw to gated, and count them.
+
+    Args:
+        items: decoded items, each with the text it came as.
+        source: the tier they came from.
+        now: the clock for event-time gates.
+        counts: is added to.
+    """
+    kept: list[Fill] = []
+    rejected: list[Rejected] = []
+    for value, text in items:
+        outcome = read_item(value, text, source, now)
+        if isinstance(outcome, Fill):
+            kept.append(outcome)
+        else:
+            rejected.append(outcome)
+    passed = len(kept)
+    fell = dict.fromkeys(Stage, 0)
+    for refusal in rejected:
+        fell[refusal.stage] += 1
+    counts.n_gated += passed
+    counts.n_valid += passed + fell[Stage.GATED]
+    counts.n_real += passed + fell[Stage.GATED] + fell[Stage.VALID]
+    counts.n_raw += passed + len(rejected) - fell[Stage.RAW]
+    counts.n_api += passed + len(rejected)
+    counts.n_rejected += len(rejected)
+    return Sorted(kept, rejected)
+
+
+def content(fill: Fill) -> Content:
+    """Give a fill's content as texts, as `queries/sync/content_texts.sql` gives a row's."""
+    fee, taker = fill.fee_dollars, fill.is_taker
+    subaccount, shard = fill.subaccount_number, fill.exchange_index
+    return (
+        fill.executed_at.isoformat(" ", "microseconds")[:26],
+        fill.fill_id,
+        fill.order_id,
+        fill.ticker,
+        fill.outcome,
+        fill.action,
+        fill.outcome,
+        book_side(fill.outcome),
+        f"{side_price_dollars(fill) * _HUNDRED:.4f}",
+        f"{fill.yes_price_dollars:.6f}",
+        f"{fill.no_price_dollars:.6f}",
+        f"{fill.contracts:.2f}",
+        "" if fee is None else f"{fee:.6f}",
+        "" if taker is None else "true" if taker else "false",
+        "" if subaccount is None else str(subaccount),
+        "" if shard is None else str(shard),
+        "true" if fill.direction_inferred else "false",
+    )
+
+
+def digest(texts: Content) -> int:
+    """Give 64 bits of a content, equal to the table's own digest of the same row."""
+    joined = "".join([f"{len(text)}:{text}" for text in texts])
+    if not joined.isascii():  # the table counts bytes
+        joined = "".join([f"{len(text.encode())}:{text}" for text in texts])
+    return xxhash.xxh64_intdigest(joined.encode())
+
+
+def key_hash(key: FillKey) -> int:
+    """Give 64 bits of a fill's identity."""
+    return xxhash.xxh64_intdigest(f"{len(key.fill_id)}:{key.fill_id}{key.order_id}".encode())
+
+
+class Difference(NamedTuple):
+    """One field in which a stored row and the exchange disagree."""
+
+    field: str
+    stored: str
+    sent: str
+
+
+def differences(stored: Sequence[str], sent: Content) -> list[Difference]:
+    """Say in which fields the exchange contradicts, or knows more than, a stored row.
+
+    A field that the exchange left out this time (an archived row lacks the newer ones) is no
+    difference; nor is a direction that had to be inferred and is the same as the confirmed one.
+    """
+    found = []
+    for index, (name, before, now) in enumerate(zip(CONTENT_FIELDS, stored, sent, strict=True)):
+        if before == now or now == "":
+            continue
+        if index == _INFERRED and now == "true":
+            continue
+        found.append(Difference(name, before, now))
+    return found
+
+
+def contradictions(stored: Sequence[str], sent: Content) -> list[Difference]:
+    """Say where both sides know a field and disagree."""
+    return [
+        found
+        for found in differences(stored, sent)
+        if found.stored != "" and found.field != CONTENT_FIELDS[_INFERRED]
+    ]
+
+
+def prefer(one: Fill, other: Fill) -> Fill:
+    """Choose between two reports of the same fill: the one that knows more.
+
+    Of two that know as much, the choice depends on their contents only, never on who came first.
+    """
+
+    def rank(fill: Fill) -> tuple[int, int, Content]:
+        texts = content(fill)
+        return (sum(map(bool, texts)), -fill.direction_inferred, texts)
+
+    return max(one, other, key=rank)
+
+
+def completed(fill: Fill, stored: Sequence[str]) -> Fill:
+    """Give the fill with what it leaves out filled in from a stored row of the same fill."""
+    known = dict(zip(CONTENT_FIELDS, stored, strict=True))
+    filled = fill
+    if not fill.action and known["action"]:
+        filled = filled._replace(action=known["action"])
+    if fill.fee_dollars is None and known["fee_dollars"]:
+        filled = filled._replace(fee_dollars=Decimal(known["fee_dollars"]))
+    if fill.is_taker is None and known["is_taker"]:
+        filled = filled._replace(is_taker=known["is_taker"] == "true")
+    if fill.subaccount_number is None and known["subaccount_number"]:
+        filled = filled._replace(subaccount_number=int(known["subaccount_number"]))
+    if fill.exchange_index is None and known["exchange_index"]:
+        filled = filled._replace(exchange_index=int(known["exchange_index"]))
+    if (
+        fill.direction_inferred
+        and known["side"] == fill.outcome
+        and known["direction_inferred"] == "false"
+        and known["book_side"]
+    ):
+        filled = filled._replace(direction_inferred=False)
+    return filled
+
+
+@dataclass(slots=True)
+class HourDigest:
+    """Count and content of the fills of one hour, summed."""
+
+    fills: int = 0
+    digest_sum: int = 0
+    """Sum of the digests modulo 2^64, as the table sums them."""
+
+
+class Expected:
+    """What the table must hold for the window, hour by hour: a few bytes an hour."""
+
+    def __init__(self) -> None:
+        self._hours: dict[datetime, HourDigest] = {}
+
+    def add(self, executed_at: datetime, content_digest: int) -> None:
+        """Expect one fill."""
+        hour = self._hours.setdefault(
+            executed_at.replace(minute=0, second=0, microsecond=0), HourDigest()
+        )
+        hour.fills += 1
+        hour.digest_sum = (hour.digest_sum + content_digest) & _MASK_64
+
+    def replace(self, executed_at: datetime, before: int, now: int) -> None:
+        """Expect another content of a fill expected before."""
+        hour = self._hours[executed_at.replace(minute=0, second=0, microsecond=0)]
+        hour.digest_sum = (hour.digest_sum - before + now) & _MASK_64
+
+    @property
+    def hours(self) -> Mapping[datetime, HourDigest]:
+        """The hours in which a fill is expected."""
+        return self._hours
+
+
+class Seen:
+    """The fills a pass has met: 64 bits of each identity and 32 of its content.
+
+    Open addressing in 256 pairs of arrays, so that growing one copies little: about 18 bytes a
+    fill, where a set of numbers would take a hundred.
+    """
+
+    _SHARDS: Final = 256
+    _FIRST_SLOTS: Final = 61
+    _FILLED: Final = 0.7
+    _GROWTH: Final = 1.4
+
+    def __init__(self) -> None:
+        self._keys = [array("Q", bytes(8 * self._FIRST_SLOTS)) for _ in range(self._SHARDS)]
+        self._marks = [array("I", bytes(4 * self._FIRST_SLOTS)) for _ in range(self._SHARDS)]
+        self._used = [0] * self._SHARDS
+
+    def __len__(self) -> int:
+        return sum(self._used)
+
+    def put(self, key: int, content_digest: int) -> int | None:
+        """Remember a fill; give the content's 32 bits remembered before, None if it is new."""
+        key = key or 1  # 0 marks an empty slot
+        shard = key % self._SHARDS
+        keys = self._keys[shard]
+        slots = len(keys)
+        slot = (key >> 8) % slots
+        while (there := keys[slot]) != key:
+            if not there:
+                keys[slot] = key
+                self._marks[shard][slot] = content_digest & 0xFFFFFFFF
+                self._used[shard] += 1
+                if self._used[shard] > self._FILLED * slots:
+                    self._grow(shard)
+                return None
+            slot = slot + 1 if slot + 1 < slots else 0
+        return self._marks[shard][slot]
+
+    def __contains__(self, key: int) -> bool:
+        key = key or 1
+        keys = self._keys[key % self._SHARDS]
+        slots = len(keys)
+        slot = (key >> 8) % slots
+        while (there := keys[slot]) != key:
+            if not there:
+                return False
+            slot = slot + 1 if slot + 1 < slots else 0
+        return True
+
+    def _grow(self, shard: int) -> None:
+        old_keys, old_marks = self._keys[shard], self._marks[shard]
+        slots = int(len(old_keys) * self._GROWTH) | 1
+        keys, marks = array("Q", bytes(8 * slots)), array("I", bytes(4 * slots))
+        for key, mark in zip(old_keys, old_marks, strict=True):
+            if key:
+                slot = (key >> 8) % slots
+                while keys[slot]:
+                    slot = slot + 1 if slot + 1 < slots else 0
+                keys[slot], marks[slot] = key, mark
+        self._keys[shard], self._marks[shard] = keys, marks

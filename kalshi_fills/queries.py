@@ -1,0 +1,102 @@
+"""The SQL files under `queries/`: finding them and naming the operator's own tables in them.
+
+Every file holds one statement, written for the default table names in backticks, so that it runs
+by hand as it is. `Tables` puts the real names in their place, quoted by `quote_identifier`, and
+adds what a cluster needs; values are never put into SQL text, the engine binds them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+_PLACES: Final = (
+    Path(__file__).parent / "queries",  # in a wheel
+    Path(__file__).parent.parent / "queries",  # in a checkout
+)
+_OWN_TABLE: Final = re.compile(r"`mm_fills(\w*)`")
+_OWN_DATABASE: Final = "`kalshi`"
+_INCLUDES: Final = {
+    "/* content digest */": "sync/content_digest",
+    "/* content texts */": "sync/content_texts",
+    "/* links lost */": "sync/links_lost",
+}
+_ON_CLUSTER: Final = "/* ON CLUSTER */"
+_ENGINE: Final = re.compile(r"\bENGINE = (\w*MergeTree)")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One SQL file."""
+
+    name: str
+    """Path below `queries/` without the ending, such as `sync/stored_fills`."""
+    text: str
+    """The file as it is."""
+
+    @property
+    def title(self) -> str:
+        """What the statement shows or does, from its header."""
+        match = re.match(r"-- title: (.+)", self.text)
+        return match.group(1) if match else self.name
+
+    @property
+    def checksum(self) -> str:
+        """16 hex digits of the file's bytes: an edited file is another statement."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Where the tool's tables are: a database, the fills table, and those that follow its name."""
+
+    database: str
+    fills: str = "mm_fills"
+    cluster: str | None = None
+
+    def name(self, suffix: str = "") -> str:
+        """Give the quoted, qualified name of `mm_fills<suffix>`."""
+        return f"{quote_identifier(self.database)}.{quote_identifier(self.fills + suffix)}"
+
+    def sql(self, name: str) -> str:
+        """Give a file's statement over these tables.
+
+        Args:
+            name: path below `queries/` without the ending.
+        """
+        text = load(name).text
+        for mark, included in _INCLUDES.items():  # the digest's text includes the texts
+            if mark in text:
+                text = text.replace(mark, load(included).text.split("\n", 2)[2].strip())
+        if self.cluster is None:
+            text = text.replace(f" {_ON_CLUSTER}", "")
+        else:
+            text = text.replace(_ON_CLUSTER, f"ON CLUSTER {quote_identifier(self.cluster)}")
+            text = _ENGINE.sub(r"ENGINE = Replicated\1", text)
+        text = text.replace(_OWN_DATABASE, quote_identifier(self.database))
+        return _OWN_TABLE.sub(lambda match: self.name(match.group(1)), text)
+
+
+def quote_identifier(name: str) -> str:
+    """Quote a database, table, column or cluster name for SQL."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+@cache
+def load(name: str) -> Statement:
+    """Read one file below `queries/`."""
+    return Statement(name, (_folder() / f"{name}.sql").read_text(encoding="utf-8"))
+
+
+def names(folder: str) -> list[str]:
+    """List the statements of one folder below `queries/`, sorted by name."""
+    return sorted(f"{folder}/{path.stem}" for path in (_folder() / folder).glob("*.sql"))
+
+
+@cache
+def _folder() -> Path:
+    return next(place for place in _PLACES if place.is_dir())

@@ -1,0 +1,427 @@
+"""What the operator asked for: options, environment, `.env`, in that order, checked at once.
+
+Everything is validated here before any connection is opened; every mistake gets its own sentence.
+Nothing else in the package reads the environment. Secrets never show in a repr.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import ipaddress
+import math
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import dotenv
+import platformdirs
+
+from kalshi_fills.errors import SettingsError
+from kalshi_fills.queries import Tables
+from kalshi_fills.signing import Signer, read_private_key
+
+ENVIRONMENTS: Final = {
+    "prod": "https://external-api.kalshi.com/trade-api/v2",
+    "demo": "https://external-api.demo.kalshi.co/trade-api/v2",
+}
+DEFAULT_DATABASE: Final = "kalshi"
+DEFAULT_TABLE: Final = "mm_fills"
+
+_IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}").fullmatch
+_DURATION: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)").fullmatch
+_UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Option(NamedTuple):
+    """One shared option: where else its value may come from, and what it is by default."""
+
+    name: str
+    variable: str | None
+    default: str | None
+    help: str
+
+
+OPTIONS: Final = (
+    Option(
+        "clickhouse",
+        "CLICKHOUSE_URL",
+        None,
+        "Where the tables are: clickhouse://user:password@host:9000/database, clickhouses:// for "
+        "TLS, or chdb:///folder for the embedded engine.",
+    ),
+    Option("table", "KALSHI_FILLS_TABLE", DEFAULT_TABLE, "Name of the fills table."),
+    Option("cluster", "CLICKHOUSE_CLUSTER", None, "Run on every replica of this cluster."),
+    Option("api-url", "KALSHI_API_URL", "prod", "The exchange: prod, demo, or the API's root URL."),
+    Option("api-key-id", "KALSHI_API_KEY_ID", None, "Id of the API key."),
+    Option(
+        "private-key",
+        "KALSHI_PRIVATE_KEY_PATH",
+        None,
+        "File of the private key (or its text in KALSHI_PRIVATE_KEY).",
+    ),
+    Option("env-file", None, None, "Read variables from this file; .env here if there is one."),
+    Option("format", "KALSHI_FILLS_FORMAT", "table", "What stdout holds: table or json."),
+    Option(
+        "log-format",
+        "KALSHI_FILLS_LOG_FORMAT",
+        None,
+        "Log lines on stderr: text or json; text on a terminal, json elsewhere.",
+    ),
+)
+"""The options every command has, in the order of their help."""
+
+
+class Secret(str):
+    """Text that is never shown by accident."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+
+@dataclass(frozen=True, slots=True)
+class ClickHouseTarget:
+    """Where ClickHouse is: a server's URL, or a folder of the embedded engine."""
+
+    url: Secret | None
+    folder: Path | None
+    database: str
+
+    def describe(self) -> str:
+        """Name the target without its password."""
+        if self.folder is not None:
+            return f"chdb://{self.folder} ({self.database})"
+        parts = urlsplit(self.url or "")
+        port = f":{parts.port}" if parts.port else ""
+        return f"{parts.scheme}://{parts.hostname}{port}/{self.database}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the commands share, valid as a whole."""
+
+    clickhouse: ClickHouseTarget
+    tables: Tables
+    api_url: str
+    signer: Signer | None
+    format: str
+    log_format: str
+    warnings: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def require_signer(self) -> Signer:
+        """Give the signer.
+
+        Raises:
+            SettingsError: no key was configured.
+        """
+        if self.signer is None:
+            raise SettingsError(
+                "no API key is configured",
+                hint="set KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH, here or in a .env file",
+            )
+        return self.signer
+
+
+class Mistakes:
+    """Collects what is wrong, so that one run tells everything."""
+
+    def __init__(self) -> None:
+        self._found: list[SettingsError] = []
+
+    def add(self, message: str, hint: str) -> None:
+        """Note one mistake."""
+        self._found.append(SettingsError(message, hint=hint))
+
+    def note(self, error: SettingsError) -> None:
+        """Note a mistake found elsewhere."""
+        self._found.append(error)
+
+    def settle(self) -> None:
+        """Raise what was found, as one error; its hint is that of the first mistake."""
+        if self._found:
+            raise SettingsError(
+                "; ".join(error.message for error in self._found), hint=self._found[0].hint
+            )
+
+
+def gather(
+    options: Mapping[str, str | None],
+    environment: Mapping[str, str],
+    mistakes: Mistakes,
+    *,
+    folder: Path | None = None,
+) -> tuple[dict[str, str | None], str | None]:
+    """Resolve every shared option: as given, from the environment, from `.env`, or by default.
+
+    Args:
+        options: what the command line gave, by option name.
+        environment: the process's environment.
+        mistakes: collects an unreadable env file.
+        folder: where `.env` is looked for; the working folder.
+
+    Returns:
+        The values by option name, and the private key's text if KALSHI_PRIVATE_KEY holds one.
+    """
+    named = options.get("env-file")
+    path = Path(named) if named else (folder or Path.cwd()) / ".env"
+    from_file: Mapping[str, str | None] = {}
+    if path.is_file() and os.access(path, os.R_OK):
+        from_file = dotenv.dotenv_values(path, interpolate=False)
+    elif named:
+        mistakes.add(f"the env file {named} cannot be read", "check the path after --env-file")
+
+    def variable(name: str | None) -> str | None:
+        return (environment.get(name) or from_file.get(name)) if name else None
+
+    values = {
+        option.name: options.get(option.name) or variable(option.variable) or option.default
+        for option in OPTIONS
+    }
+    return values, variable("KALSHI_PRIVATE_KEY")
+
+
+def build(
+    options: Mapping[str, str | None],
+    environment: Mapping[str, str],
+    mistakes: Mistakes,
+    *,
+    folder: Path | None = None,
+) -> Settings:
+    """Make the settings; mistakes are noted, and raised by the caller's `mistakes.settle()`."""
+    values, pem = gather(options, environment, mistakes, folder=folder)
+    clickhouse = _clickhouse(values["clickhouse"], mistakes)
+    table = values["table"] or DEFAULT_TABLE
+    if not _IDENTIFIER(table):
+        mistakes.add(
+            f"the table name {table!r} is no identifier",
+            "use letters, digits and underscores in --table, not starting with a digit",
+        )
+    cluster = values["cluster"]
+    if cluster is not None and not re.fullmatch(r"[A-Za-z0-9_.{}-]{1,128}", cluster):
+        mistakes.add(
+            f"the cluster name {cluster!r} is no cluster name",
+            "use the name in system.clusters for --cluster",
+        )
+    warnings: list[str] = []
+    signer = _signer(values["api-key-id"], values["private-key"], pem, mistakes, warnings)
+    api_url = _api_url(values["api-url"] or "prod", mistakes)
+    form = _one_of("format", values["format"], ("table", "json"), mistakes)
+    log_form = _one_of(
+        "log-format",
+        values["log-format"] or ("text" if sys.stderr.isatty() else "json"),
+        ("text", "json"),
+        mistakes,
+    )
+    secrets = [pem] if pem else []
+    if clickhouse.url is not None:
+        password = urlsplit(clickhouse.url).password
+        secrets += [password, unquote(password)] if password else []
+    return Settings(
+        clickhouse,
+        Tables(clickhouse.database, table, cluster),
+        api_url,
+        signer,
+        form,
+        log_form,
+        tuple(warnings),
+        tuple(secrets),
+    )
+
+
+def moment(text: str, now: datetime, option: str, mistakes: Mistakes) -> datetime | None:
+    """Read T: an ISO 8601 instant (UTC where no zone is named) or a duration back from now."""
+    if match := _DURATION(text.strip()):
+        try:
+            return now - timedelta(seconds=int(match.group(1)) * _UNIT_SECONDS[match.group(2)])
+        except OverflowError:
+            mistakes.add(f"{option} {text} reaches back beyond the calendar", "use a shorter time")
+            return None
+    try:
+        read = datetime.fromisoformat(text.strip())
+    except ValueError:
+        mistakes.add(
+            f"{option} {text!r} is neither an ISO 8601 instant nor a duration",
+            f"write it like {option} 2026-11-20T15:00:00Z or {option} 24h",
+        )
+        return None
+    return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+
+
+def duration(text: str, option: str, mistakes: Mistakes) -> timedelta:
+    """Read a duration such as 90s, 15m, 24h or 7d."""
+    match = _DURATION(text.strip())
+    if match:
+        return timedelta(seconds=int(match.group(1)) * _UNIT_SECONDS[match.group(2)])
+    mistakes.add(f"{option} {text!r} is no duration", f"write it like {option} 1h")
+    return timedelta(0)
+
+
+def share(value: float, option: str, mistakes: Mistakes) -> float:
+    """Check a share: more than 0, at most 1."""
+    if not (math.isfinite(value) and 0 < value <= 1):
+        mistakes.add(f"{option} {value} is no share", f"use a number above 0 up to 1 for {option}")
+    return value
+
+
+def _clickhouse(url: str | None, mistakes: Mistakes) -> ClickHouseTarget:
+    nowhere = ClickHouseTarget(None, None, DEFAULT_DATABASE)
+    if url is None:
+        if importlib.util.find_spec("chdb") is None:
+            mistakes.add(
+                "no CLICKHOUSE_URL is set and the embedded engine is not installed",
+                "set CLICKHOUSE_URL=clickhouse://user:password@host:9000/kalshi, or install the "
+                "embedded engine with `pip install 'kalshi-fills[embedded]'`",
+            )
+        folder = Path(platformdirs.user_data_dir("kalshi-fills", appauthor=False)) / "chdb"
+        return ClickHouseTarget(None, folder, DEFAULT_DATABASE)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        mistakes.add(
+            "CLICKHOUSE_URL cannot be read",
+            "percent-encode #, / and ? in the user name or password (# is %23)",
+        )
+        return nowhere
+    if parts.scheme == "chdb":
+        return _embedded(parts.netloc + parts.path, parts.query, mistakes)
+    if parts.scheme not in ("clickhouse", "clickhouses"):
+        mistakes.add(
+            f"CLICKHOUSE_URL has the unknown scheme {parts.scheme or 'none'!r}",
+            "use clickhouse://, clickhouses:// (TLS) or chdb:///folder; the native protocol, port "
+            "9000 or 9440, not HTTP",
+        )
+        return nowhere
+    if not parts.hostname:
+        mistakes.add(
+            "CLICKHOUSE_URL names no host",
+            "write it like clickhouse://user:password@host:9000/kalshi",
+        )
+        return nowhere
+    return ClickHouseTarget(Secret(url), None, _database(unquote(parts.path.strip("/")), mistakes))
+
+
+def _embedded(path: str, query: str, mistakes: Mistakes) -> ClickHouseTarget:
+    database = _database(parse_qs(query).get("database", [""])[0], mistakes)
+    folder = unquote(path)
+    if importlib.util.find_spec("chdb") is None:
+        mistakes.add(
+            "CLICKHOUSE_URL asks for the embedded engine, which is not installed",
+            "install it with `pip install 'kalshi-fills[embedded]'`, or name a server",
+        )
+    if not folder.strip("/") or "?" in folder:
+        mistakes.add(
+            "CLICKHOUSE_URL names no folder for the embedded engine",
+            "write it like chdb:///var/lib/kalshi-fills?database=kalshi",
+        )
+    return ClickHouseTarget(None, Path(folder).expanduser().absolute(), database)
+
+
+def _database(name: str, mistakes: Mistakes) -> str:
+    if not name:
+        return DEFAULT_DATABASE
+    if not _IDENTIFIER(name):
+        mistakes.add(
+            f"the database name {name!r} is no identifier",
+            "use letters, digits and underscores for the database in CLICKHOUSE_URL",
+        )
+    return name
+
+
+def _api_url(value: str, mistakes: Mistakes) -> str:
+    url = ENVIRONMENTS.get(value, value)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        mistakes.add(
+            f"KALSHI_API_URL {value!r} is no URL",
+            "use prod, demo, or the API's root such as " + ENVIRONMENTS["prod"],
+        )
+        return url
+    if parts.username or parts.query or parts.fragment:
+        mistakes.add(
+            "KALSHI_API_URL carries more than host, port and path",
+            "use the API's root such as " + ENVIRONMENTS["prod"],
+        )
+    if parts.scheme == "http" and not _loopback(parts.hostname):
+        mistakes.add(
+            f"KALSHI_API_URL {parts.hostname} is not loopback and has no TLS",
+            "write https://; requests to the exchange are signed and must not travel in the clear",
+        )
+    if not parts.path.strip("/"):
+        url = f"{url.rstrip('/')}/trade-api/v2"
+    return url.rstrip("/")
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _signer(
+    key_id: str | None,
+    path: str | None,
+    pem: str | None,
+    mistakes: Mistakes,
+    warnings: list[str],
+) -> Signer | None:
+    if key_id is None and path is None and pem is None:
+        return None
+    if key_id is None:
+        mistakes.add(
+            "a private key is configured, but no key id",
+            "set KALSHI_API_KEY_ID to the id shown beside the key on Kalshi's API keys page",
+        )
+    elif not re.fullmatch(r"[\x21-\x7e]{1,200}", key_id):
+        mistakes.add("the API key id holds spaces or signs", "copy KALSHI_API_KEY_ID once more")
+    if path is None and pem is None:
+        mistakes.add(
+            "an API key id is configured, but no private key",
+            "set KALSHI_PRIVATE_KEY_PATH to the key's file",
+        )
+        return None
+    where = "KALSHI_PRIVATE_KEY"
+    if path is not None:
+        where = path
+        file = Path(path).expanduser()
+        try:
+            pem = file.read_text(encoding="utf-8")
+            if file.stat().st_mode & 0o077:
+                warnings.append(
+                    f"the private key {path} can be read by other users; run: chmod 600 {path}"
+                )
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is no text file"
+            mistakes.add(
+                f"the private key {path} cannot be read: {why.lower()}",
+                "check the path in KALSHI_PRIVATE_KEY_PATH and who may read it",
+            )
+            return None
+    assert pem is not None
+    # A key in a variable often has its line ends written out.
+    text = pem.replace("\\n", "\n") if path is None else pem
+    try:
+        return Signer(key_id or "", read_private_key(text, where))
+    except SettingsError as error:
+        mistakes.note(error)
+        return None
+
+
+def _one_of(option: str, value: str | None, allowed: tuple[str, ...], mistakes: Mistakes) -> str:
+    if value not in allowed:
+        mistakes.add(f"--{option} {value!r} is not known", f"use --{option} {' or '.join(allowed)}")
+        return allowed[0]
+    return value

@@ -1,0 +1,433 @@
+"""The account's tables in ClickHouse as a sync uses them.
+
+Looking up what is stored of a block of fills, writing what is new or differs, the quarantine, and
+the ledger of runs. It decides nothing about what a fill is; it knows columns, versions and links.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from kalshi_fills import __version__
+from kalshi_fills.errors import InsertUnknown, WarehouseError
+from kalshi_fills.fills import Fill, FillKey, Rejected, book_side, side_price_dollars
+from kalshi_fills.pipeline import (
+    Content,
+    Counts,
+    Difference,
+    HourDigest,
+    completed,
+    content,
+    differences,
+    digest,
+)
+from kalshi_fills.queries import Tables
+from kalshi_fills.warehouse import Warehouse
+
+NO_UUID: Final = UUID(int=0)
+
+FILL_COLUMNS: Final = (
+    "ts",
+    "fill_id",
+    "exchange_order_id",
+    "market_ticker",
+    "side",
+    "action",
+    "outcome_side",
+    "book_side",
+    "price_cents",
+    "yes_price_dollars",
+    "no_price_dollars",
+    "size",
+    "fee_dollars",
+    "is_taker",
+    "subaccount_number",
+    "exchange_index",
+    "direction_inferred",
+    "id_synthetic",
+    "source",
+    "run_id",
+    "content_hash",
+    "raw_json",
+    "version",
+    "client_order_id",
+    "engine_instance_id",
+    "engine_version",
+    "decision_id",
+)
+"""The columns the tool writes, in order; the table fills in the engines' own from these."""
+
+_REJECTED_COLUMNS: Final = (
+    "fingerprint",
+    "stage",
+    "reason",
+    "keys",
+    "raw_json",
+    "claims_fill",
+    "accepted",
+    "first_seen",
+    "last_seen",
+    "times_seen",
+    "run_id",
+)
+_MAX_VERSION: Final = (1 << 64) - 1
+_SETTLE_SECONDS: Final = 60.0
+_SETTLE_WAIT_SECONDS: Final = 1.0
+_MAX_LISTED_CORRECTIONS: Final = 100
+
+
+class Links(NamedTuple):
+    """What ties a row to the engine's decisions; the exchange cannot give it back."""
+
+    client_order_id: str = ""
+    engine_instance_id: str = ""
+    engine_version: str = ""
+    decision_id: UUID = NO_UUID
+
+
+class Stored(NamedTuple):
+    """What the table holds of one fill, whole."""
+
+    content: Content
+    version: int
+    tickers: list[str]
+    """Every ticker it stands under; more than one is a stale row."""
+    links: Links
+    links_lost: bool
+    """The row that counts lacks a link that a row it replaced has."""
+
+
+class Written(NamedTuple):
+    """What became of one fill of a block."""
+
+    fill: Fill
+    digest: int
+    """The digest the table holds for it now."""
+    before: int | None
+    """The digest it held before; None if it held none."""
+    differences: tuple[Difference, ...]
+    """In what the stored row differed; empty if it was new, or known."""
+
+
+@dataclass(slots=True)
+class Corrections:
+    """Which fields of stored rows the exchange corrected, and the first of them in full."""
+
+    by_field: dict[str, int] = field(default_factory=dict)
+    listed: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, fill: Fill, found: Iterable[Difference]) -> None:
+        """Note one corrected fill."""
+        for difference in found:
+            name = difference.field
+            self.by_field[name] = self.by_field.get(name, 0) + 1
+            if len(self.listed) < _MAX_LISTED_CORRECTIONS:
+                self.listed.append(
+                    {
+                        "fill_id": fill.fill_id,
+                        "order_id": fill.order_id,
+                        "field": name,
+                        "table": difference.stored,
+                        "exchange": difference.sent,
+                    }
+                )
+
+    def as_json(self) -> str:
+        """Give them as the run ledger keeps them, empty if there are none."""
+        if not self.by_field:
+            return ""
+        return json.dumps({"by_field": self.by_field, "first": self.listed}, sort_keys=True)
+
+
+class Run(NamedTuple):
+    """One row of the run ledger."""
+
+    run_id: UUID
+    status: str
+    started_at: datetime
+    finished_at: datetime | None
+    window_start: datetime | None
+    window_end: datetime
+    watermark: datetime | None
+    counts: Counts
+    host: str
+    pid: int
+    error: str = ""
+    corrections: str = ""
+
+
+class Unfinished(NamedTuple):
+    """A run that the ledger still calls running."""
+
+    run_id: UUID
+    pid: int
+    started_at: datetime
+    window_start: datetime | None
+    window_end: datetime
+
+
+class FillStore:
+    """The four tables of one account. With `dry_run` it reads as ever and writes nothing."""
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        tables: Tables,
+        run_id: UUID,
+        started_at: datetime,
+        dry_run: bool,
+    ) -> None:
+        self.warehouse = warehouse
+        self.tables = tables
+        self._run_id = run_id
+        self._version = int(started_at.timestamp() * 1_000_000)
+        self._dry_run = dry_run
+
+    def write(self, block: Mapping[FillKey, Fill]) -> list[Written]:
+        """Store a block: what is new or differs is written, what is known is left alone.
+
+        A row that is replaced keeps its links, and what the exchange leaves out this time. After
+        an insert whose answer never came, what is there is looked up before anything is sent again.
+
+        Raises:
+            WarehouseError: the table could not be read or written.
+        """
+        outcome, rows, stale = self._plan(block)
+        if not self._dry_run:
+            self._insert(rows)
+            if stale:
+                self._delete_under_other_tickers(stale)
+        return outcome
+
+    def quarantine(self, rejected: Sequence[Rejected], seen_at: datetime) -> None:
+        """Keep refused items whole; one that comes back is counted, not repeated."""
+        times: dict[str, int] = {}
+        kept: dict[str, Rejected] = {}
+        for item in rejected:
+            times[item.fingerprint] = times.get(item.fingerprint, 0) + 1
+            kept[item.fingerprint] = item
+        rows = [
+            (
+                fingerprint,
+                str(item.stage),
+                str(item.reason),
+                list(item.keys),
+                item.raw_json,
+                item.claims_fill,
+                False,
+                seen_at,
+                seen_at,
+                times[fingerprint],
+                self._run_id,
+            )
+            for fingerprint, item in kept.items()
+        ]
+        if not self._dry_run:
+            self.warehouse.insert(self.tables.name("_rejected"), _REJECTED_COLUMNS, rows)
+
+    def accepted(self, rejected: Sequence[Rejected]) -> set[str]:
+        """Give the fingerprints among these that the operator accepted."""
+        fingerprints = sorted({item.fingerprint for item in rejected})
+        if not fingerprints:
+            return set()
+        found = self.warehouse.rows(
+            self.tables.sql("sync/accepted_fingerprints"), {"fingerprints": fingerprints}
+        )
+        return {row[0] for row in found}
+
+    def accept_rejected(self) -> None:
+        """Accept every refused item that claims to be a fill."""
+        if not self._dry_run:
+            self.warehouse.command(self.tables.sql("sync/accept_rejected"))
+
+    def last_watermark(self) -> datetime | None:
+        """Give the watermark of the last finished run, None if there is none."""
+        found = self.warehouse.rows(self.tables.sql("sync/last_run"))
+        return _utc(found[0][1]) if found else None
+
+    def unfinished(self, host: str) -> list[Unfinished]:
+        """Give this host's runs that never said how they ended, oldest first."""
+        found = self.warehouse.rows(self.tables.sql("sync/unfinished_runs"), {"host": host})
+        return [Unfinished(*row) for row in found]
+
+    def record(self, run: Run, recorded_at: datetime) -> None:
+        """Write the run's row into the ledger; the latest one counts."""
+        if self._dry_run:
+            return
+        facts: dict[str, object] = {
+            **run._asdict(),
+            **run.counts.as_dict(),
+            "tool_version": __version__,
+            "recorded_at": recorded_at,
+        }
+        del facts["counts"]
+        self.warehouse.insert(self.tables.name("_runs"), list(facts), [list(facts.values())])
+
+    def hours(self, start: datetime | None, end: datetime) -> dict[datetime, HourDigest]:
+        """Give count and digest of the stored fills of a window, by hour."""
+        if start is None:
+            found = self.warehouse.rows(
+                self.tables.sql("sync/digests_per_hour_of_all"), {"end": end}
+            )
+        else:
+            found = self.warehouse.rows(
+                self.tables.sql("sync/digests_per_hour"), {"start": start, "end": end}
+            )
+        return {_hour(row[0]): HourDigest(int(row[1]), int(row[2])) for row in found}
+
+    def between(self, start: datetime, end: datetime) -> list[tuple[FillKey, str, Content]]:
+        """Give identity, ticker and content of the stored fills of a range."""
+        found = self.warehouse.rows(
+            self.tables.sql("sync/fills_between"), {"start": start, "end": end}
+        )
+        return [(FillKey(row[0], row[1]), row[2], tuple(row[3])) for row in found]
+
+    def _plan(
+        self, block: Mapping[FillKey, Fill]
+    ) -> tuple[list[Written], list[tuple[object, ...]], list[tuple[FillKey, str]]]:
+        outcome: list[Written] = []
+        rows: list[tuple[object, ...]] = []
+        doubtful: dict[FillKey, tuple[Fill, int]] = {}
+        stored = self._digests(block)
+        for key, fill in block.items():
+            sent = digest(content(fill))
+            known = stored.get(key)
+            if known is None:
+                outcome.append(Written(fill, sent, None, ()))
+                rows.append(self._row(fill, sent, self._version, Links()))
+            elif known == (sent, False):
+                outcome.append(Written(fill, sent, sent, ()))
+            else:
+                doubtful[key] = (fill, known[0])
+        stale: list[tuple[FillKey, str]] = []
+        for key, held in self.whole(doubtful).items():
+            fill, before = doubtful[key]
+            found = differences(held.content, content(fill))
+            if held.links_lost:
+                found.append(Difference("links", "", "kept from the engine's own row"))
+            whole = completed(fill, held.content)
+            now = digest(content(whole))
+            elsewhere = [ticker for ticker in held.tickers if ticker != whole.ticker]
+            stale += [(key, ticker) for ticker in elsewhere]
+            if elsewhere and not found:
+                found.append(Difference("market_ticker", elsewhere[0], whole.ticker))
+            if not found and now != before:
+                found = [Difference("content", f"{before:016x}", f"{now:016x}")]
+            if found:
+                version = min(max(self._version, held.version + 1), _MAX_VERSION)
+                rows.append(self._row(whole, now, version, held.links))
+            outcome.append(Written(whole, now, before, tuple(found)))
+        return outcome, rows, stale
+
+    def _digests(self, keys: Iterable[FillKey]) -> dict[FillKey, tuple[int, bool]]:
+        found = self.warehouse.rows(self.tables.sql("sync/stored_digests"), _key_params(keys))
+        return {FillKey(row[0], row[1]): (int(row[2]), bool(row[4])) for row in found}
+
+    def whole(self, keys: Iterable[FillKey]) -> dict[FillKey, Stored]:
+        """Give everything the table holds of these fills; those it lacks are left out."""
+        wanted = list(keys)
+        if not wanted:
+            return {}
+        found = self.warehouse.rows(self.tables.sql("sync/stored_fills"), _key_params(wanted))
+        return {
+            FillKey(row[0], row[1]): Stored(
+                tuple(row[2]), int(row[3]), list(row[4]), Links(*row[5:9]), bool(row[9])
+            )
+            for row in found
+        }
+
+    def _insert(self, rows: Sequence[tuple[object, ...]]) -> None:
+        table = self.tables.name()
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        missing = rows
+        while missing:
+            try:
+                self.warehouse.insert(table, FILL_COLUMNS, missing)
+                return
+            except InsertUnknown:
+                missing = self._not_there(rows, deadline)
+
+    def _not_there(
+        self, rows: Sequence[tuple[object, ...]], deadline: float
+    ) -> list[tuple[object, ...]]:
+        """Look up which of the rows an insert of unknown fate left out."""
+        while True:
+            time.sleep(_SETTLE_WAIT_SECONDS)
+            try:
+                keys = [FillKey(str(row[1]), str(row[2])) for row in rows]
+                there = self._digests(keys)
+            except WarehouseError:
+                if time.monotonic() > deadline:
+                    raise
+                continue
+            held = {key: known[0] for key, known in there.items()}
+            return [
+                row
+                for row, key in zip(rows, keys, strict=True)
+                if held.get(key) != row[FILL_COLUMNS.index("content_hash")]
+            ]
+
+    def _delete_under_other_tickers(self, stale: Sequence[tuple[FillKey, str]]) -> None:
+        self.warehouse.command(
+            self.tables.sql("sync/delete_under_other_tickers"),
+            {
+                "fill_ids": [key.fill_id for key, _ in stale],
+                "order_ids": [key.order_id for key, _ in stale],
+                "tickers": [ticker for _, ticker in stale],
+            },
+        )
+
+    def _row(
+        self, fill: Fill, content_digest: int, version: int, links: Links
+    ) -> tuple[object, ...]:
+        return (
+            fill.executed_at,
+            fill.fill_id,
+            fill.order_id,
+            fill.ticker,
+            fill.outcome,
+            fill.action,
+            fill.outcome,
+            book_side(fill.outcome),
+            side_price_dollars(fill) * 100,
+            fill.yes_price_dollars,
+            fill.no_price_dollars,
+            fill.contracts,
+            fill.fee_dollars,
+            fill.is_taker,
+            fill.subaccount_number,
+            fill.exchange_index,
+            fill.direction_inferred,
+            fill.id_synthetic,
+            fill.source,
+            self._run_id,
+            content_digest,
+            fill.raw_json,
+            version,
+            fill.client_order_id or links.client_order_id,
+            links.engine_instance_id,
+            links.engine_version,
+            links.decision_id,
+        )
+
+
+def _key_params(keys: Iterable[FillKey]) -> dict[str, object]:
+    listed = list(keys)
+    return {
+        "fill_ids": [key.fill_id for key in listed],
+        "order_ids": [key.order_id for key in listed],
+    }
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.astimezone(UTC)
+
+
+def _hour(moment: datetime) -> datetime:
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)

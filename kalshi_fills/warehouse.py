@@ -1,0 +1,347 @@
+"""ClickHouse, as a server over its native protocol or embedded in this process.
+
+One small interface with two backends; the same SQL, the same Python values in and out: Decimal,
+aware datetime, UUID, bool, None, lists. Whatever the libraries raise leaves here as
+`WarehouseError`, and as `InsertUnknown` where an insert may or may not have been stored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final, NoReturn, Protocol
+from urllib.parse import urlencode, urlsplit, urlunsplit
+from uuid import UUID
+
+from kalshi_fills.errors import InsertUnknown, LockedError, WarehouseError
+from kalshi_fills.queries import quote_identifier
+
+Value = object
+Row = tuple[Any, ...]
+"""One row of a result; the types of its values follow from the query's columns."""
+
+_SERVER_SETTINGS: Final = {
+    # Replicated tables remember blocks: without this a purged row could not be inserted again.
+    "insert_deduplicate": 0,
+    "async_insert": 0,
+    "calculate_text_stack_trace": 0,
+}
+_AUTHENTICATION_CODES: Final = frozenset((192, 193, 194, 516))
+_GRANT_CODES: Final = frozenset((164, 497))
+
+
+class Warehouse(Protocol):
+    """What the tool needs of ClickHouse."""
+
+    def rows(self, sql: str, params: Mapping[str, Value] | None = None) -> list[Row]:
+        """Run one query; parameters are the engine's own `{name:Type}`.
+
+        Raises:
+            WarehouseError: it could not be run.
+        """
+        ...
+
+    def command(self, sql: str, params: Mapping[str, Value] | None = None) -> None:
+        """Run one statement that returns nothing.
+
+        Raises:
+            WarehouseError: it could not be run.
+        """
+        ...
+
+    def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
+        """Insert one block of rows into a table (already quoted), by column name.
+
+        Raises:
+            InsertUnknown: the answer never came.
+            WarehouseError: refused, nothing of the block is stored.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the connection or the engine."""
+        ...
+
+
+def open_server(url: str) -> Warehouse:
+    """Connect to a server; `clickhouses://` is TLS. Options go in the URL's query string.
+
+    Raises:
+        WarehouseError: unreachable, or the user is refused.
+    """
+    server = _Server(url)
+    server.rows("SELECT 1")
+    return server
+
+
+def open_embedded(folder: Path) -> Warehouse:
+    """Open the embedded engine on a folder, which is made where it is missing.
+
+    Raises:
+        LockedError: another process has the folder open.
+        WarehouseError: the folder cannot be used.
+    """
+    return _Embedded(folder)
+
+
+class _Server:
+    def __init__(self, url: str) -> None:
+        from clickhouse_driver import Client, errors
+
+        logging.getLogger("clickhouse_driver").setLevel(logging.CRITICAL)
+        parts = urlsplit(url)
+        self._where = (
+            f"{parts.hostname}:{parts.port or (9440 if parts.scheme[-1] == 's' else 9000)}"
+        )
+        self._errors = errors
+        query = "&".join(filter(None, (parts.query, urlencode({"server_side_params": "1"}))))
+        # No database in the connection: it may not exist yet, and all names are qualified.
+        self._client = Client.from_url(urlunsplit(parts._replace(path="/", query=query)))
+
+    def rows(self, sql: str, params: Mapping[str, Value] | None = None) -> list[Row]:
+        try:
+            rows, columns = self._client.execute(
+                sql, _texts(params), with_column_types=True, settings=_SERVER_SETTINGS
+            )
+        except self._failures() as error:
+            self._raise(error)
+        # The driver gives mostly-default Bool columns back as integers.
+        flags = [index for index, (_, kind) in enumerate(columns) if "Bool" in kind]
+        if flags:
+            return [
+                tuple(
+                    bool(value) if index in flags and value is not None else value
+                    for index, value in enumerate(row)
+                )
+                for row in rows
+            ]
+        return [tuple(row) for row in rows]
+
+    def command(self, sql: str, params: Mapping[str, Value] | None = None) -> None:
+        try:
+            self._client.execute(sql, _texts(params), settings=_SERVER_SETTINGS)
+        except self._failures() as error:
+            self._raise(error)
+
+    def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
+        if not rows:
+            return
+        names = ", ".join(map(quote_identifier, columns))
+        try:
+            self._client.execute(
+                f"INSERT INTO {table} ({names}) VALUES",
+                rows,
+                settings=_SERVER_SETTINGS,
+            )
+        except self._failures() as error:
+            if isinstance(error, self._errors.ServerException):
+                self._raise(error)
+            raise InsertUnknown(
+                f"the connection to ClickHouse at {self._where} was lost during an insert",
+                hint="run the same command again: it looks up what was stored",
+            ) from error
+
+    def close(self) -> None:
+        self._client.disconnect()
+
+    def _failures(self) -> tuple[type[BaseException], ...]:
+        return (self._errors.Error, EOFError, OSError)
+
+    def _raise(self, error: BaseException) -> NoReturn:
+        code = getattr(error, "code", None)
+        if isinstance(error, self._errors.ServerException):
+            raise _refused(code, str(error.message), self._where) from error
+        why = {
+            209: "it did not answer in time",
+            210: "no connection: refused, unknown host, or TLS not accepted",
+            102: "what answers there is not ClickHouse's native protocol (port 9000, TLS 9440)",
+        }.get(code or 0, f"the connection was lost ({type(error).__name__})")
+        raise WarehouseError(
+            f"ClickHouse at {self._where} could not be reached: {why}",
+            hint="check that the server runs and that CLICKHOUSE_URL names its native port",
+            code=code,
+        ) from error
+
+
+class _Embedded:
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WarehouseError(
+                f"the folder {folder} cannot be used for the embedded engine: {error.strerror}",
+                hint="point CLICKHOUSE_URL at a folder of your own: chdb:///path/to/folder",
+            ) from error
+        _refuse_if_open(folder)
+        from chdb.session import Session
+
+        # The engine's own handlers would hang the process on a crash and swallow Ctrl-Z.
+        with contextlib.suppress(AttributeError):
+            importlib.import_module("chdb._chdb").set_signal_handlers_enabled(False)
+        self._folder = folder
+        try:
+            self._session = Session(str(folder))
+        except RuntimeError as error:
+            raise WarehouseError(
+                f"the embedded engine could not open {folder}: {_first_sentence(str(error))}",
+                hint="check the folder's owner and free space, or point CLICKHOUSE_URL elsewhere",
+                code=_code(str(error)),
+            ) from error
+        self._query("SET output_format_json_quote_decimals = 1")
+        self._query("SET output_format_json_quote_64bit_integers = 0")
+
+    def rows(self, sql: str, params: Mapping[str, Value] | None = None) -> list[Row]:
+        lines = self._query(sql, "JSONCompactEachRowWithNamesAndTypes", params).splitlines()
+        if len(lines) < 2:
+            return []
+        decoders = [_decoder(kind) for kind in json.loads(lines[1])]
+        return [
+            tuple(
+                value if value is None or decode is None else decode(value)
+                for decode, value in zip(decoders, json.loads(line), strict=True)
+            )
+            for line in lines[2:]
+        ]
+
+    def command(self, sql: str, params: Mapping[str, Value] | None = None) -> None:
+        self._query(sql, params=params)
+
+    def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
+        if not rows:
+            return
+        names = ", ".join(map(quote_identifier, columns))
+        encode = json.JSONEncoder(default=_json_text, separators=(",", ":")).encode
+        lines = "\n".join(map(encode, rows))
+        self._query(f"INSERT INTO {table} ({names}) FORMAT JSONCompactEachRow\n{lines}")
+
+    def close(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._session.close()
+
+    def _query(
+        self, sql: str, form: str = "TabSeparated", params: Mapping[str, Value] | None = None
+    ) -> str:
+        texts = {name: _escaped(value) for name, value in (_texts(params) or {}).items()}
+        try:
+            answer = self._session.query(sql, form, params=texts)
+        except RuntimeError as error:  # the engine's own class is one, under two names
+            raise _refused(_code(str(error)), str(error), str(self._folder)) from error
+        blob: bytes = answer.bytes() if answer is not None else b""
+        return blob.decode(errors="replace")
+
+
+def _refuse_if_open(folder: Path) -> None:
+    """Ask the engine's own lock first: the engine would say it on stderr only."""
+    status = folder / "status"
+    if not status.exists():
+        return
+    with contextlib.suppress(PermissionError), status.open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            match = re.search(r"PID: (\d+)", file.read())
+            owner = f" (process {match.group(1)})" if match else ""
+            raise LockedError(
+                f"another process{owner} has the embedded engine's folder {folder} open",
+                hint="wait for it to end, or use a ClickHouse server, which many can share",
+            ) from None
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _refused(code: int | None, message: str, where: str) -> WarehouseError:
+    said = _first_sentence(message)
+    if code in _AUTHENTICATION_CODES:
+        return WarehouseError(
+            f"ClickHouse at {where} refused the user name or password",
+            hint="check the user and password in CLICKHOUSE_URL (percent-encode special letters)",
+            code=code,
+        )
+    if code in _GRANT_CODES:
+        return WarehouseError(
+            f"ClickHouse at {where} does not allow this user to do that: {said}",
+            hint="grant what is missing, or use another user in CLICKHOUSE_URL",
+            code=code,
+        )
+    if code == 243:
+        return WarehouseError(
+            f"ClickHouse at {where} has no space left on its disk",
+            hint="free some space and run the same command again",
+            code=code,
+        )
+    return WarehouseError(
+        f"ClickHouse at {where} refused a statement: {said}",
+        hint="run `kalshi-fills migrate --dry-run` to see whether the tables are today's",
+        code=code,
+    )
+
+
+def _code(message: str) -> int | None:
+    match = re.search(r"Code: (\d+)", message)
+    return int(match.group(1)) if match else None
+
+
+def _first_sentence(message: str) -> str:
+    text = message.split("Stack trace:")[0]
+    text = re.sub(r"^.*?Code: \d+\. ", "", text, flags=re.DOTALL)
+    text = re.sub(r"DB::(?:Net)?Exception: ", "", text).strip()
+    return re.sub(r"\s+", " ", text.split("\n")[0])[:300].rstrip(". ")
+
+
+def _texts(params: Mapping[str, Value] | None) -> dict[str, Value] | None:
+    """Give parameters as both engines take them: text, numbers, and lists of text."""
+    if params is None:
+        return None
+    return {
+        name: _json_text(value) if isinstance(value, datetime | Decimal | UUID | date) else value
+        for name, value in params.items()
+    }
+
+
+_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
+
+
+def _escaped(value: Value) -> Value:
+    """Write a parameter as the embedded engine reads it: tab-separated text."""
+    if isinstance(value, str):
+        return value.translate(_ESCAPES)
+    if isinstance(value, list):
+        quoted = (str(item).translate(_ESCAPES).replace("'", "\\'") for item in value)
+        return ("['" + "','".join(quoted) + "']" if value else "[]").translate(_ESCAPES)
+    return value
+
+
+def _json_text(value: Value) -> Value:
+    if isinstance(value, datetime):
+        moment = value.astimezone(UTC) if value.tzinfo else value
+        return moment.isoformat(" ", "microseconds")[:26]
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return str(value)
+
+
+def _decoder(kind: str) -> Callable[[Any], Value] | None:
+    """Give the function that turns the engine's JSON into the type's Python value, or None."""
+    while match := re.fullmatch(r"(?:LowCardinality|Nullable)\((.*)\)", kind):
+        kind = match.group(1)
+    if match := re.fullmatch(r"SimpleAggregateFunction\(\w+, (.*)\)", kind):
+        return _decoder(match.group(1))
+    if match := re.fullmatch(r"Array\((.*)\)", kind):
+        inner = _decoder(match.group(1))
+        return None if inner is None else lambda values: [inner(value) for value in values]
+    if kind.startswith("DateTime"):
+        return lambda text: datetime.fromisoformat(text).replace(tzinfo=UTC)
+    if kind.startswith("Decimal"):
+        return Decimal
+    if kind == "UUID":
+        return UUID
+    if kind == "Date":
+        return date.fromisoformat
+    return None

@@ -1,0 +1,31 @@
+-- title: add to a table of fills the columns it lacks
+-- why: one statement, repeatable; constant defaults only, for a default that is computed would give
+--   old rows another value at each reading
+ALTER TABLE `mm_fills` /* ON CLUSTER */
+    ADD COLUMN IF NOT EXISTS `fill_id` String,
+    ADD COLUMN IF NOT EXISTS `exchange_order_id` String,
+    ADD COLUMN IF NOT EXISTS `side` LowCardinality(String),
+    ADD COLUMN IF NOT EXISTS `action` LowCardinality(String),
+    ADD COLUMN IF NOT EXISTS `outcome_side` LowCardinality(String),
+    ADD COLUMN IF NOT EXISTS `book_side` LowCardinality(String),
+    ADD COLUMN IF NOT EXISTS `price_cents` Decimal(9, 4),
+    ADD COLUMN IF NOT EXISTS `yes_price_dollars` Decimal(9, 6),
+    ADD COLUMN IF NOT EXISTS `no_price_dollars` Decimal(9, 6),
+    ADD COLUMN IF NOT EXISTS `size` Decimal(18, 2),
+    ADD COLUMN IF NOT EXISTS `fee_dollars` Nullable(Decimal(18, 6)),
+    ADD COLUMN IF NOT EXISTS `is_taker` Nullable(Bool),
+    ADD COLUMN IF NOT EXISTS `subaccount_number` Nullable(UInt8),
+    ADD COLUMN IF NOT EXISTS `exchange_index` Nullable(UInt8),
+    ADD COLUMN IF NOT EXISTS `direction_inferred` Bool,
+    ADD COLUMN IF NOT EXISTS `id_synthetic` Bool,
+    ADD COLUMN IF NOT EXISTS `source` LowCardinality(String),
+    ADD COLUMN IF NOT EXISTS `run_id` UUID,
+    ADD COLUMN IF NOT EXISTS `content_hash` UInt64,
+    ADD COLUMN IF NOT EXISTS `raw_json` String,
+    ADD COLUMN IF NOT EXISTS `version` UInt64 DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS `client_order_id` String DEFAULT '',
+    ADD COLUMN IF NOT EXISTS `engine_instance_id` String DEFAULT '',
+    ADD COLUMN IF NOT EXISTS `engine_version` String DEFAULT '',
+    ADD COLUMN IF NOT EXISTS `decision_id` UUID DEFAULT toUUID('00000000-0000-0000-0000-000000000000'),
+    ADD COLUMN IF NOT EXISTS `price` Float64 DEFAULT toFloat64(price_cents) / 100,
+    ADD COLUMN IF NOT EXISTS `fee` Float64 DEFAULT 0

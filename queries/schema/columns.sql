@@ -1,0 +1,5 @@
+-- title: the columns of a table, in order
+SELECT name, type, default_kind, default_expression
+FROM system.columns
+WHERE database = {database:String} AND table = {table:String}
+ORDER BY position

@@ -1,0 +1,2 @@
+-- title: create the database
+CREATE DATABASE IF NOT EXISTS `kalshi` /* ON CLUSTER */
