@@ -1,0 +1,89 @@
+"""A real ClickHouse server of the tests' own, on loopback, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+PASSWORD = "practice-password"
+
+_CONFIG = """<clickhouse>
+    <logger><level>warning</level><log>{folder}/server.log</log></logger>
+    <listen_host>127.0.0.1</listen_host>
+    <tcp_port>{port}</tcp_port>
+    <path>{folder}/data/</path>
+    <tmp_path>{folder}/tmp/</tmp_path>
+    <user_files_path>{folder}/user_files/</user_files_path>
+    <mark_cache_size>67108864</mark_cache_size>
+    <max_server_memory_usage>4000000000</max_server_memory_usage>
+    <users>
+        <default>
+            <password>{password}</password>
+            <networks><ip>127.0.0.1</ip></networks>
+            <profile>default</profile>
+            <quota>default</quota>
+            <access_management>1</access_management>
+        </default>
+    </users>
+    <profiles><default/></profiles>
+    <quotas><default/></quotas>
+    {more}
+</clickhouse>
+"""
+
+
+def free_port() -> int:
+    """A port nobody listens on just now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class ClickHouseServer:
+    """One server process; `kill` is kill -9, after which `start` opens the same data again."""
+
+    def __init__(self, binary: str, folder: Path, more_config: str = "") -> None:
+        self.port = free_port()
+        self.folder = folder
+        self._binary = binary
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        self._config = folder / "config.xml"
+        self._config.write_text(
+            _CONFIG.format(folder=folder, port=self.port, password=PASSWORD, more=more_config)
+        )
+
+    def url(self, database: str, user: str = "default", password: str = PASSWORD) -> str:
+        return f"clickhouse://{user}:{password}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [self._binary, "server", f"--config-file={self._config}"],
+            cwd=self.folder,
+            env={**os.environ, "CLICKHOUSE_WATCHDOG_ENABLE": "0"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"the server ended: see {self.folder}/server.log")
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                    return
+            except OSError:
+                time.sleep(0.05)
+        raise RuntimeError("the server did not come up")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    stop = kill

@@ -1,0 +1,215 @@
+"""What the tests share: both engines, a practice exchange, and the command line as a process."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clickhouse_server import ClickHouseServer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from kalshi_fills.practice.account import PracticeAccount
+from kalshi_fills.practice.exchange import PracticeExchange
+from kalshi_fills.queries import Tables
+from kalshi_fills.warehouse import Warehouse, open_embedded, open_server
+
+ROOT = Path(__file__).parent.parent
+KEY_ID = "practice-key-id"
+
+_serial = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseServer]:
+    """A running ClickHouse server; tests that need one skip where there is none."""
+    binary = os.environ.get("CLICKHOUSE_BINARY")
+    if not binary:
+        pytest.skip("no ClickHouse server to test against: CLICKHOUSE_BINARY is not set")
+    running = ClickHouseServer(binary, tmp_path_factory.mktemp("clickhouse"))
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    """The embedded engine; one folder a process is all it allows."""
+    pytest.importorskip("chdb", reason="the embedded engine is not installed")
+    warehouse = open_embedded(tmp_path_factory.mktemp("chdb"))
+    yield warehouse
+    warehouse.close()
+
+
+@pytest.fixture(params=["embedded", pytest.param("server", marks=pytest.mark.server)])
+def warehouse(request: pytest.FixtureRequest) -> Iterator[Warehouse]:
+    """A warehouse on each engine in turn."""
+    if request.param == "embedded":
+        yield request.getfixturevalue("embedded")
+        return
+    server: ClickHouseServer = request.getfixturevalue("server")
+    opened = open_server(server.url("default"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def tables(warehouse: Warehouse) -> Iterator[Tables]:
+    """Names in a database of the test's own; the database is not made."""
+    names = Tables(f"test_{os.getpid()}_{next(_serial)}")
+    yield names
+    warehouse.command(f"DROP DATABASE IF EXISTS {names.database}")
+
+
+@dataclass
+class Target:
+    """Where the command line is pointed: an engine, as an URL, and how to read it afterwards."""
+
+    url: str
+    database: str
+    read: Callable[..., list[tuple[Any, ...]]]
+
+
+@pytest.fixture(params=["embedded", pytest.param("server", marks=pytest.mark.server)])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
+    """An empty database on each engine in turn, for commands run as processes."""
+    database = f"cli_{os.getpid()}_{next(_serial)}"
+    if request.param == "embedded":
+        pytest.importorskip("chdb", reason="the embedded engine is not installed")
+        folder = tmp_path / "chdb"
+
+        def read(sql: str, **params: Any) -> list[tuple[Any, ...]]:
+            # The engine allows a process one folder: another process reads this one.
+            code = (
+                "import sys, pickle; from pathlib import Path;"
+                "from kalshi_fills.warehouse import open_embedded;"
+                "folder, sql, params = pickle.load(sys.stdin.buffer);"
+                "w = open_embedded(Path(folder)); pickle.dump(w.rows(sql, params), sys.stdout.buffer)"
+            )
+            import pickle
+
+            done = subprocess.run(
+                [sys.executable, "-c", code],
+                input=pickle.dumps((str(folder), sql.replace("DB.", f"{database}."), params)),
+                capture_output=True,
+                check=True,
+            )
+            return pickle.loads(done.stdout)
+
+        yield Target(f"chdb://{folder}?database={database}", database, read)
+        return
+    server: ClickHouseServer = request.getfixturevalue("server")
+    opened = open_server(server.url("default"))
+
+    def read_server(sql: str, **params: Any) -> list[tuple[Any, ...]]:
+        return opened.rows(sql.replace("DB.", f"{database}."), params)
+
+    yield Target(server.url(database), database, read_server)
+    opened.command(f"DROP DATABASE IF EXISTS {database}")
+    opened.close()
+
+
+@dataclass
+class Account:
+    """An API key of the practice exchange."""
+
+    key: Ed25519PrivateKey
+    path: Path
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        return {KEY_ID: self.key.public_key()}
+
+
+@pytest.fixture(scope="session")
+def api_key(tmp_path_factory: pytest.TempPathFactory) -> Account:
+    """A key pair: the private key in a file, the public one for the practice exchange."""
+    key = Ed25519PrivateKey.generate()
+    path = tmp_path_factory.mktemp("key") / "key.pem"
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    path.chmod(0o600)
+    return Account(key, path)
+
+
+@pytest.fixture
+def serve(api_key: Account) -> Iterator[Callable[..., PracticeExchange]]:
+    """Start practice exchanges that know the key; they stop with the test."""
+    running: list[PracticeExchange] = []
+
+    def start(account: PracticeAccount, **options: Any) -> PracticeExchange:
+        options.setdefault("enforce_limits", False)
+        exchange = PracticeExchange(account=account, keys=api_key.keys, **options)
+        exchange.__enter__()
+        running.append(exchange)
+        return exchange
+
+    yield start
+    for exchange in running:
+        exchange.__exit__(None, None, None)
+
+
+@dataclass
+class Done:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def cli(api_key: Account, tmp_path: Path) -> Callable[..., Done]:
+    """Run `kalshi-fills` as a process, with a clean environment of its own."""
+
+    def run(
+        *words: str,
+        url: str | None = None,
+        api: str | None = None,
+        env: dict[str, str] | None = None,
+        timeout: float = 120,
+    ) -> Done:
+        state = tmp_path / "state"
+        variables = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "XDG_STATE_HOME": str(state),
+            "PYTHONPATH": str(ROOT),
+            "COLUMNS": "100",
+            "KALSHI_API_KEY_ID": KEY_ID,
+            "KALSHI_PRIVATE_KEY_PATH": str(api_key.path),
+        }
+        if url:
+            variables["CLICKHOUSE_URL"] = url
+        if api:
+            variables["KALSHI_API_URL"] = api
+        variables.update(env or {})
+        done = subprocess.run(
+            [sys.executable, "-m", "kalshi_fills", *words],
+            env={name: value for name, value in variables.items() if value},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def now() -> datetime:
+    return datetime.now(UTC)
