@@ -1,0 +1,760 @@
+"""An HTTP server on the loopback interface that answers as the exchange's REST API does.
+
+It owns the wire: signatures, parameters, pages and cursors, the live and the historical tier,
+limits and error bodies. What there is to serve comes from a `PracticeAccount` and may grow while
+clients page through it. It binds 127.0.0.0/8 and nothing else.
+"""
+
+import base64
+import binascii
+import ipaddress
+import itertools
+import json
+import socket
+import struct
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.message import Message
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qs
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from kalshi_fills.practice.account import PracticeAccount
+from kalshi_fills.practice.faults import Faults, Mishap
+from kalshi_fills.practice.ledger import (
+    SECOND_US,
+    PracticeFill,
+    PracticeOrder,
+    PracticePosition,
+    event_positions,
+    rfc3339,
+    to_us,
+)
+from kalshi_fills.practice.listing import AFTER_ANY_ID, FIRST, LAST, Listing, Place
+
+PublicKey = RSAPublicKey | Ed25519PublicKey
+
+PREFIX = "/trade-api/v2"
+TOKENS_PER_GET = 10
+MAX_LIMIT = 1000
+CLOCK_TOLERANCE_MS = 10_000
+CACHED_ROWS = 400_000
+"""Rendered fills kept in memory, about 600 bytes each; more are rendered again when asked for."""
+
+_HTML = b"<!DOCTYPE html><html><head><title>Just a moment</title></head><body></body></html>"
+_PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.DIGEST_LENGTH)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The account's tier and read bucket, in tokens; a GET costs ten of them."""
+
+    tier: str = "basic"
+    refill_rate: int = 200
+    """Tokens per second."""
+    bucket_capacity: int = 600
+    """Tokens that may be spent at once."""
+
+
+BASIC = Limits()
+
+
+class _Bucket:
+    """A token bucket in real time; its own clock, since a pretended one may stand still."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._tokens = float(limits.bucket_capacity)
+        self._filled_at = time.monotonic()
+        self._lock = threading.Lock()
+
+    def take(self, tokens: int) -> bool:
+        with self._lock:
+            now = time.monotonic()
+            self._tokens = min(
+                self._limits.bucket_capacity,
+                self._tokens + (now - self._filled_at) * self._limits.refill_rate,
+            )
+            self._filled_at = now
+            if self._tokens < tokens:
+                return False
+            self._tokens -= tokens
+            return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Junk:
+    """An inserted item, with what it says of itself for filters to match."""
+
+    place: Place
+    body: bytes
+    ticker: str | None
+    order_id: str | None
+
+    @classmethod
+    def of(cls, value: Any, place: Place) -> Self:
+        said = value if isinstance(value, dict) else {}
+        return cls(
+            place,
+            json.dumps(value).encode(),
+            said.get("ticker") or said.get("market_ticker"),
+            said.get("order_id"),
+        )
+
+
+_Row = PracticeFill | _Junk
+
+
+@dataclass(slots=True)
+class _Answer:
+    status: int
+    chunks: Sequence[bytes]
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    mishap: Mishap | None = None
+    """`reset` or `truncate`: how sending goes wrong."""
+
+
+class _Refused(Exception):
+    """An answer on its way out of a deep place."""
+
+    def __init__(self, answer: _Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+def _json_answer(status: int, body: Any) -> _Answer:
+    return _Answer(status, [json.dumps(body, separators=(",", ":")).encode()])
+
+
+def _error(status: int, code: str, message: str | None = None, **more: str) -> _Answer:
+    said = {"code": code, "message": message or code.replace("_", " "), **more}
+    return _json_answer(status, {"error": said})
+
+
+def _unauthenticated(details: str) -> _Refused:
+    code = "authentication_error"
+    return _Refused(_error(401, code, code, details=details))
+
+
+class _Parameters:
+    """The query of one request, refused with the exchange's validation body where it is wrong."""
+
+    def __init__(self, operation: str, query: str) -> None:
+        self._operation = operation
+        self._given = {name: values[-1] for name, values in parse_qs(query).items()}
+
+    def _refusal(self, name: str, tag: str) -> _Refused:
+        title = "".join(part.capitalize() for part in name.split("_"))
+        message = (
+            f"Parameter validation failed for {self._operation}: "
+            f"Key: '{self._operation}Params.{title}' "
+            f"Error:Field validation for '{title}' failed on the '{tag}' tag"
+        )
+        return _Refused(_json_answer(400, {"msg": message}))
+
+    def text(self, name: str) -> str | None:
+        return self._given.get(name)
+
+    def texts(self, name: str) -> frozenset[str] | None:
+        given = self._given.get(name)
+        return None if given is None else frozenset(given.split(","))
+
+    def number(self, name: str, least: int = -(2**53), most: int = 2**53) -> int | None:
+        given = self._given.get(name)
+        if given is None:
+            return None
+        try:
+            value = int(given)
+        except ValueError:
+            raise self._refusal(name, "numeric") from None
+        if value < least:
+            raise self._refusal(name, "gte")
+        if value > most:
+            raise self._refusal(name, "lte")
+        return value
+
+    def limit(self) -> int:
+        given = self.number("limit", 1, MAX_LIMIT)
+        return 100 if given is None else given
+
+    def one_of(self, name: str, allowed: Collection[str]) -> str | None:
+        given = self._given.get(name)
+        if given is not None and given not in allowed:
+            raise self._refusal(name, "oneof")
+        return given
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+    exchange: "PracticeExchange"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Stay quiet about clients that went away, not about errors of our own."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    @property
+    def _exchange(self) -> "PracticeExchange":
+        assert isinstance(self.server, _Server)
+        return self.server.exchange
+
+    def setup(self) -> None:
+        super().setup()
+        self._exchange._connected(self.connection)
+
+    def finish(self) -> None:
+        self._exchange._disconnected(self.connection)
+        super().finish()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base's name
+        """Keep quiet."""
+
+    def do_GET(self) -> None:
+        self._send(self._exchange._answer("GET", self.path, self.headers))
+
+    def _other(self) -> None:
+        # A body may follow that nobody reads, so the connection cannot be used again.
+        self.close_connection = True
+        self._send(self._exchange._answer(self.command, self.path, self.headers))
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = _other
+
+    def _send(self, answer: _Answer) -> None:
+        if answer.mishap == "reset":
+            # Lingering for no time turns the close into a reset.
+            linger = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.connection.close()
+            self.close_connection = True
+            return
+        if answer.mishap == "truncate":
+            self.close_connection = True
+        length = sum(map(len, answer.chunks))
+        lines = [
+            f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
+            f"Date: {self.date_time_string()}",
+            f"Content-Type: {answer.content_type}",
+            f"Content-Length: {length}",
+            *(f"{name}: {value}" for name, value in answer.headers.items()),
+        ]
+        if self.close_connection:
+            lines.append("Connection: close")
+        head = "\r\n".join((*lines, "", "")).encode("latin-1", "replace")
+        if self.command == "HEAD":
+            self.connection.sendall(head)
+        elif answer.mishap == "truncate":
+            body = b"".join(answer.chunks)
+            self.connection.sendall(head + body[: length // 2])
+        else:
+            self.connection.sendall(b"".join((head, *answer.chunks)))
+
+
+@dataclass(slots=True)
+class _Request:
+    path: str
+    headers: Message
+    query: str
+
+
+class PracticeExchange:
+    """The practice exchange; start it with `with PracticeExchange(...) as exchange`."""
+
+    def __init__(
+        self,
+        *,
+        account: PracticeAccount,
+        keys: Mapping[str, PublicKey],
+        host: str = "127.0.0.1",
+        port: int = 0,
+        clock: Callable[[], float] = time.time,
+        cutoff: datetime | None = None,
+        orders_cutoff: datetime | None = None,
+        limits: Limits = BASIC,
+        enforce_limits: bool = False,
+        latency_seconds: float = 0.0,
+        as_of_lag_seconds: float = 0.0,
+        legacy_bare_list: bool = False,
+        faults: Faults | None = None,
+        restricted_subaccount: int | None = None,
+        cached_rows: int = CACHED_ROWS,
+    ) -> None:
+        """Take what to serve and how; nothing listens before the context is entered.
+
+        Args:
+            account: its fills, junk, orders and positions.
+            keys: public keys, RSA or Ed25519, by key id.
+            host: an address in 127.0.0.0/8.
+            port: 0 picks a free one.
+            clock: seconds since 1970; judges timestamps and tells the time to clients.
+            cutoff: fills before it are in the historical tier only; None keeps all of them live.
+            orders_cutoff: the same for orders no longer resting, by their last update.
+            limits: what `/account/limits` says, and the bucket if enforced.
+            enforce_limits: answer 429 when the bucket is empty.
+            latency_seconds: added to every answer.
+            as_of_lag_seconds: how far `/exchange/user_data_timestamp` lags behind the clock.
+            legacy_bare_list: answer fills as one JSON list of every matching row, no cursor.
+            faults: what goes wrong.
+            restricted_subaccount: the keys see this subaccount only.
+            cached_rows: how many rendered fills to keep.
+
+        Raises:
+            ValueError: `host` is not a loopback address.
+        """
+        address = ipaddress.ip_address(host)
+        if address.version != 4 or not address.is_loopback:
+            raise ValueError(f"the practice exchange serves 127.0.0.0/8 only, not {host}")
+        self._host, self._port = host, port
+        self._account = account
+        self._keys = dict(keys)
+        self._clock = clock
+        self._cutoff_us = 0 if cutoff is None else to_us(cutoff)
+        self._orders_cutoff_us = 0 if orders_cutoff is None else to_us(orders_cutoff)
+        self._limits = limits
+        self._bucket = _Bucket(limits) if enforce_limits else None
+        self._latency_seconds = latency_seconds
+        self._as_of_lag_seconds = as_of_lag_seconds
+        self._legacy_bare_list = legacy_bare_list
+        self._faults = faults or Faults()
+        self._restricted = restricted_subaccount
+        self._junk_serial = itertools.count(1)
+        self._lock = threading.RLock()
+        rows: list[_Row] = list(reversed(account.fills))
+        rows += [
+            _Junk.of(item.value, (item.at_us, f"{AFTER_ANY_ID}{next(self._junk_serial):012d}"))
+            for item in account.junk
+        ]
+        self._listing: Listing[_Row] = Listing(rows)
+        self._bodies: list[bytes | None] = [None] * len(rows)
+        self._may_cache = cached_rows
+        self._orders: Listing[PracticeOrder] | None = None
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+        self._connections: set[socket.socket] = set()
+        self.requests: Counter[str] = Counter()
+        """Requests by path, without the `/trade-api/v2` in front and without the query."""
+        self.throttled = 0
+        """429 answers sent."""
+        self.served_items = 0
+        """Items of fills listings sent, junk and repeats included."""
+        self._public: dict[str, Callable[[], _Answer]] = {
+            "/historical/cutoff": self._get_cutoff,
+            "/account/endpoint_costs": self._get_endpoint_costs,
+            "/exchange/status": self._get_status,
+        }
+        self._private: dict[str, Callable[[_Request], _Answer]] = {
+            "/portfolio/fills": self._get_fills,
+            "/historical/fills": self._get_fills,
+            "/portfolio/orders": self._get_orders,
+            "/historical/orders": self._get_orders,
+            "/portfolio/positions": self._get_positions,
+            "/account/limits": self._get_limits,
+            "/exchange/user_data_timestamp": self._get_user_data_timestamp,
+        }
+
+    # Life
+
+    @property
+    def url(self) -> str:
+        """The API's base, `http://127.0.0.1:PORT/trade-api/v2`.
+
+        Raises:
+            RuntimeError: it is not listening.
+        """
+        if self._server is None:
+            raise RuntimeError("the practice exchange is not listening")
+        return f"http://{self._host}:{self._server.server_address[1]}{PREFIX}"
+
+    def __enter__(self) -> Self:
+        """Listen, and serve from a thread of its own."""
+        self._server = _Server((self._host, self._port), _Handler)
+        self._server.exchange = self
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop listening and hang up on every client."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        with self._lock:
+            connections = list(self._connections)
+        for connection in connections:
+            # A kept-alive connection would outlive the server otherwise.
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
+
+    def _connected(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._connections.add(connection)
+
+    def _disconnected(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._connections.discard(connection)
+
+    # Live state
+
+    def add(self, fills: Iterable[PracticeFill]) -> None:
+        """Put more fills into the listing, each at its own time; late ones go in between."""
+        with self._lock:
+            for fill in fills:
+                self._bodies.insert(self._listing.insert(fill), None)
+            self._orders = None
+
+    def set_cutoff(self, when: datetime | None) -> None:
+        """Move the boundary between the tiers."""
+        with self._lock:
+            self._cutoff_us = 0 if when is None else to_us(when)
+
+    def set_orders_cutoff(self, when: datetime | None) -> None:
+        """Move the boundary between the tiers of orders."""
+        with self._lock:
+            self._orders_cutoff_us = 0 if when is None else to_us(when)
+
+    def insert_item(self, value: Any, at: int | datetime = 0) -> None:
+        """Put any JSON value into the listing of fills.
+
+        Args:
+            value: what to serve there.
+            at: an instant, or the index counted from the newest row of both tiers together (0
+                becomes the newest).
+        """
+        with self._lock:
+            rows = self._listing.rows
+            tie = f"{AFTER_ANY_ID}{next(self._junk_serial):012d}"
+            if isinstance(at, datetime):
+                place = (to_us(at), tie)
+            elif at < len(rows):
+                # Just after the row whose index it takes; later items there go further up.
+                at_us, taken = rows[len(rows) - 1 - at].place
+                place = (at_us, taken + tie)
+            else:
+                at_us = rows[0].place[0] - 1 if rows else self._now_us()
+                place = (at_us, tie)
+            self._bodies.insert(self._listing.insert(_Junk.of(value, place)), None)
+
+    # Answers
+
+    def _answer(self, method: str, target: str, headers: Message) -> _Answer:
+        path, _, query = target.partition("?")
+        short = path.removeprefix(PREFIX)
+        with self._lock:
+            self.requests[short] += 1
+        if self._latency_seconds > 0:
+            time.sleep(self._latency_seconds)
+        try:
+            if method != "GET":
+                answer = _error(405, "method_not_allowed")
+                answer.headers = {"Allow": "GET"}
+                return answer
+            if path.startswith(PREFIX + "/") and path.endswith("/"):
+                location = path.rstrip("/") + (f"?{query}" if query else "")
+                return _Answer(301, [], headers={"Location": location})
+            if not path.startswith(PREFIX + "/"):
+                return _error(404, "not_found")
+            if short in self._public:
+                return self._public[short]()
+            if short not in self._private:
+                return _error(404, "not_found")
+            self._authenticate(path, headers)
+            if self._bucket is not None and not self._bucket.take(TOKENS_PER_GET):
+                return self._too_many()
+            return self._with_faults(_Request(short, headers, query))
+        except _Refused as refused:
+            return refused.answer
+
+    def _authenticate(self, path: str, headers: Message) -> None:
+        signature = headers.get("KALSHI-ACCESS-SIGNATURE")
+        if not signature:
+            raise _Refused(_error(401, "signature_is_missing_from_headers"))
+        stamp = headers.get("KALSHI-ACCESS-TIMESTAMP", "")
+        now_ms = int(self._clock() * 1000)
+        if not (stamp.isascii() and stamp.isdigit()) or (
+            abs(now_ms - int(stamp[:20])) > CLOCK_TOLERANCE_MS
+        ):
+            raise _Refused(_error(401, "header_timestamp_expired"))
+        key = self._keys.get(headers.get("KALSHI-ACCESS-KEY", ""))
+        if key is None:
+            raise _unauthenticated("NOT_FOUND")
+        signed = f"{stamp}GET{path}".encode()
+        try:
+            given = base64.b64decode(signature, validate=True)
+            if isinstance(key, Ed25519PublicKey):
+                key.verify(given, signed)
+            else:
+                key.verify(given, signed, _PSS, hashes.SHA256())
+        except (InvalidSignature, binascii.Error, ValueError):
+            raise _unauthenticated("INCORRECT_API_KEY_SIGNATURE") from None
+
+    def _too_many(self) -> _Answer:
+        with self._lock:
+            self.throttled += 1
+            flat = self.throttled % 2 == 1
+        # Both bodies have been seen; neither comes with a Retry-After.
+        if flat:
+            return _json_answer(429, {"error": "too many requests"})
+        return _error(429, "too_many_requests")
+
+    def _with_faults(self, request: _Request) -> _Answer:
+        delay = self._faults.delay()
+        if delay > 0:
+            time.sleep(delay)
+        match self._faults.mishap():
+            case "fail_first":
+                return _error(503, "service_unavailable")
+            case "reset":
+                return _Answer(200, [], mishap="reset")
+            case "throttle":
+                return self._too_many()
+            case "server_error":
+                status = self._faults.server_error_status()
+                if status == 502:  # this one comes from the edge, which speaks HTML
+                    return _Answer(status, [_HTML], content_type="text/html")
+                return _error(status, HTTPStatus(status).phrase.lower().replace(" ", "_"))
+            case "empty_body":
+                return _Answer(200, [])
+            case "html_instead_of_json":
+                return _Answer(200, [_HTML], content_type="text/html; charset=utf-8")
+            case "truncate":
+                answer = self._private_answer(request)
+                answer.mishap = "truncate"
+                return answer
+            case None:
+                return self._private_answer(request)
+
+    def _private_answer(self, request: _Request) -> _Answer:
+        open_to_restricted = request.path.endswith(("/fills", "/orders"))
+        if self._restricted is not None and not open_to_restricted:
+            raise self._forbidden()
+        return self._private[request.path](request)
+
+    def _forbidden(self) -> _Refused:
+        message = f"this API key is restricted to one sub-account ({self._restricted})"
+        return _Refused(_error(403, "forbidden", message))
+
+    def _subaccount(self, parameters: _Parameters, default: int | None = None) -> int | None:
+        asked = parameters.number("subaccount", 0, 63)
+        if self._restricted is None:
+            return default if asked is None else asked
+        if asked not in (None, self._restricted):
+            raise self._forbidden()
+        return self._restricted
+
+    def _get_fills(self, request: _Request) -> _Answer:
+        live = request.path.startswith("/portfolio")
+        parameters = _Parameters("GetFills" if live else "GetHistoricalFills", request.query)
+        limit, cursor = parameters.limit(), parameters.text("cursor")
+        # `min_ts` is inclusive and `max_ts` exclusive; the real API does not say.
+        min_ts, max_ts = parameters.number("min_ts"), parameters.number("max_ts")
+        match = self._fill_filter(parameters, live=live)
+        with self._lock:
+            low = FIRST if min_ts is None else (min_ts * SECOND_US, "")
+            high = LAST if max_ts is None else (max_ts * SECOND_US, "")
+            border = (self._cutoff_us, "")
+            span = (max(low, border), high) if live else (low, min(high, border))
+            if self._legacy_bare_list:
+                page = self._listing.page(span, None, len(self._bodies) + 1, match)
+            else:
+                page = self._listing.page(span, cursor, limit, match, self._faults.page_mishap)
+            bodies = [self._bodies[index] or self._render(index) for index in page.rows]
+            self.served_items += len(bodies)
+        if self._legacy_bare_list:
+            return _Answer(200, [b"[", b",".join(bodies), b"]"])
+        start = f'{{"cursor":"{page.cursor}","fills":['.encode()
+        return _Answer(200, [start, b",".join(bodies), b"]}"])
+
+    def _render(self, index: int) -> bytes:
+        row = self._listing.rows[index]
+        if isinstance(row, _Junk):
+            return row.body
+        body = row.payload_json(self._account.era_of(row)).encode()
+        if self._may_cache > 0:
+            self._may_cache -= 1
+            self._bodies[index] = body
+        return body
+
+    def _fill_filter(self, parameters: _Parameters, *, live: bool) -> Callable[[_Row], bool] | None:
+        """Return what a row must satisfy, None where anything goes."""
+        subaccount = self._subaccount(parameters)
+        order_id = exchange_index = None
+        if live:
+            tickers = parameters.texts("ticker")
+            order_id = parameters.text("order_id")
+            exchange_index = parameters.number("exchange_index", 0)
+        else:
+            # One ticker only, and neither order nor shard, which this tier ignores.
+            ticker = parameters.text("ticker")
+            tickers = None if ticker is None else frozenset((ticker,))
+        if tickers is None and order_id is None and subaccount is None and exchange_index is None:
+            return None
+
+        def matches(row: _Row) -> bool:
+            if tickers is not None and row.ticker not in tickers:
+                return False
+            if order_id is not None and row.order_id != order_id:
+                return False
+            if isinstance(row, _Junk):
+                return True
+            return (subaccount is None or row.subaccount == subaccount) and (
+                exchange_index is None or row.exchange_index == exchange_index
+            )
+
+        return matches
+
+    def _fills_oldest_first(self) -> list[PracticeFill]:
+        return [row for row in self._listing.rows if isinstance(row, PracticeFill)]
+
+    def _now_us(self) -> int:
+        return int(self._clock() * SECOND_US)
+
+    def _get_orders(self, request: _Request) -> _Answer:
+        live = request.path.startswith("/portfolio")
+        parameters = _Parameters("GetOrders" if live else "GetHistoricalOrders", request.query)
+        limit, cursor = parameters.limit(), parameters.text("cursor")
+        min_ts, max_ts = parameters.number("min_ts"), parameters.number("max_ts")
+        subaccount = self._subaccount(parameters)
+        ticker = parameters.text("ticker")
+        events = parameters.texts("event_ticker") if live else None
+        status = None
+        if live:
+            status = parameters.one_of("status", ("resting", "canceled", "executed"))
+
+        def matches(order: PracticeOrder) -> bool:
+            archived = order.status != "resting" and order.updated_at_us < orders_cutoff_us
+            return (
+                archived != live
+                and (ticker is None or order.ticker == ticker)
+                and (events is None or order.ticker.rpartition("-")[0] in events)
+                and (status is None or order.status == status)
+                and (subaccount is None or order.subaccount == subaccount)
+            )
+
+        with self._lock:
+            orders_cutoff_us = self._orders_cutoff_us
+            if self._orders is None:
+                fills = self._fills_oldest_first()
+                self._orders = Listing(self._account.orders(fills, at_us=self._now_us()))
+            span = (
+                FIRST if min_ts is None else (min_ts * SECOND_US, ""),
+                LAST if max_ts is None else (max_ts * SECOND_US, ""),
+            )
+            page = self._orders.page(span, cursor, limit, matches)
+            orders = [self._orders.rows[index].payload() for index in page.rows]
+        return _json_answer(200, {"cursor": page.cursor, "orders": orders})
+
+    def _get_positions(self, request: _Request) -> _Answer:
+        parameters = _Parameters("GetPositions", request.query)
+        limit, cursor = parameters.limit(), parameters.text("cursor")
+        # Unlike fills and orders, leaving the subaccount out means the primary one.
+        subaccount = self._subaccount(parameters, default=0)
+        tickers, events = parameters.texts("ticker"), parameters.texts("event_ticker")
+        filters = parameters.texts("count_filter") or frozenset()
+        status = parameters.one_of("settlement_status", ("unsettled", "settled", "all"))
+
+        def matches(position: PracticePosition) -> bool:
+            return (
+                position.subaccount == subaccount
+                and (tickers is None or position.ticker in tickers)
+                and (events is None or position.event_ticker in events)
+                and ("position" not in filters or position.position != 0)
+                and ("total_traded" not in filters or position.traded != 0)
+            )
+
+        with self._lock:
+            positions = self._account.positions(
+                self._fills_oldest_first(),
+                status="unsettled" if status is None else status,  # type: ignore[arg-type]  # one_of has checked it
+                at_us=self._now_us(),
+            )
+        listing = Listing(positions.values())
+        page = listing.page((FIRST, LAST), cursor, limit, matches)
+        rows = [listing.rows[index] for index in page.rows]
+        return _json_answer(
+            200,
+            {
+                "cursor": page.cursor,
+                "event_positions": event_positions(rows),
+                "market_positions": [row.payload() for row in rows],
+            },
+        )
+
+    def _get_limits(self, _request: _Request) -> _Answer:
+        read = {
+            "bucket_capacity": self._limits.bucket_capacity,
+            "refill_rate": self._limits.refill_rate,
+        }
+        write = {"bucket_capacity": 100, "refill_rate": 100}
+        return _json_answer(
+            200, {"grants": [], "read": read, "usage_tier": self._limits.tier, "write": write}
+        )
+
+    def _get_user_data_timestamp(self, _request: _Request) -> _Answer:
+        as_of_us = self._now_us() - round(self._as_of_lag_seconds * SECOND_US)
+        return _json_answer(200, {"as_of_time": rfc3339(as_of_us)})
+
+    def _get_cutoff(self) -> _Answer:
+        with self._lock:
+            fills, orders = rfc3339(self._cutoff_us), rfc3339(self._orders_cutoff_us)
+        return _json_answer(
+            200,
+            {
+                "market_positions_last_updated_ts": fills,
+                "market_settled_ts": fills,
+                "orders_updated_ts": orders,
+                "trades_created_ts": fills,
+            },
+        )
+
+    def _get_endpoint_costs(self) -> _Answer:
+        cheaper = [
+            {"cost": 2, "method": "GET", "path": f"{PREFIX}/portfolio/orders/:order_id"},
+            {"cost": 2, "method": "DELETE", "path": f"{PREFIX}/portfolio/events/orders/:order_id"},
+        ]
+        return _json_answer(200, {"default_cost": TOKENS_PER_GET, "endpoint_costs": cheaper})
+
+    def _get_status(self) -> _Answer:
+        flags = {
+            "exchange_active": True,
+            "trading_active": True,
+            "intra_exchange_transfers_active": True,
+        }
+        names = ("Default", "Combos", "Crypto", "Sports")
+        shards = [
+            {"exchange_index": index, "description": name, **flags}
+            for index, name in enumerate(names)
+        ]
+        return _json_answer(200, {**flags, "exchange_index_statuses": shards})
