@@ -281,8 +281,9 @@ def migrate(
     with (
         exclusive(settings.clickhouse.describe(), settings.tables.name()),
         _warehouse(settings) as warehouse,
+        report.spinner() as say,
     ):
-        done = Migration(warehouse, settings.tables, context.now).run(dry_run=dry_run)
+        done = Migration(warehouse, settings.tables, context.now, say).run(dry_run=dry_run)
     log.info(f"{settings.tables.fills} columns: {done.columns}")
     if context.json:
         report.show(report.migration_json(done))
@@ -365,7 +366,7 @@ def _sync(context: Context, signer: Any, rate_share: float, request: Any, done: 
         exclusive(settings.clickhouse.describe(), settings.tables.name()),
         _warehouse(settings) as warehouse,
         contextlib.closing(Exchange(settings.api_url, signer, rate_share=rate_share)) as exchange,
-        report.progress(done) as progress,
+        report.sync_progress() as progress,
     ):
         require_today(warehouse, settings.tables)
         store = FillStore(warehouse, settings.tables, done.run_id, context.now, request.dry_run)

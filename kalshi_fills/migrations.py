@@ -1,42 +1,58 @@
 """Bringing the tables to today's schema: look, plan, act, and say each step.
 
 The numbered statements of `queries/migrations/` are the schema; the ledger remembers which were
-applied with which text, and an edited one is refused. What a table needs is read from the table
-itself, so that a migration that was killed is resumed by running it again.
+applied with which text, and an edited one is refused. What a fills table needs is read from the
+table itself, so that a migration that was killed is resumed by running it again:
+
+    there                         what it is               what is done
+    ----------------------------  -----------------------  ---------------------------------------
+    no mm_fills                   nothing                  create
+    mm_fills of today             done before              nothing, or add columns that are missing
+    mm_fills of old               legacy                   add columns; new table `__next` beside
+                                                           it; copy what are fills; exchange
+    mm_fills of old and __next    killed before exchange   drop __next (copies only), start anew
+    mm_fills of today and __next  killed after exchange    __next is the old table: copy late rows,
+                                                           keep it as _legacy_<stamp>
+
+No row of an old table is ever destroyed: the table is kept, whole, under its dated name.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
 
 from kalshi_fills import __version__
-from kalshi_fills.errors import SchemaError
-from kalshi_fills.queries import Statement, Tables, load, names
+from kalshi_fills.errors import SchemaError, WarehouseError
+from kalshi_fills.fills import CLOCK_TOLERANCE
+from kalshi_fills.grants import missing_grants
+from kalshi_fills.queries import Statement, Tables, load, names, quote_identifier
 from kalshi_fills.warehouse import Warehouse
 
-FILLS_STATEMENT: Final = "migrations/0002_create_fills"
+log = logging.getLogger(__name__)
 
+NEXT: Final = "__next"
+"""Suffix of the new table while it is filled, and of the old one just after the exchange."""
+
+_FILLS_STATEMENT: Final = "migrations/0002_create_fills"
+_SUFFIX_OF: Final = {1: "_migrations", 2: "", 3: "_rejected", 4: "_runs", 5: "_current"}
+_FILLS, _VIEW = 2, 5
 _MIGRATE_HINT: Final = "run `kalshi-fills migrate`, or with --dry-run to see first what it would do"
 _COLUMN: Final = re.compile(
-    r"^    `(\w+)` (.+?)(?: DEFAULT (.+?))?(?: CODEC\(.+\))?,?$", re.MULTILINE
+    r"^    `(\w+)` (.+?)(?: DEFAULT .+?)?(?: CODEC\(.+\))?,?$", re.MULTILINE
 )
 _SORTING_KEY: Final = re.compile(r"^ORDER BY \((.+)\)$", re.MULTILINE)
+_FILLS_MARKS: Final = frozenset(("ts", "market_ticker", "exchange_order_id"))
+_EXCHANGING_ENGINES: Final = frozenset(("Atomic", "Overlay", "Replicated", "Shared"))
+_IN_FLIGHT_SECONDS: Final = 300.0
+_IN_FLIGHT_WAIT_SECONDS: Final = 0.1
 
-FILLS_MARKS: Final = frozenset(("ts", "market_ticker", "exchange_order_id"))
-"""Columns every fills table ever had; a table without them is somebody else's."""
-
-
-class Column(NamedTuple):
-    """One column of the fills table, as its statement declares it."""
-
-    name: str
-    type: str
-    default: str
+NOTHING, PLANNED, DONE = "nothing to do", "planned", "done"
 
 
 class Step(NamedTuple):
@@ -46,6 +62,7 @@ class Step(NamedTuple):
     found: str
     action: str
     rows: int | None
+    bytes: int | None
     seconds: float
     status: str
     """nothing to do, planned, or done."""
@@ -58,14 +75,14 @@ class MigrationReport:
     dry_run: bool
     steps: list[Step] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
-    """Tables kept aside with the rows of before."""
+    """Tables kept aside by this run, with the rows of before."""
     columns: list[str] = field(default_factory=list)
     """The columns of the fills table at the end."""
 
     @property
     def changed(self) -> bool:
         """Whether anything was changed, or in a dry run would be."""
-        return any(step.status != "nothing to do" for step in self.steps)
+        return any(step.status != NOTHING for step in self.steps)
 
 
 class Table(NamedTuple):
@@ -79,110 +96,398 @@ class Table(NamedTuple):
     bytes: int | None
 
 
+class Column(NamedTuple):
+    """One column of a table."""
+
+    name: str
+    type: str
+
+
+class _Work(NamedTuple):
+    """One step, and how to do it; it gives back what was done, where there is more to say."""
+
+    name: str
+    found: str
+    action: str
+    do: Callable[[], str | None] | None = None
+    rows: int | None = None
+    bytes: int | None = None
+
+
 def wanted_columns() -> list[Column]:
     """Give the columns of today's fills table, in order, from its statement."""
-    return [
-        Column(name, kind.strip(), default)
-        for name, kind, default in _COLUMN.findall(load(FILLS_STATEMENT).text)
-    ]
+    return [Column(*found) for found in _COLUMN.findall(load(_FILLS_STATEMENT).text)]
+
+
+def wanted_sorting_key() -> str:
+    """Give the sort key of today's fills table as the engine prints it."""
+    match = _SORTING_KEY.search(load(_FILLS_STATEMENT).text)
+    assert match is not None
+    return match.group(1)
 
 
 def require_today(warehouse: Warehouse, tables: Tables) -> None:
     """Hold the tables to today's schema before anything is read or written.
 
+    Replicated tables are also waited for, so that what another replica stored is seen here.
+
     Raises:
         SchemaError: a table is missing or not today's; its hint is to migrate.
     """
-    there = {table.name: table for table in _tables(warehouse, tables)}
-    for suffix in ("", "_rejected", "_runs", "_migrations"):
-        if tables.fills + suffix not in there:
+    there = _tables(warehouse, tables)
+    for suffix in _SUFFIX_OF.values():
+        if suffix != "_current" and suffix not in there:
             raise SchemaError(
                 f"the table {tables.database}.{tables.fills}{suffix} does not exist",
                 hint=_MIGRATE_HINT,
             )
-    for problem in fills_problems(warehouse, tables, there[tables.fills]):
+    problems = list(problems_of(columns(warehouse, tables), there[""]))
+    if problems:
         raise SchemaError(
-            f"the table {tables.database}.{tables.fills} is not of today's schema: {problem}",
+            f"the table {tables.database}.{tables.fills} is not of today's schema: {problems[0]}",
             hint=_MIGRATE_HINT,
         )
+    if NEXT in there:
+        raise SchemaError(
+            f"a migration of {tables.database}.{tables.fills} was not finished",
+            hint="run `kalshi-fills migrate`: it goes on where it stopped",
+        )
+    for suffix, table in there.items():
+        if table.engine.startswith("Replicated") and suffix in _SUFFIX_OF.values():
+            warehouse.command(tables.sql("schema/sync_replica", suffixes={"": suffix}))
 
 
-def fills_problems(warehouse: Warehouse, tables: Tables, table: Table) -> Iterator[str]:
-    """Say, one by one, in what a fills table differs from today's."""
-    held = {name: kind for name, kind, *_ in columns(warehouse, tables)}
+def problems_of(held: list[Column], table: Table) -> Iterator[str]:
+    """Say, one by one, in what a fills table differs from today's; missing columns first."""
+    types = dict(held)
     for column in wanted_columns():
-        if column.name not in held:
+        if column.name not in types:
             yield f"the column {column.name} is missing"
-        elif held[column.name] != column.type:
-            yield f"the column {column.name} is {held[column.name]}, not {column.type}"
-    if not table.engine.endswith("ReplacingMergeTree"):
-        yield f"its engine is {table.engine}, which never collapses repeats"
-    elif table.sorting_key != wanted_sorting_key():
-        yield f"its sort key is ({table.sorting_key})"
-    if table.partition_key:
-        yield f"it is partitioned by {table.partition_key}"
+    yield from _rebuild_reasons(held, table)
 
 
-def wanted_sorting_key() -> str:
-    """Give the sort key of today's fills table as the engine prints it."""
-    match = _SORTING_KEY.search(load(FILLS_STATEMENT).text)
-    assert match is not None
-    return match.group(1)
-
-
-def columns(warehouse: Warehouse, tables: Tables) -> list[tuple[str, str, str, str]]:
-    """Give name, type and default of the fills table's columns; empty if there is no table."""
+def columns(warehouse: Warehouse, tables: Tables, suffix: str = "") -> list[Column]:
+    """Give the columns of one of the tables, in order; empty if there is no such table."""
     found = warehouse.rows(
-        tables.sql("schema/columns"), {"database": tables.database, "table": tables.fills}
+        tables.sql("schema/columns"), {"database": tables.database, "table": tables.fills + suffix}
     )
-    return [(str(row[0]), str(row[1]), str(row[2]), str(row[3])) for row in found]
+    return [Column(str(row[0]), str(row[1])) for row in found]
 
 
 class Migration:
-    """Plans and applies; `run` does both, `dry_run` only the first."""
+    """Plans and applies; a dry run only plans."""
 
-    def __init__(self, warehouse: Warehouse, tables: Tables, now: datetime) -> None:
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        tables: Tables,
+        now: datetime,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._warehouse = warehouse
         self._tables = tables
         self._now = now
+        self._progress = progress
+        self._kept: list[str] = []
+        self._counts: dict[str, int] = {}
 
     def run(self, *, dry_run: bool) -> MigrationReport:
         """Bring the tables to today's schema, each step done once.
 
         Raises:
-            SchemaError: an applied migration was edited, the ledger is of a newer version, or the
-                table is no fills table; nothing was changed.
+            SchemaError: an applied migration was edited, the ledger is of a newer version, the
+                table is no fills table, or it cannot be rebuilt here; nothing was changed.
             WarehouseError: ClickHouse refused a statement; running it again resumes.
         """
         report = MigrationReport(dry_run)
-        there = {table.name: table for table in _tables(self._warehouse, self._tables)}
-        applied = self._applied(there)
-        self._refuse_foreign(there)
-        self._database(report)
-        for number, statement in _statements():
-            if number in applied and self._is_there(number, there):
-                report.steps.append(_nothing(statement, "applied before"))
-                continue
-            self._apply(report, number, statement, there, in_ledger=number in applied)
-        self._missing_columns(report, there)
-        held = columns(self._warehouse, self._tables)
-        report.columns = [name for name, *_ in held] or [column.name for column in wanted_columns()]
+        plan = self._plan()
+        for work in plan:
+            log.info("migrate_plan", extra={"fields": _told(work)})
+        for work in plan:
+            report.steps.append(self._step(work, dry_run))
+        report.kept = self._kept
+        held = columns(self._warehouse, self._tables) if not dry_run else []
+        report.columns = [column.name for column in held or wanted_columns()]
         return report
 
-    def _database(self, report: MigrationReport) -> None:
-        name = f"database {self._tables.database}"
-        if self._warehouse.rows(
-            self._tables.sql("schema/database"), {"database": self._tables.database}
-        ):
-            report.steps.append(Step(name, "there", "none", None, 0.0, "nothing to do"))
-            return
-        self._do(report, name, "missing", "create", "schema/create_database", None)
+    def _step(self, work: _Work, dry_run: bool) -> Step:
+        began = time.monotonic()
+        status, action = NOTHING, work.action
+        if work.do is not None:
+            status = PLANNED
+            if not dry_run:
+                self._progress(f"{work.name}: {work.action}")
+                action = work.do() or work.action
+                status = DONE
+        seconds = round(time.monotonic() - began, 3)
+        step = Step(work.name, work.found, action, work.rows, work.bytes, seconds, status)
+        if status == DONE:
+            log.info("migrate_step", extra={"fields": step._asdict()})
+        return step
 
-    def _applied(self, there: dict[str, Table]) -> dict[int, str]:
-        if self._tables.fills + "_migrations" not in there:
-            return {}
+    def _plan(self) -> list[_Work]:
+        there = _tables(self._warehouse, self._tables)
+        applied = self._applied(there)
+        self._refuse_foreign(there)
+        plan = [self._database()]
+        rebuilt = False
+        for number, statement in _statements():
+            suffix = _SUFFIX_OF[number]
+            if number == _FILLS and "" in there:
+                fills = self._fills(there)
+                rebuilt = any(work.do is not None for work in fills)
+                plan += fills
+                if number not in applied:
+                    plan.append(self._note(number, statement))
+            elif number in applied and suffix in there and not (number == _VIEW and rebuilt):
+                plan.append(_Work(_label(statement), "there", "none"))
+            else:
+                found = "there" if suffix in there else "missing"
+                plan.append(self._create(number, statement, found, number in applied))
+        if any(work.do is not None for work in plan):
+            self._refuse_without_grants()
+        return plan
+
+    def _database(self) -> _Work:
+        name = f"database {self._tables.database}"
+        if self._database_engine() is not None:
+            return _Work(name, "there", "none")
+        return _Work(name, "missing", "create", lambda: self._command("schema/create_database"))
+
+    def _create(self, number: int, statement: Statement, found: str, applied: bool) -> _Work:
+        def create() -> None:
+            self._command(statement.name)
+            if not applied:
+                self._remember(number, statement)
+
+        return _Work(_label(statement), found, "create", create)
+
+    def _note(self, number: int, statement: Statement) -> _Work:
+        return _Work(
+            _label(statement),
+            "not in the ledger",
+            "note in the ledger",
+            lambda: self._remember(number, statement),
+        )
+
+    def _fills(self, there: dict[str, Table]) -> list[_Work]:
+        """Plan what an existing fills table needs."""
+        table = there[""]
+        held = columns(self._warehouse, self._tables)
+        missing = [column.name for column in wanted_columns() if column.name not in dict(held)]
+        reasons = list(_rebuild_reasons(held, table))
+        plan: list[_Work] = []
+        if missing:
+            plan.append(
+                _Work(
+                    "columns",
+                    f"{len(missing)} missing: {', '.join(missing)}",
+                    "add them",
+                    lambda: self._command("schema/add_columns"),
+                    table.rows,
+                    table.bytes,
+                )
+            )
+        else:
+            plan.append(_Work("columns", "all there", "none", None, table.rows, table.bytes))
+        if reasons:
+            plan += self._rebuild(there, held, reasons)
+        elif NEXT in there:
+            old = there[NEXT]
+            if not list(_rebuild_reasons(columns(self._warehouse, self._tables, NEXT), old)):
+                raise SchemaError(
+                    f"{self._tables.database}.{self._tables.fills} and its {NEXT} table are both "
+                    "of today's schema, so which one counts cannot be told",
+                    hint=f"rename {self._tables.fills}{NEXT} away if it is not needed; nothing was "
+                    "changed",
+                )
+            plan += self._after_exchange(old)
+        else:
+            plan.append(_Work("fills table", "of today's schema", "none"))
+        return plan
+
+    def _rebuild(
+        self, there: dict[str, Table], held: list[Column], reasons: list[str]
+    ) -> list[_Work]:
+        old = there[""]
+        engine = self._database_engine()
+        if engine not in _EXCHANGING_ENGINES:
+            raise SchemaError(
+                f"the database {self._tables.database} has the engine {engine}, in which tables "
+                "cannot be exchanged atomically, and the table must be rebuilt",
+                hint="create a database with the default engine (Atomic), move the table there "
+                "with RENAME TABLE, and name it in CLICKHOUSE_URL; nothing was changed",
+            )
+        plan = []
+        if NEXT in there:
+            unknown = dict(columns(self._warehouse, self._tables, NEXT)).keys()
+            newer = unknown - dict(held).keys() - dict(wanted_columns()).keys()
+            if newer:
+                raise SchemaError(
+                    f"{self._tables.fills}{NEXT} has columns this version does not know "
+                    f"({', '.join(sorted(newer))}): a newer version's migration was not finished",
+                    hint="finish it with that version of kalshi-fills; nothing was changed",
+                )
+            plan.append(
+                _Work(
+                    "unfinished copy",
+                    "a migration was killed before the exchange",
+                    "drop the copy and start anew",
+                    lambda: self._command("schema/drop_next"),
+                    there[NEXT].rows,
+                    there[NEXT].bytes,
+                )
+            )
+        if self._tables.cluster:
+            plan += self._on_every_host()
+        own = [column for column in held if column.name not in dict(wanted_columns())]
+        everywhere = self._is_local(old)
+        plan += [
+            _Work(
+                "new table",
+                "; ".join(reasons),
+                f"create {self._tables.fills}{NEXT} beside the old one",
+                lambda: self._create_next(own),
+            ),
+            _Work(
+                "carry over",
+                "rows of the old table",
+                "copy each fill once; what is no fill or has no id stays behind",
+                lambda: self._carry_over(NEXT, "", everywhere),
+                old.rows,
+                old.bytes,
+            ),
+            _Work(
+                "exchange",
+                "the old table is in place",
+                "put the new table in its place, atomically",
+                self._exchange,
+            ),
+            *self._after_exchange(old),
+        ]
+        return plan
+
+    def _after_exchange(self, old: Table) -> list[_Work]:
+        kept = f"_legacy_{self._now:%Y%m%dT%H%M%SZ}"
+        everywhere = self._is_local(old)
+
+        def keep() -> str:
+            self._command("schema/keep_aside", suffixes={"__kept": kept})
+            name = f"{self._tables.fills}{kept}"
+            self._kept.append(name)
+            total = self._count(kept, everywhere)
+            carried = self._counts.get("carried", 0)
+            return (
+                f"kept as {name} with all {total:,} rows: {carried:,} fills were carried over, "
+                f"{total - carried:,} rows are no valid fills, have no id, or repeat one"
+            )
+
+        return [
+            _Work(
+                "late rows",
+                "what a live engine wrote meanwhile",
+                "wait for inserts in flight, copy again what came late",
+                lambda: self._late_rows(everywhere),
+                old.rows,
+                old.bytes,
+            ),
+            _Work(
+                "keep aside",
+                "the old table, whole",
+                f"keep it as {self._tables.fills}{kept}",
+                keep,
+                old.rows,
+                old.bytes,
+            ),
+        ]
+
+    def _create_next(self, own: list[Column]) -> None:
+        self._command(_FILLS_STATEMENT, suffixes={"": NEXT})
+        cluster = self._tables.cluster
+        on_cluster = f" ON CLUSTER {quote_identifier(cluster)}" if cluster else ""
+        for column in own:  # an engine that writes its own columns goes on working
+            self._warehouse.command(
+                f"ALTER TABLE {self._tables.name(NEXT)}{on_cluster} ADD COLUMN IF NOT EXISTS "
+                f"{quote_identifier(column.name)} {column.type}"
+            )
+
+    def _carry_over(self, to: str, source: str, everywhere: bool) -> str:
+        wanted = dict(wanted_columns())
+        own = [
+            column.name
+            for column in columns(self._warehouse, self._tables, source)
+            if column.name not in wanted
+        ]
+        statement = self._tables.sql(
+            "schema/carry_over",
+            suffixes={NEXT: to, "": source},
+            own_columns=own,
+            everywhere=everywhere,
+        )
+        self._warehouse.command(statement, {"latest": self._now + CLOCK_TOLERANCE})
+        carried = int(
+            self._warehouse.rows(self._tables.sql("schema/count_carried", suffixes={"": to}))[0][0]
+        )
+        self._counts["carried"] = carried
+        return f"{carried:,} fills copied"
+
+    def _late_rows(self, everywhere: bool) -> str:
+        before = self._counts.get("carried", 0)
+        self._wait_for_inserts()
+        self._carry_over("", NEXT, everywhere)
+        late = self._counts["carried"] - before
+        return f"{late:,} fills had come late" if before else "copied once more"
+
+    def _wait_for_inserts(self) -> None:
+        since = time.monotonic()
+        while time.monotonic() - since < _IN_FLIGHT_SECONDS:
+            running = self._warehouse.rows(
+                self._tables.sql("schema/inserts_in_flight"),
+                {"seconds": time.monotonic() - since},
+            )
+            if not running[0][0]:
+                return
+            time.sleep(_IN_FLIGHT_WAIT_SECONDS)
+
+    def _exchange(self) -> None:
+        self._command("schema/exchange")
+
+    def _on_every_host(self) -> list[_Work]:
+        parameters = {"database": self._tables.database, "table": self._tables.fills}
+        held, hosts = self._warehouse.rows(self._tables.sql("schema/hosts_with_table"), parameters)[
+            0
+        ]
+        if held == hosts:
+            return []
+
+        def spread() -> None:
+            made = str(
+                self._warehouse.rows(self._tables.sql("schema/create_statement"), parameters)[0][0]
+            )
+            rest = made[made.index("(") :]
+            cluster = quote_identifier(self._tables.cluster or "")
+            self._warehouse.command(
+                f"CREATE TABLE IF NOT EXISTS {self._tables.name()} ON CLUSTER {cluster} {rest}"
+            )
+
+        return [
+            _Work(
+                "other hosts",
+                f"{hosts - held} of {hosts} hosts lack the old table",
+                "create it there, empty, so that it can be exchanged everywhere",
+                spread,
+            )
+        ]
+
+    def _is_local(self, table: Table) -> bool:
+        """Whether each host of the cluster has rows of its own in the table."""
+        return self._tables.cluster is not None and not table.engine.startswith("Replicated")
+
+    def _applied(self, there: dict[str, Table]) -> set[int]:
+        if "_migrations" not in there:
+            return set()
         ours = dict(_statements())
-        applied: dict[int, str] = {}
+        applied: set[int] = set()
         for version, name, checksum, _ in self._warehouse.rows(
             self._tables.sql("schema/applied_migrations")
         ):
@@ -198,15 +503,21 @@ class Migration:
                     f"{statement.checksum}, applied {checksum})",
                     hint="restore the file as it was; a change of schema is a new migration",
                 )
-            applied[int(version)] = str(checksum)
+            applied.add(int(version))
         return applied
 
+    def _remember(self, number: int, statement: Statement) -> None:
+        self._warehouse.insert(
+            self._tables.name("_migrations"),
+            ("version", "name", "checksum", "applied_at", "tool_version"),
+            [(number, _label(statement), statement.checksum, self._now, __version__)],
+        )
+
     def _refuse_foreign(self, there: dict[str, Table]) -> None:
-        table = there.get(self._tables.fills)
+        table = there.get("")
         if table is None:
             return
-        held = {name for name, *_ in columns(self._warehouse, self._tables)}
-        missing = sorted(FILLS_MARKS - held)
+        missing = sorted(_FILLS_MARKS - dict(columns(self._warehouse, self._tables)).keys())
         if missing or "MergeTree" not in table.engine:
             why = f"it has no column {missing[0]}" if missing else f"its engine is {table.engine}"
             raise SchemaError(
@@ -214,85 +525,72 @@ class Migration:
                 hint="name another table with --table; this one was not touched",
             )
 
-    def _is_there(self, number: int, there: dict[str, Table]) -> bool:
-        suffix = {1: "_migrations", 2: "", 3: "_rejected", 4: "_runs", 5: "_current"}[number]
-        return self._tables.fills + suffix in there
-
-    def _apply(
-        self,
-        report: MigrationReport,
-        number: int,
-        statement: Statement,
-        there: dict[str, Table],
-        *,
-        in_ledger: bool,
-    ) -> None:
-        found = "there" if self._is_there(number, there) else "missing"
-        self._do(report, _label(statement), found, statement.title, statement.name, None)
-        if not report.dry_run and not in_ledger:
-            self._warehouse.insert(
-                self._tables.name("_migrations"),
-                ("version", "name", "checksum", "applied_at", "tool_version"),
-                [(number, _label(statement), statement.checksum, self._now, __version__)],
+    def _refuse_without_grants(self) -> None:
+        if self._warehouse.rows(self._tables.sql("schema/read_only"))[0][0]:
+            raise SchemaError(
+                "this ClickHouse user may only read (its profile sets readonly)",
+                hint="use a user that may create and alter tables in CLICKHOUSE_URL; nothing was "
+                "changed",
+            )
+        try:
+            lines = [str(row[0]) for row in self._warehouse.rows(self._tables.sql("schema/grants"))]
+        except WarehouseError:
+            return  # an engine without users has no grants to miss
+        missing = missing_grants(lines, self._tables.database, self._tables.fills)
+        if missing:
+            raise SchemaError(
+                f"this ClickHouse user lacks {', '.join(missing)} on {self._tables.database}.*",
+                hint=f"run as an administrator: GRANT {', '.join(missing)} ON "
+                f"{self._tables.database}.* TO the user; nothing was changed",
             )
 
-    def _missing_columns(self, report: MigrationReport, there: dict[str, Table]) -> None:
-        table = there.get(self._tables.fills)
-        if table is None:
-            return
-        held = {name for name, *_ in columns(self._warehouse, self._tables)}
-        missing = [column.name for column in wanted_columns() if column.name not in held]
-        if not missing:
-            report.steps.append(
-                Step("columns", "all there", "none", table.rows, 0.0, "nothing to do")
-            )
-            return
-        self._do(
-            report,
-            "columns",
-            f"missing {', '.join(missing)}",
-            "add",
-            "schema/add_columns",
-            table.rows,
+    def _database_engine(self) -> str | None:
+        found = self._warehouse.rows(
+            self._tables.sql("schema/database"), {"database": self._tables.database}
         )
+        return str(found[0][0]) if found else None
 
-    def _do(
-        self,
-        report: MigrationReport,
-        name: str,
-        found: str,
-        action: str,
-        statement: str,
-        rows: int | None,
-    ) -> None:
-        if report.dry_run:
-            report.steps.append(Step(name, found, action, rows, 0.0, "planned"))
-            return
-        began = time.monotonic()
-        self._warehouse.command(self._tables.sql(statement))
-        report.steps.append(
-            Step(name, found, action, rows, round(time.monotonic() - began, 3), "done")
+    def _count(self, suffix: str, everywhere: bool) -> int:
+        statement = self._tables.sql(
+            "schema/count_rows", suffixes={"": suffix}, everywhere=everywhere
         )
+        return int(self._warehouse.rows(statement)[0][0])
+
+    def _command(self, name: str, suffixes: dict[str, str] | None = None) -> None:
+        self._warehouse.command(self._tables.sql(name, suffixes=suffixes))
 
 
-def _tables(warehouse: Warehouse, tables: Tables) -> list[Table]:
+def _rebuild_reasons(held: list[Column], table: Table) -> Iterator[str]:
+    """Say why a table cannot be changed in place; nothing if it need not or can be."""
+    types = dict(held)
+    if not table.engine.endswith("ReplacingMergeTree"):
+        yield f"engine {table.engine} never collapses repeats"
+    elif table.sorting_key != wanted_sorting_key():
+        yield f"sort key ({table.sorting_key})"
+    if table.partition_key:
+        yield f"partitioned by {table.partition_key}"
+    for column in wanted_columns():
+        if types.get(column.name, column.type) != column.type:
+            yield f"{column.name} is {types[column.name]}"
+
+
+def _tables(warehouse: Warehouse, tables: Tables) -> dict[str, Table]:
+    """Give the tables of ours that are there, by suffix."""
     found = warehouse.rows(
         tables.sql("schema/tables"), {"database": tables.database, "prefix": tables.fills}
     )
-    return [Table(*row) for row in found]
+    return {str(row[0]).removeprefix(tables.fills): Table(*row) for row in found}
 
 
 def _statements() -> list[tuple[int, Statement]]:
-    return [
-        (int(match.group(1)), load(name))
-        for name in names("migrations")
-        if (match := re.match(r"migrations/(\d{4})_", name))
-    ]
+    return [(int(name.split("/")[1][:4]), load(name)) for name in names("migrations")]
 
 
 def _label(statement: Statement) -> str:
     return statement.name.removeprefix("migrations/")
 
 
-def _nothing(statement: Statement, found: str) -> Step:
-    return Step(_label(statement), found, "none", None, 0.0, "nothing to do")
+def _told(work: _Work) -> dict[str, object]:
+    facts = work._asdict()
+    del facts["do"]
+    return facts

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,9 @@ _INCLUDES: Final = {
     "/* links lost */": "sync/links_lost",
 }
 _ON_CLUSTER: Final = "/* ON CLUSTER */"
+_CLUSTER: Final = "/* cluster */"
+_OWN_COLUMNS: Final = " /* own columns */"
+_EVERYWHERE: Final = re.compile(r"/\* all replicas of \*/ `mm_fills(\w*)`")
 _ENGINE: Final = re.compile(r"\bENGINE = (\w*MergeTree)")
 
 
@@ -62,23 +66,42 @@ class Tables:
         """Give the quoted, qualified name of `mm_fills<suffix>`."""
         return f"{quote_identifier(self.database)}.{quote_identifier(self.fills + suffix)}"
 
-    def sql(self, name: str) -> str:
+    def sql(
+        self,
+        name: str,
+        *,
+        suffixes: Mapping[str, str] | None = None,
+        own_columns: Iterable[str] = (),
+        everywhere: bool = False,
+    ) -> str:
         """Give a file's statement over these tables.
 
         Args:
             name: path below `queries/` without the ending.
+            suffixes: other suffixes to use for some of the file's tables.
+            own_columns: columns of the operator's own that the statement takes along.
+            everywhere: read the tables marked so on all replicas, not only on this host.
         """
         text = load(name).text
         for mark, included in _INCLUDES.items():  # the digest's text includes the texts
             if mark in text:
                 text = text.replace(mark, load(included).text.split("\n", 2)[2].strip())
-        if self.cluster is None:
-            text = text.replace(f" {_ON_CLUSTER}", "")
-        else:
-            text = text.replace(_ON_CLUSTER, f"ON CLUSTER {quote_identifier(self.cluster)}")
+        text = text.replace(
+            _OWN_COLUMNS, "".join(f", {quote_identifier(column)}" for column in own_columns)
+        )
+        cluster = "" if self.cluster is None else quote_identifier(self.cluster)
+        if cluster:
+            text = text.replace(_ON_CLUSTER, f"ON CLUSTER {cluster}").replace(_CLUSTER, cluster)
             text = _ENGINE.sub(r"ENGINE = Replicated\1", text)
+        else:
+            text = text.replace(f" {_ON_CLUSTER}", "")
+        if everywhere:
+            text = _EVERYWHERE.sub(rf"clusterAllReplicas({cluster}, `mm_fills\1`)", text)
         text = text.replace(_OWN_DATABASE, quote_identifier(self.database))
-        return _OWN_TABLE.sub(lambda match: self.name(match.group(1)), text)
+        other = suffixes or {}
+        return _OWN_TABLE.sub(
+            lambda match: self.name(other.get(match.group(1), match.group(1))), text
+        )
 
 
 def quote_identifier(name: str) -> str:

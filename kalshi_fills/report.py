@@ -81,7 +81,7 @@ def show_migration(report: MigrationReport, tables: Tables) -> None:
         )
     console.print(table)
     for kept in report.kept:
-        console.print(Text(f"kept aside with every row: {kept}"))
+        console.print(Text(f"Kept aside with every row: {kept}"))
     if report.dry_run:
         console.print(
             "Nothing was written. Run `kalshi-fills migrate` to do it."
@@ -174,29 +174,41 @@ def show_sync(report: SyncReport, tables: Tables) -> None:
 
 
 @contextmanager
-def progress(report: SyncReport) -> Iterator[Callable[[SyncReport], None]]:
-    """Show a moving line on stderr while a pass runs, if stderr is a terminal and it takes long."""
+def spinner() -> Iterator[Callable[[str], None]]:
+    """Show a moving line on stderr that says what goes on, once it takes more than a second.
+
+    Nothing moves where stderr is no terminal.
+    """
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield lambda _: None
         return
     began = time.monotonic()
-    with console.status("") as status:
-        status.stop()
-        shown = False
+    status = console.status("")
+    shown = False
 
-        def update(_: SyncReport) -> None:
-            nonlocal shown
-            elapsed = time.monotonic() - began
-            if elapsed < _PROGRESS_AFTER_SECONDS:
-                return
-            if not shown:
-                status.start()
-                shown = True
-            rate = report.counts.n_api / elapsed
-            status.update(
-                f"{report.counts.n_api:,} fills  {report.pages:,} pages  {rate:,.0f} fills/s"
-            )
+    def say(text: str) -> None:
+        nonlocal shown
+        status.update(Text(text))
+        if not shown and time.monotonic() - began > _PROGRESS_AFTER_SECONDS:
+            status.start()
+            shown = True
+
+    try:
+        yield say
+    finally:
+        status.stop()
+
+
+@contextmanager
+def sync_progress() -> Iterator[Callable[[SyncReport], None]]:
+    """Show how far a pass is, in the way of `spinner`."""
+    began = time.monotonic()
+    with spinner() as say:
+
+        def update(report: SyncReport) -> None:
+            rate = report.counts.n_api / max(time.monotonic() - began, 0.001)
+            say(f"{report.counts.n_api:,} fills  {report.pages:,} pages  {rate:,.0f} fills/s")
 
         yield update
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clickhouse_server import ClickHouseServer
+from clickhouse_server import ClickHouseServer, free_port
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -36,6 +36,31 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseServe
     if not binary:
         pytest.skip("no ClickHouse server to test against: CLICKHOUSE_BINARY is not set")
     running = ClickHouseServer(binary, tmp_path_factory.mktemp("clickhouse"))
+    running.start()
+    yield running
+    running.stop()
+
+
+class ServerWithUsers(ClickHouseServer):
+    """A server that also speaks HTTP and on which users can be made."""
+
+    def __init__(self, binary: str, folder: Path) -> None:
+        self.http_port = free_port()
+        super().__init__(
+            binary,
+            folder,
+            f"<http_port>{self.http_port}</http_port><user_directories><users_xml>"
+            "<path>config.xml</path></users_xml><memory/></user_directories>",
+        )
+
+
+@pytest.fixture(scope="session")
+def server_with_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerWithUsers]:
+    """A second server, for tests of users, grants and the wrong port."""
+    binary = os.environ.get("CLICKHOUSE_BINARY")
+    if not binary:
+        pytest.skip("no ClickHouse server to test against: CLICKHOUSE_BINARY is not set")
+    running = ServerWithUsers(binary, tmp_path_factory.mktemp("clickhouse_users"))
     running.start()
     yield running
     running.stop()

@@ -1,0 +1,2 @@
+-- title: what this user may do
+SHOW GRANTS

@@ -1,0 +1,2 @@
+-- title: wait until this replica has what the others have
+SYSTEM SYNC REPLICA `mm_fills` LIGHTWEIGHT

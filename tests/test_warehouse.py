@@ -1,0 +1,769 @@
+"""Both engines behind one interface: the same values in and out, the same errors."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from clickhouse_server import PASSWORD, ClickHouseServer, free_port
+from conftest import ServerWithUsers
+
+from kalshi_fills.errors import InsertUnknown, KalshiFillsError, LockedError, WarehouseError
+from kalshi_fills.queries import Tables, quote_identifier
+from kalshi_fills.warehouse import Warehouse, open_embedded, open_server
+
+NEXT_LINE = "\u0085 next line, which Python counts as a line's end"
+
+HOSTILE = [
+    "",
+    "it's",
+    '"double"',
+    "'",
+    "\\",
+    "back\\slash\\",
+    "\\N",
+    "\\0",
+    "\\'",
+    "NULL",
+    "[]",
+    "['a','b']",
+    "tab\there",
+    "two\nlines\r\nand more",
+    "nul\0inside",
+    "bell\a backspace\b escape\x1b form\f vertical\v",
+    "\x1c\x1d\x1e separators",
+    "\u2028 and \u2029 separators",
+    "`backticks`",
+    "{x:String} %s %(x)s $x ?",
+    "-- comment /* */ ; DROP TABLE t",
+    "KXÅSÄ-ÜBER-日本-العربية",
+    "\U0001f4b8 outside the basic plane, \U0010ffff the last one",
+    "e\u0301 combining, \ufeff mark, \u202e right to left",
+    " spaces at both ends ",
+]
+
+
+@pytest.fixture
+def broken(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Mark a case that is known to fail on one engine."""
+
+    def mark(engine: str, reason: str) -> None:
+        if request.node.callspec.params["warehouse"] == engine:
+            request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+
+    return mark
+
+
+NEXT_LINE_SPLITS = "results are cut into lines at U+0085, which is a letter like any other in JSON"
+LIST_ESCAPED_TWICE = "the embedded engine does not unescape list parameters a second time"
+UNSENT_IS_UNKNOWN = "a value the driver refuses to send is reported as an insert of unknown fate"
+LEFTOVERS = "the embedded engine puts what a failed query had printed before the next answer"
+
+
+@pytest.fixture
+def make(warehouse: Warehouse, tables: Tables) -> Callable[[str], str]:
+    """Make a table of one column `v` after a row number, and give its quoted name."""
+    warehouse.command(f"CREATE DATABASE {quote_identifier(tables.database)}")
+
+    def create(kind: str) -> str:
+        name = tables.name("_values")
+        warehouse.command(f"CREATE TABLE {name} (n UInt64, v {kind}) ENGINE = MergeTree ORDER BY n")
+        return name
+
+    return create
+
+
+def stored(warehouse: Warehouse, name: str, values: list[Any]) -> list[Any]:
+    warehouse.insert(name, ("n", "v"), list(enumerate(values)))
+    return [row[0] for row in warehouse.rows(f"SELECT v FROM {name} ORDER BY n")]
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+VALUES: dict[str, list[Any]] = {
+    "Decimal(9, 4)": [Decimal(text) for text in ("0", "0.0001", "99.9999", "12.3", "-99999.9999")],
+    "Decimal(9, 6)": [Decimal(text) for text in ("0.000001", "0.995", "0.123456", "0.999999")],
+    "Decimal(18, 2)": [
+        Decimal(text) for text in ("0.01", "0.29", "1.15", "9007199254740993.01", "33.33")
+    ],
+    "Decimal(18, 6)": [
+        Decimal(text) for text in ("0.000001", "0.1", "123456789012.123457", "-0.000001")
+    ],
+    "Nullable(Decimal(18, 6))": [None, Decimal(0), Decimal("0.07"), None],
+    "Nullable(Bool)": [None, True, False, None],
+    "Nullable(UInt8)": [None, 0, 63, 255],
+    "Nullable(DateTime64(6, 'UTC'))": [None, at("2026-11-22 10:00:00.000001")],
+    "DateTime64(6, 'UTC')": [
+        at("2021-01-01 00:00:00.000001"),
+        at("2026-03-29 01:30:00"),  # an hour that does not exist in much of Europe
+        at("2026-11-22 23:59:59.999999"),
+        at("2038-01-19 03:14:08.5"),
+        at("2100-12-31 23:59:59.123456"),
+    ],
+    "UUID": [UUID(int=0), UUID(int=1), UUID("8e0f7a3e-51c3-4d0b-9f57-5b0d2a1f9c11")],
+    "UInt64": [0, 1, 2**53 + 1, 2**63, 2**64 - 1],
+    "Date": [date(2021, 1, 1), date(2100, 2, 28)],
+    "Float64": [0.5, 0.1, 0.57, 1e-9],
+    "String": HOSTILE,
+    "LowCardinality(String)": HOSTILE,
+    "Array(String)": [[], [""], HOSTILE, ["a", "b"]],
+}
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_values_come_back_exactly_as_they_went_in(
+    warehouse: Warehouse, make: Callable[[str], str], kind: str
+) -> None:
+    values = VALUES[kind]
+
+    found = stored(warehouse, make(kind), values)
+
+    assert found == values
+    assert [type(value) for value in found] == [type(value) for value in values]
+    for value in found:
+        if isinstance(value, datetime):
+            assert value.utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize("true", [0, 1, 2_999])
+def test_a_mostly_false_bool_column_comes_back_as_bools(
+    warehouse: Warehouse, make: Callable[[str], str], true: int
+) -> None:
+    values = [index < true for index in range(3_000)]
+
+    found = stored(warehouse, make("Bool"), values)
+
+    assert found == values
+    assert {type(value) for value in found} == {bool}
+
+
+def test_a_mostly_unknown_bool_column_keeps_what_is_unknown(
+    warehouse: Warehouse, make: Callable[[str], str]
+) -> None:
+    values = [True if index == 7 else False if index == 8 else None for index in range(3_000)]
+
+    found = stored(warehouse, make("Nullable(Bool)"), values)
+
+    assert found == values
+    assert {type(value) for value in found} == {bool, type(None)}
+
+
+@pytest.mark.parametrize("text", [NEXT_LINE, *HOSTILE])
+def test_any_text_comes_back_alone_and_in_a_list(
+    warehouse: Warehouse,
+    make: Callable[[str], str],
+    broken: Callable[[str, str], None],
+    text: str,
+) -> None:
+    if text == NEXT_LINE:
+        broken("embedded", NEXT_LINE_SPLITS)
+    name = make("Array(String)")
+    warehouse.insert(name, ("n", "v"), [(1, [text, "other", text])])
+
+    assert warehouse.rows(f"SELECT v, v[1] FROM {name}") == [([text, "other", text], text)]
+
+
+def test_every_character_up_to_the_first_surrogate_comes_back(
+    warehouse: Warehouse, make: Callable[[str], str], broken: Callable[[str, str], None]
+) -> None:
+    broken("embedded", NEXT_LINE_SPLITS)
+    values = [chr(code) + "x" for code in range(0xD800)]
+
+    found = stored(warehouse, make("String"), values)
+
+    assert [found_ for found_, sent in zip(found, values, strict=True) if found_ != sent] == []
+
+
+def test_an_aware_time_of_another_zone_is_stored_as_the_same_instant(
+    warehouse: Warehouse, make: Callable[[str], str]
+) -> None:
+    new_york = timezone(timedelta(hours=-5))
+    moment = datetime(2026, 11, 22, 20, 30, 0, 123456, tzinfo=new_york)
+
+    found = stored(warehouse, make("DateTime64(6, 'UTC')"), [moment])
+
+    assert found == [moment]
+    assert found[0].tzinfo == UTC or found[0].utcoffset() == timedelta(0)
+
+
+def test_the_local_time_zone_changes_no_time(
+    warehouse: Warehouse, make: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import time
+
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        moment = at("2026-07-04 12:00:00.000001")
+        assert stored(warehouse, make("DateTime64(6, 'UTC')"), [moment]) == [moment]
+        asked = warehouse.rows("SELECT {x:DateTime64(6, 'UTC')}", {"x": moment})
+        assert asked == [(moment,)]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("text", [NEXT_LINE, *HOSTILE])
+def test_any_text_is_bound_as_a_parameter(
+    warehouse: Warehouse, broken: Callable[[str, str], None], text: str
+) -> None:
+    if text == NEXT_LINE:
+        broken("embedded", NEXT_LINE_SPLITS)
+    found = warehouse.rows("SELECT {x:String}, hex({x:String}), length({x:String})", {"x": text})
+
+    assert found == [(text, text.encode().hex().upper(), len(text.encode()))]
+
+
+@pytest.mark.parametrize("text", [NEXT_LINE, *HOSTILE])
+def test_any_text_is_bound_in_a_list(
+    warehouse: Warehouse, broken: Callable[[str, str], None], text: str
+) -> None:
+    if text == NEXT_LINE:
+        broken("embedded", NEXT_LINE_SPLITS)
+    if set(text) & set("'\\\t\n\r\0"):
+        broken("embedded", LIST_ESCAPED_TWICE)
+    found = warehouse.rows(
+        "SELECT {x:Array(String)}, length({x:Array(String)})", {"x": [text, "other", text]}
+    )
+
+    assert found == [([text, "other", text], 3)]
+
+
+def test_an_empty_list_is_bound(warehouse: Warehouse) -> None:
+    assert warehouse.rows("SELECT {x:Array(String)}", {"x": []}) == [([],)]
+
+
+def test_a_list_of_twenty_thousand_ids_is_bound(warehouse: Warehouse) -> None:
+    ids = [f"{number:08x}-1111-2222-3333-{number:012x}" for number in range(20_000)]
+
+    found = warehouse.rows("SELECT length({x:Array(String)}), {x:Array(String)}[20000]", {"x": ids})
+
+    assert found == [(20_000, ids[-1])]
+
+
+def test_a_list_of_twenty_thousand_hostile_texts_is_bound(
+    warehouse: Warehouse, broken: Callable[[str, str], None]
+) -> None:
+    broken("embedded", LIST_ESCAPED_TWICE)
+    ids = [f"{HOSTILE[number % len(HOSTILE)]}-{number}-{number:032x}" for number in range(20_000)]
+
+    found = warehouse.rows(
+        "SELECT length({x:Array(String)}), {x:Array(String)}[20000], uniqExact(id) FROM "
+        "(SELECT arrayJoin({x:Array(String)}) AS id)",
+        {"x": ids},
+    )
+
+    assert found == [(20_000, ids[-1], 20_000)]
+
+
+@pytest.mark.parametrize("moment", VALUES["DateTime64(6, 'UTC')"])
+def test_a_time_is_bound_to_the_microsecond(warehouse: Warehouse, moment: datetime) -> None:
+    found = warehouse.rows("SELECT {x:DateTime64(6, 'UTC')}", {"x": moment})
+
+    assert found == [(moment,)]
+
+
+@pytest.mark.parametrize("number", [0, 2**53 + 1, 2**64 - 1])
+def test_a_number_is_bound_exactly(warehouse: Warehouse, number: int) -> None:
+    assert warehouse.rows("SELECT {x:UInt64}", {"x": number}) == [(number,)]
+
+
+def test_decimals_and_uuids_are_bound_exactly(warehouse: Warehouse) -> None:
+    price, decision = Decimal("9007199254740993.01"), UUID(int=2**127 + 5)
+
+    found = warehouse.rows(
+        "SELECT {price:Decimal(18, 2)}, {decision:UUID}", {"price": price, "decision": decision}
+    )
+
+    assert found == [(price, decision)]
+
+
+def test_commands_take_parameters(
+    warehouse: Warehouse, make: Callable[[str], str], broken: Callable[[str, str], None]
+) -> None:
+    broken("embedded", LIST_ESCAPED_TWICE)
+    name = make("Array(String)")
+
+    warehouse.command(f"INSERT INTO {name} SELECT 1, {{x:Array(String)}}", {"x": ["it's", "a\\b"]})
+
+    assert warehouse.rows(f"SELECT v FROM {name}") == [(["it's", "a\\b"],)]
+
+
+def test_no_rows_are_inserted_without_asking_the_engine(warehouse: Warehouse) -> None:
+    warehouse.insert("`no`.`such_table`", ("n",), [])
+
+
+def test_a_query_without_rows_gives_an_empty_list(
+    warehouse: Warehouse, make: Callable[[str], str]
+) -> None:
+    assert warehouse.rows(f"SELECT * FROM {make('String')}") == []
+
+
+def test_a_row_of_defaults_only_is_a_row(warehouse: Warehouse, make: Callable[[str], str]) -> None:
+    assert stored(warehouse, make("Nullable(String)"), [None, "", None]) == [None, "", None]
+
+
+def test_columns_are_matched_by_name(warehouse: Warehouse, make: Callable[[str], str]) -> None:
+    name = make("String")
+
+    warehouse.insert(name, ("v", "n"), [("first", 1), ("second", 2)])
+
+    assert warehouse.rows(f"SELECT n, v FROM {name} ORDER BY n") == [(1, "first"), (2, "second")]
+
+
+def test_names_with_backticks_and_backslashes_are_only_names(
+    warehouse: Warehouse, make: Callable[[str], str]
+) -> None:
+    beside = make("String")
+    column = "odd`name\\ with 'quotes'"
+    database = beside.split(".")[0]
+    table = f"{database}.{quote_identifier('odd`; DROP')}"
+    warehouse.command(
+        f"CREATE TABLE {table} ({quote_identifier(column)} String) ENGINE = MergeTree ORDER BY ()"
+    )
+
+    warehouse.insert(table, (column,), [("kept",)])
+
+    assert warehouse.rows(f"SELECT * FROM {table}") == [("kept",)]
+    assert warehouse.rows(f"SELECT count() FROM {beside}") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "code"),
+    [
+        ("SELEC 1", 62),
+        ("SELECT * FROM `default`.`no_such_table`", 60),
+        ("SELECT no_such_column FROM system.one", 47),
+        ("SELECT throwIf(1, 'said on purpose')", 395),
+        ("SELECT toUInt8('x')", 6),
+    ],
+)
+@pytest.mark.parametrize("how", ["rows", "command"])
+def test_a_refused_statement_is_one_short_sentence_with_its_code(
+    warehouse: Warehouse, sql: str, code: int, how: str
+) -> None:
+    with pytest.raises(WarehouseError) as caught:
+        getattr(warehouse, how)(sql)
+    warehouse.command("SELECT 1")
+
+    assert type(caught.value) is WarehouseError
+    assert caught.value.code == code
+    assert caught.value.exit_code == 5
+    assert_one_sentence(caught.value)
+
+
+def assert_one_sentence(error: WarehouseError) -> None:
+    assert error.hint
+    for text in (error.message, error.hint):
+        assert "\n" not in text
+        assert len(text) < 450
+    for noise in ("Stack trace", "DB::", "0x", "Traceback", PASSWORD):
+        assert noise not in error.message
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELEC 1",
+        "SELECT throwIf(1, 'before the first row')",
+        "SELECT throwIf(number = 150000), 'after many rows' FROM numbers(200000)",
+    ],
+)
+def test_a_failed_query_leaves_nothing_in_the_next_answer(
+    warehouse: Warehouse, broken: Callable[[str, str], None], sql: str
+) -> None:
+    if "throwIf" in sql:
+        broken("embedded", LEFTOVERS)
+    with pytest.raises(WarehouseError):
+        warehouse.rows(sql)
+
+    try:
+        assert warehouse.rows("SELECT 'next'") == [("next",)]
+    finally:
+        warehouse.rows("SELECT 1")
+
+
+def test_a_refused_insert_stores_nothing_of_its_block(
+    warehouse: Warehouse, make: Callable[[str], str]
+) -> None:
+    name = make("UInt8")
+
+    with pytest.raises(WarehouseError) as caught:
+        warehouse.insert(name, ("n", "v", "no_such_column"), [(1, 2, 3)])
+
+    assert not isinstance(caught.value, InsertUnknown)
+    assert caught.value.code == 16
+    assert_one_sentence(caught.value)
+    assert warehouse.rows(f"SELECT count() FROM {name}") == [(0,)]
+
+
+@pytest.mark.parametrize("table", ["`default`.`no_such_table`", "`no_such_database`.`t`"])
+def test_an_insert_into_nothing_is_refused(warehouse: Warehouse, table: str) -> None:
+    with pytest.raises(WarehouseError) as caught:
+        warehouse.insert(table, ("n",), [(1,)])
+
+    assert not isinstance(caught.value, InsertUnknown)
+    assert caught.value.code in (60, 81)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("Decimal(9, 4)", Decimal("123456789.1")), ("UInt8", -1)]
+)
+def test_a_value_that_does_not_fit_is_refused_and_nothing_is_unknown(
+    warehouse: Warehouse,
+    make: Callable[[str], str],
+    broken: Callable[[str, str], None],
+    kind: str,
+    value: Any,
+) -> None:
+    broken("server", UNSENT_IS_UNKNOWN)
+    name = make(kind)
+
+    with pytest.raises(WarehouseError) as caught:
+        warehouse.insert(name, ("n", "v"), [(1, value)])
+
+    assert not isinstance(caught.value, InsertUnknown)
+    assert warehouse.rows(f"SELECT count() FROM {name}") == [(0,)]
+
+
+# A server
+
+
+@pytest.fixture
+def refused() -> Callable[[str], WarehouseError]:
+    """Open a server that cannot be opened; give the error."""
+
+    def fail(url: str) -> WarehouseError:
+        with pytest.raises(WarehouseError) as caught:
+            open_server(url)
+        shown = f"{caught.value!r} {caught.value} {caught.value.hint}"
+        assert "hunter2" not in shown
+        assert_one_sentence(caught.value)
+        return caught.value
+
+    return fail
+
+
+def test_a_port_where_nobody_listens_is_named(refused: Callable[[str], WarehouseError]) -> None:
+    port = free_port()
+
+    error = refused(f"clickhouse://default:hunter2@127.0.0.1:{port}/kalshi")
+
+    assert error.code == 210
+    assert f"127.0.0.1:{port}" in error.message
+    assert "CLICKHOUSE_URL" in error.hint
+
+
+def test_an_unknown_host_is_named(
+    refused: Callable[[str], WarehouseError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+
+    error = refused("clickhouse://default:hunter2@no-such-host.invalid:9000/kalshi")
+
+    assert error.code == 210
+    assert "no-such-host.invalid:9000" in error.message
+
+
+@pytest.mark.server
+def test_a_wrong_password_is_told_without_showing_it(
+    server: ClickHouseServer, refused: Callable[[str], WarehouseError]
+) -> None:
+    error = refused(server.url("kalshi", password="hunter2-wrong"))
+
+    assert error.code == 516
+    assert "password" in error.message
+    assert str(server.port) in error.message
+
+
+@pytest.mark.server
+def test_an_unknown_user_is_told(
+    server: ClickHouseServer, refused: Callable[[str], WarehouseError]
+) -> None:
+    error = refused(server.url("kalshi", user="nobody", password="hunter2"))
+
+    assert "user name or password" in error.message
+
+
+@pytest.mark.server
+def test_the_http_port_is_told_apart_from_the_native_one(
+    server_with_users: ServerWithUsers, refused: Callable[[str], WarehouseError]
+) -> None:
+    port = server_with_users.http_port
+
+    error = refused(f"clickhouse://default:hunter2@127.0.0.1:{port}/kalshi")
+
+    assert "native" in f"{error.message} {error.hint}"
+    assert str(port) in error.message
+
+
+@pytest.mark.server
+def test_tls_to_a_port_without_tls_is_an_error(
+    server: ClickHouseServer, refused: Callable[[str], WarehouseError]
+) -> None:
+    error = refused(f"clickhouses://default:hunter2@127.0.0.1:{server.port}/kalshi")
+
+    assert f"127.0.0.1:{server.port}" in error.message
+
+
+@pytest.mark.server
+def test_the_database_of_the_url_need_not_exist(server: ClickHouseServer) -> None:
+    opened = open_server(server.url("no_such_database"))
+
+    assert opened.rows("SELECT 1") == [(1,)]
+    opened.close()
+
+
+@pytest.mark.server
+def test_options_in_the_url_reach_the_server(server: ClickHouseServer) -> None:
+    opened = open_server(server.url("kalshi") + "?max_threads=1&send_receive_timeout=20")
+
+    found = opened.rows("SELECT getSetting('max_threads')")
+
+    opened.close()
+    assert found == [(1,)]
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    "options", ["compression=no-such-method", "connect_timeout=soon", "secure=perhaps"]
+)
+@pytest.mark.xfail(strict=True, reason="what the driver says of bad options leaves as it is")
+def test_options_the_driver_refuses_are_an_error_of_ours(
+    server: ClickHouseServer, options: str
+) -> None:
+    with pytest.raises(KalshiFillsError):
+        open_server(f"{server.url('kalshi')}?{options}")
+
+
+@pytest.mark.server
+def test_a_password_of_special_letters_is_understood(
+    server_with_users: ServerWithUsers,
+) -> None:
+    server = server_with_users
+    admin = open_server(server.url("default"))
+    admin.command("CREATE USER odd IDENTIFIED WITH sha256_password BY 'p@ss/w#rd?%:'")
+
+    opened = open_server(server.url("default", "odd", "p%40ss%2Fw%23rd%3F%25%3A"))
+
+    assert opened.rows("SELECT currentUser()") == [("odd",)]
+    opened.close()
+    admin.command("DROP USER odd")
+    admin.close()
+
+
+@pytest.mark.server
+def test_what_the_user_may_not_do_is_told(server_with_users: ServerWithUsers) -> None:
+    server = server_with_users
+    admin = open_server(server.url("default"))
+    admin.command("CREATE USER guest IDENTIFIED WITH sha256_password BY 'guest-password'")
+    guest = open_server(server.url("default", "guest", "guest-password"))
+
+    with pytest.raises(WarehouseError) as caught:
+        guest.command("CREATE DATABASE not_for_guests")
+
+    assert caught.value.code == 497
+    assert "does not allow" in caught.value.message
+    assert "grant" in caught.value.hint
+    assert_one_sentence(caught.value)
+    guest.close()
+    admin.command("DROP USER guest")
+    admin.close()
+
+
+class Cut:
+    """A relay to a server that stops passing answers on, once told to."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.cut_answers = False
+        self._sockets: list[socket.socket] = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            upstream = socket.create_connection(("127.0.0.1", self._target))
+            self._sockets += [client, upstream]
+            for source, target, answers in ((client, upstream, False), (upstream, client, True)):
+                threading.Thread(
+                    target=self._pass_on, args=(source, target, answers), daemon=True
+                ).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
+        try:
+            while data := source.recv(65536):
+                if answers and self.cut_answers and b"\x05" in data[-1:]:
+                    # The end of a stream: the insert was done, and its answer is lost.
+                    self._hang_up(source, target)
+                    return
+                target.sendall(data)
+        except OSError:
+            return
+        self._hang_up(target)
+
+    @staticmethod
+    def _hang_up(*sockets: socket.socket) -> None:
+        for one in sockets:
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
+
+    def close(self) -> None:
+        self._hang_up(*self._sockets)
+        for one in self._sockets:
+            one.close()
+
+
+@pytest.mark.server
+def test_an_insert_whose_answer_is_lost_is_unknown_and_the_connection_comes_back(
+    server: ClickHouseServer,
+) -> None:
+    direct = open_server(server.url("default"))
+    direct.command("CREATE OR REPLACE TABLE default.lost (n UInt64) ENGINE = MergeTree ORDER BY n")
+    relay = Cut(server.port)
+    opened = open_server(f"clickhouse://default:{PASSWORD}@127.0.0.1:{relay.port}/default")
+    relay.cut_answers = True
+
+    with pytest.raises(InsertUnknown) as caught:
+        opened.insert("`default`.`lost`", ("n",), [(1,), (2,)])
+
+    assert_one_sentence(caught.value)
+    assert direct.rows("SELECT count() FROM default.lost") == [(2,)]
+    relay.cut_answers = False
+    assert opened.rows("SELECT count() FROM default.lost") == [(2,)]
+    opened.close()
+    relay.close()
+    direct.command("DROP TABLE default.lost")
+    direct.close()
+
+
+@pytest.mark.server
+def test_a_server_that_dies_is_an_error_not_a_hang(tmp_path: Path, server: object) -> None:
+    mortal = ClickHouseServer(os.environ["CLICKHOUSE_BINARY"], tmp_path / "mortal")
+    mortal.start()
+    opened = open_server(mortal.url("default"))
+    mortal.kill()
+
+    with pytest.raises(WarehouseError) as caught:
+        opened.rows("SELECT 1")
+
+    assert str(mortal.port) in caught.value.message
+    mortal.start()
+    assert opened.rows("SELECT 1") == [(1,)]
+    opened.close()
+    mortal.stop()
+
+
+# The embedded engine
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from kalshi_fills.warehouse import open_embedded
+held = open_embedded(Path(sys.argv[1]))
+print("open", flush=True)
+sys.stdin.read()
+held.close()
+"""
+
+
+def test_a_folder_that_another_process_has_open_is_refused_naming_it(
+    tmp_path: Path, embedded: Warehouse
+) -> None:
+    folder = tmp_path / "held"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == "open\n"
+
+        with pytest.raises(LockedError) as caught:
+            open_embedded(folder)
+
+        holder.stdin.close()
+    assert caught.value.exit_code == 75
+    assert str(holder.pid) in caught.value.message
+    assert str(folder) in caught.value.message
+
+
+def test_a_folder_is_free_again_when_its_process_was_killed(
+    tmp_path: Path, embedded: Warehouse
+) -> None:
+    folder = tmp_path / "held"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        holder.kill()
+        holder.wait()
+
+    again = subprocess.run(
+        [sys.executable, "-c", HOLD, str(folder)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (again.returncode, again.stdout) == (0, "open\n")
+
+
+@pytest.mark.parametrize("below", ["", "/below/it"])
+def test_a_file_where_the_folder_should_be_is_refused(
+    tmp_path: Path, embedded: Warehouse, below: str
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("not a folder")
+
+    with pytest.raises(WarehouseError) as caught:
+        open_embedded(Path(f"{path}{below}"))
+
+    assert str(path) in caught.value.message
+    assert_one_sentence(caught.value)
+    assert path.read_text() == "not a folder"
+
+
+@pytest.mark.parametrize("name", ["with space", "ümlaut-日本", "per%cent&amp#hash", "it's"])
+def test_a_folder_may_have_any_usual_name(tmp_path: Path, embedded: Warehouse, name: str) -> None:
+    folder = tmp_path / name
+    done = subprocess.run(
+        [sys.executable, "-c", HOLD, str(folder)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "open\n", "")
+    assert any(folder.iterdir())
