@@ -166,9 +166,10 @@ def show_sync(report: SyncReport, tables: Tables) -> None:
     console.print(
         Text(
             f"watermark {mark}  requests {report.requests:,}  "
-            f"{report.elapsed_seconds:.1f} s  run {report.run_id}"
+            f"{report.elapsed_seconds:.1f} s"
         )
     )
+    console.print(Text(f"run {report.run_id}"))
     if report.status == "failed":
         console.print(Text(f"The pass failed at the step `{report.stage}`; see the error below."))
 
