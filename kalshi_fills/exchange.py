@@ -453,6 +453,7 @@ def _whole_number(text: str) -> int | Decimal:
 _decoder: Final = json.JSONDecoder(
     parse_float=Decimal, parse_int=_whole_number, parse_constant=Decimal
 )
+_spaced: Final = re.compile(r"\}[ \t\r\n]+[,\]]|,[ \t\r\n]+\{").search
 _skip_space: Final = re.compile(r"[ \t\n\r]*").match
 
 
@@ -467,6 +468,9 @@ def decode_listing(text: str, name: str) -> tuple[list[Item], str]:
     Raises:
         ValueError: it is not JSON, or there is no such list in it.
     """
+    quick = _decode_compact(text, name)
+    if quick is not None:
+        return quick
     items: list[Item] | None = None
     cursor = ""
     position = _space(text, 0)
@@ -497,6 +501,34 @@ def decode_listing(text: str, name: str) -> tuple[list[Item], str]:
     if items is None or _space(text, position) != len(text):
         raise ValueError(f"no list {name}")
     return items, cursor
+
+
+def _decode_compact(text: str, name: str) -> tuple[list[Item], str] | None:
+    """Read an answer written without spaces, of objects only, several times as fast; else None.
+
+    Between two objects of such a list stands `},{`. If that stands there as often as there are
+    gaps, it stands nowhere else, and the list can be cut at it.
+    """
+    opening = f'"{name}":[{{'
+    start = text.find(opening)
+    if start < 0 or _spaced(text, start):
+        return None
+    told = _decoder.decode(text)
+    values = told.get(name) if isinstance(told, dict) else None
+    if not isinstance(values, list) or any(type(value) is not dict for value in values):
+        return None
+    start += len(opening)
+    end = text.find("}]", start)
+    parts = text[start:end].split("},{")
+    if len(parts) != len(values) or text.find("}]", end + 2) >= 0:
+        return None
+    items = [Item(value, f"{{{part}}}") for value, part in zip(values, parts, strict=True)]
+    try:
+        if _decoder.decode(items[0].text) != values[0]:  # a list of that name deeper inside
+            return None
+    except ValueError:
+        return None
+    return items, _cursor(told.get("cursor"))
 
 
 def _items(text: str, position: int) -> tuple[list[Item], int]:

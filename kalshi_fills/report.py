@@ -164,10 +164,7 @@ def show_sync(report: SyncReport, tables: Tables) -> None:
         console.print(Text(f"window {start} to {instant(window.end)}"))
     mark = instant(report.watermark) or "none: the next run reads everything again"
     console.print(
-        Text(
-            f"watermark {mark}  requests {report.requests:,}  "
-            f"{report.elapsed_seconds:.1f} s"
-        )
+        Text(f"watermark {mark}  requests {report.requests:,}  {report.elapsed_seconds:.1f} s")
     )
     console.print(Text(f"run {report.run_id}"))
     if report.status == "failed":

@@ -28,7 +28,7 @@ from kalshi_fills.pipeline import (
     digest,
 )
 from kalshi_fills.queries import Tables
-from kalshi_fills.warehouse import Warehouse
+from kalshi_fills.warehouse import TextTable, Warehouse
 
 NO_UUID: Final = UUID(int=0)
 
@@ -188,6 +188,7 @@ class FillStore:
         self._run_id = run_id
         self._version = int(started_at.timestamp() * 1_000_000)
         self._dry_run = dry_run
+        self._was_empty: bool | None = None
 
     def write(self, block: Mapping[FillKey, Fill]) -> list[Written]:
         """Store a block: what is new or differs is written, what is known is left alone.
@@ -294,7 +295,7 @@ class FillStore:
         outcome: list[Written] = []
         rows: list[tuple[object, ...]] = []
         doubtful: dict[FillKey, tuple[Fill, int]] = {}
-        stored = self._digests(block)
+        stored = {} if self._is_empty() else self._digests(block)
         for key, fill in block.items():
             sent = digest(content(fill))
             known = stored.get(key)
@@ -325,8 +326,14 @@ class FillStore:
             outcome.append(Written(whole, now, before, tuple(found)))
         return outcome, rows, stale
 
+    def _is_empty(self) -> bool:
+        """Whether the table had no row when this pass first wrote; it meets each fill once."""
+        if self._was_empty is None:
+            self._was_empty = not self.warehouse.rows(self.tables.sql("sync/has_fills"))
+        return self._was_empty
+
     def _digests(self, keys: Iterable[FillKey]) -> dict[FillKey, tuple[int, bool]]:
-        found = self.warehouse.rows(self.tables.sql("sync/stored_digests"), _key_params(keys))
+        found = self.warehouse.rows(self.tables.sql("sync/stored_digests"), wanted=_wanted(keys))
         return {FillKey(row[0], row[1]): (int(row[2]), bool(row[4])) for row in found}
 
     def whole(self, keys: Iterable[FillKey]) -> dict[FillKey, Stored]:
@@ -334,7 +341,7 @@ class FillStore:
         wanted = list(keys)
         if not wanted:
             return {}
-        found = self.warehouse.rows(self.tables.sql("sync/stored_fills"), _key_params(wanted))
+        found = self.warehouse.rows(self.tables.sql("sync/stored_fills"), wanted=_wanted(wanted))
         return {
             FillKey(row[0], row[1]): Stored(
                 tuple(row[2]), int(row[3]), list(row[4]), Links(*row[5:9]), bool(row[9])
@@ -417,12 +424,8 @@ class FillStore:
         )
 
 
-def _key_params(keys: Iterable[FillKey]) -> dict[str, object]:
-    listed = list(keys)
-    return {
-        "fill_ids": [key.fill_id for key in listed],
-        "order_ids": [key.order_id for key in listed],
-    }
+def _wanted(keys: Iterable[FillKey]) -> TextTable:
+    return TextTable(("fill_id", "order_id"), list(keys))
 
 
 def _utc(moment: datetime | None) -> datetime | None:

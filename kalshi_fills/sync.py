@@ -14,7 +14,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -30,13 +31,12 @@ from kalshi_fills.pipeline import (
     Seen,
     content,
     contradictions,
-    digest,
     key_hash,
     prefer,
     sort_items,
 )
 from kalshi_fills.reconcile import Break, compare
-from kalshi_fills.store import Corrections, FillStore, Run, Unfinished
+from kalshi_fills.store import Corrections, FillStore, Run, Unfinished, Written
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +115,15 @@ def sync(
     _Pass(exchange, store, request, report, now, clock, progress).run()
 
 
+class _Flushed(NamedTuple):
+    """What became of one block."""
+
+    written: list[Written]
+    conflicts: list[Break]
+    claims: list[Rejected]
+    """Refused items that claim to be fills and were not accepted."""
+
+
 class _Pass:
     def __init__(
         self,
@@ -135,6 +144,9 @@ class _Pass:
         self._progress = progress
         self._window = Window(None, now)
         self._block: dict[FillKey, Fill] = {}
+        self._again: list[Fill] = []
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._writing: Future[_Flushed] | None = None
         self._seen = Seen()
         self._expected = Expected()
         self._rejected: list[Rejected] = []
@@ -159,6 +171,7 @@ class _Pass:
                 self._take(page)
             self._step("insert")
             self._flush()
+            self._settle()
             self._step("reconcile")
             if not self._request.dry_run:
                 report.breaks += self._reconcile(current_until)
@@ -173,11 +186,13 @@ class _Pass:
             self._measure()
             self._record("done")
         except BaseException as error:
+            self._writer.shutdown()  # what is being written ends before the ledger is
             report.status = "failed"
             self._measure()
             self._fail(error)
             raise
         finally:
+            self._writer.shutdown()
             self._log_stats()
 
     def _step(self, name: str) -> None:
@@ -193,67 +208,41 @@ class _Pass:
         for fill in kept:
             self._take_fill(fill)
         report.pages += 1
-        if len(self._block) >= BLOCK_FILLS or len(self._rejected) >= BLOCK_FILLS:
+        if max(len(self._block), len(self._rejected), len(self._again)) >= BLOCK_FILLS:
             self._flush()
         report.requests = self._exchange.requests
         self._progress(report)
 
     def _take_fill(self, fill: Fill) -> None:
         key = fill.key
-        sent = digest(content(fill))
+        sent = hash(fill.raw_json) & 0xFFFFFFFF
         before = self._seen.put(key_hash(key), sent)
         if before is None:
             self._block[key] = fill
-        elif before == sent & 0xFFFFFFFF:
-            self._report.counts.n_duplicate += 1
-        else:
-            self._take_again(key, fill)
-
-    def _take_again(self, key: FillKey, fill: Fill) -> None:
-        """Take a fill that this pass has met before, with other content.
-
-        It may be an archived row that lacks the newer fields. A contradiction is reported as a
-        break, and never settled by who came last.
-        """
+            return
+        # Met before in this pass. Word for word it is a repeat; in other words it may be an
+        # archived row that lacks the newer fields, or a contradiction: looked at with the block.
         self._report.counts.n_duplicate += 1
-        if key in self._block:
-            first = self._block[key]
-            self._block[key] = prefer(first, fill)
-            other = fill if self._block[key] is first else first
-            held = content(self._block[key])
-        else:
-            other = fill
-            stored = self._store.whole([key]).get(key)
-            if stored is None:  # a dry run stored nothing to compare with
-                return
-            held = stored.content
-        for found in contradictions(held, content(other)):
-            self._conflicts.append(
-                Break(
-                    "mismatch",
-                    "fill",
-                    key.fill_id,
-                    key.order_id,
-                    fill.ticker,
-                    found.field,
-                    found.sent,
-                    found.stored,
-                )
-            )
+        if before != sent:
+            self._again.append(fill)
 
     def _flush(self) -> None:
-        self._flush_fills()
-        if self._rejected:
-            rejected, self._rejected = self._rejected, []
-            self._store.quarantine(rejected, self._now)
-            self._weigh_claims([item for item in rejected if item.claims_fill])
-
-    def _flush_fills(self) -> None:
-        if not self._block:
-            return
+        """Hand what was gathered to the writer, and go on fetching while it writes."""
+        self._settle()
         block, self._block = self._block, {}
+        again, self._again = self._again, []
+        rejected, self._rejected = self._rejected, []
+        if block or again or rejected:
+            self._writing = self._writer.submit(self._write, block, again, rejected)
+
+    def _settle(self) -> None:
+        """Wait for the writer, and count what became of its block."""
+        if self._writing is None:
+            return
+        writing, self._writing = self._writing, None
+        flushed = writing.result()
         counts = self._report.counts
-        for written in self._store.write(block):
+        for written in flushed.written:
             if written.before is None:
                 counts.n_new += 1
             elif written.differences:
@@ -263,17 +252,45 @@ class _Pass:
                 counts.n_known += 1
             if self._window.holds(written.fill.executed_at):
                 self._expected.add(written.fill.executed_at, written.digest)
-
-    def _weigh_claims(self, claiming: list[Rejected]) -> None:
-        accepted = self._store.accepted(claiming)
-        for item in claiming:
-            if item.fingerprint in accepted:
-                continue
+        self._conflicts += flushed.conflicts
+        for item in flushed.claims:
             self._report.claims += 1
             if item.executed_at is None:
                 self._claim_without_time = True
             elif self._earliest_claim is None or item.executed_at < self._earliest_claim:
                 self._earliest_claim = item.executed_at
+
+    def _write(
+        self, block: dict[FillKey, Fill], again: list[Fill], rejected: list[Rejected]
+    ) -> _Flushed:
+        """Write one block; runs in the writer's thread, which alone uses the store meanwhile.
+
+        A fill met again with other content never replaces the first by coming last: within a block
+        the one that knows more is taken, and where two contradict each other that is a break.
+        """
+        conflicts: list[Break] = []
+        earlier: list[Fill] = []
+        for fill in again:
+            first = block.get(fill.key)
+            if first is None:
+                earlier.append(fill)
+                continue
+            chosen = block[fill.key] = prefer(first, fill)
+            other = fill if chosen is first else first
+            conflicts += _conflicts(content(chosen), other)
+        written = self._store.write(block) if block else []
+        held = self._store.whole({fill.key for fill in earlier})
+        for fill in earlier:
+            stored = held.get(fill.key)  # a dry run stored nothing to compare with
+            if stored is not None:
+                conflicts += _conflicts(stored.content, fill)
+        claims: list[Rejected] = []
+        if rejected:
+            self._store.quarantine(rejected, self._now)
+            claiming = [item for item in rejected if item.claims_fill]
+            accepted = self._store.accepted(claiming)
+            claims = [item for item in claiming if item.fingerprint not in accepted]
+        return _Flushed(written, conflicts, claims)
 
     def _reconcile(self, current_until: datetime) -> list[Break]:
         def ask_again(stretch: Window) -> Iterator[Fill]:
@@ -375,6 +392,22 @@ def _window(request: SyncRequest, watermark: datetime | None, now: datetime) -> 
     if request.full or watermark is None:
         return Window(None, end)
     return Window(watermark - request.overlap, end)
+
+
+def _conflicts(held: Sequence[str], fill: Fill) -> list[Break]:
+    return [
+        Break(
+            "mismatch",
+            "fill",
+            fill.fill_id,
+            fill.order_id,
+            fill.ticker,
+            found.field,
+            found.sent,
+            found.stored,
+        )
+        for found in contradictions(held, content(fill))
+    ]
 
 
 def _alive(pid: int) -> bool:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NamedTuple, NoReturn, Protocol
 from urllib.parse import urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
@@ -27,6 +27,14 @@ from kalshi_fills.queries import quote_identifier
 Value = object
 Row = tuple[Any, ...]
 """One row of a result; the types of its values follow from the query's columns."""
+
+
+class TextTable(NamedTuple):
+    """A small table that travels with a query: every column is a String."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
 
 _SERVER_SETTINGS: Final = {
     # Replicated tables remember blocks: without this a purged row could not be inserted again.
@@ -41,8 +49,19 @@ _GRANT_CODES: Final = frozenset((164, 497))
 class Warehouse(Protocol):
     """What the tool needs of ClickHouse."""
 
-    def rows(self, sql: str, params: Mapping[str, Value] | None = None) -> list[Row]:
+    def rows(
+        self,
+        sql: str,
+        params: Mapping[str, Value] | None = None,
+        *,
+        wanted: TextTable | None = None,
+    ) -> list[Row]:
         """Run one query; parameters are the engine's own `{name:Type}`.
+
+        Args:
+            sql: the query.
+            params: values by name.
+            wanted: rows of text that the query reads as a table `wanted`, for long lists of keys.
 
         Raises:
             WarehouseError: it could not be run.
@@ -106,10 +125,29 @@ class _Server:
         # No database in the connection: it may not exist yet, and all names are qualified.
         self._client = Client.from_url(urlunsplit(parts._replace(path="/", query=query)))
 
-    def rows(self, sql: str, params: Mapping[str, Value] | None = None) -> list[Row]:
+    def rows(
+        self,
+        sql: str,
+        params: Mapping[str, Value] | None = None,
+        *,
+        wanted: TextTable | None = None,
+    ) -> list[Row]:
+        external = None
+        if wanted is not None:
+            external = [
+                {
+                    "name": "wanted",
+                    "structure": [(column, "String") for column in wanted.columns],
+                    "data": [dict(zip(wanted.columns, row, strict=True)) for row in wanted.rows],
+                }
+            ]
         try:
             rows, columns = self._client.execute(
-                sql, _texts(params), with_column_types=True, settings=_SERVER_SETTINGS
+                sql,
+                _texts(params),
+                with_column_types=True,
+                external_tables=external,
+                settings=_SERVER_SETTINGS,
             )
         except self._failures() as error:
             self._raise(error)
@@ -198,8 +236,27 @@ class _Embedded:
         self._query("SET output_format_json_quote_decimals = 1")
         self._query("SET output_format_json_quote_64bit_integers = 0")
 
-    def rows(self, sql: str, params: Mapping[str, Value] | None = None) -> list[Row]:
-        lines = self._query(sql, "JSONCompactEachRowWithNamesAndTypes", params).splitlines()
+    def rows(
+        self,
+        sql: str,
+        params: Mapping[str, Value] | None = None,
+        *,
+        wanted: TextTable | None = None,
+    ) -> list[Row]:
+        if wanted is None:
+            return self._rows(sql, params)
+        columns = ", ".join(f"{quote_identifier(column)} String" for column in wanted.columns)
+        self._query(f"CREATE OR REPLACE TEMPORARY TABLE wanted ({columns}) ENGINE = Memory")
+        try:
+            self.insert("wanted", wanted.columns, wanted.rows)
+            return self._rows(sql, params)
+        finally:
+            self._query("DROP TEMPORARY TABLE IF EXISTS wanted")
+
+    def _rows(self, sql: str, params: Mapping[str, Value] | None) -> list[Row]:
+        # Lines end in \n only: other line ends are inside JSON strings, unescaped.
+        text = self._query(sql, "JSONCompactEachRowWithNamesAndTypes", params)
+        lines = text.rstrip("\n").split("\n")
         if len(lines) < 2:
             return []
         decoders = [_decoder(kind) for kind in json.loads(lines[1])]
@@ -218,9 +275,8 @@ class _Embedded:
         if not rows:
             return
         names = ", ".join(map(quote_identifier, columns))
-        encode = json.JSONEncoder(default=_json_text, separators=(",", ":")).encode
-        lines = "\n".join(map(encode, rows))
-        self._query(f"INSERT INTO {table} ({names}) FORMAT JSONCompactEachRow\n{lines}")
+        lines = "\n".join(["\t".join([_TSV[type(value)](value) for value in row]) for row in rows])
+        self._query(f"INSERT INTO {table} ({names}) FORMAT TabSeparated\n{lines}\n")
 
     def close(self) -> None:
         with contextlib.suppress(RuntimeError):
@@ -300,7 +356,7 @@ def _texts(params: Mapping[str, Value] | None) -> dict[str, Value] | None:
     if params is None:
         return None
     return {
-        name: _json_text(value) if isinstance(value, datetime | Decimal | UUID | date) else value
+        name: _text(value) if isinstance(value, datetime | Decimal | UUID | date) else value
         for name, value in params.items()
     }
 
@@ -308,17 +364,36 @@ def _texts(params: Mapping[str, Value] | None) -> dict[str, Value] | None:
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
 
 
+def _tsv_list(values: Sequence[Value]) -> str:
+    quoted = ",".join("'" + _tsv_text(str(value)).replace("'", "\\'") + "'" for value in values)
+    return _tsv_text(f"[{quoted}]")
+
+
+def _tsv_text(text: str) -> str:
+    return text.translate(_ESCAPES)
+
+
+_TSV: Final[Mapping[type, Callable[[Any], str]]] = {
+    str: _tsv_text,
+    int: str,
+    float: repr,
+    bool: lambda value: "true" if value else "false",
+    type(None): lambda _: "\\N",
+    Decimal: lambda value: f"{value:f}",
+    datetime: lambda value: value.astimezone(UTC).isoformat(" ", "microseconds")[:26],
+    UUID: str,
+    list: _tsv_list,
+    tuple: _tsv_list,
+}
+"""How the embedded engine reads each type in tab-separated text."""
+
+
 def _escaped(value: Value) -> Value:
     """Write a parameter as the embedded engine reads it: tab-separated text."""
-    if isinstance(value, str):
-        return value.translate(_ESCAPES)
-    if isinstance(value, list):
-        quoted = (str(item).translate(_ESCAPES).replace("'", "\\'") for item in value)
-        return ("['" + "','".join(quoted) + "']" if value else "[]").translate(_ESCAPES)
-    return value
+    return _TSV[type(value)](value) if type(value) in (str, list) else value
 
 
-def _json_text(value: Value) -> Value:
+def _text(value: Value) -> Value:
     if isinstance(value, datetime):
         moment = value.astimezone(UTC) if value.tzinfo else value
         return moment.isoformat(" ", "microseconds")[:26]

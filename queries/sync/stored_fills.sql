@@ -1,4 +1,5 @@
 -- title: what the table holds of these fills, whole
+-- reads: a table `wanted` (fill_id, order_id) that travels with the query
 -- why: to say what differs, and to keep the links of a row that is replaced
 SELECT
     fill_id,
@@ -13,8 +14,6 @@ SELECT
         AS link_decision_id,
     /* links lost */ AS links_lost
 FROM `mm_fills`
-WHERE exchange_order_id IN {order_ids:Array(String)}
-    AND (fill_id, exchange_order_id) IN (
-        SELECT arrayJoin(arrayZip({fill_ids:Array(String)}, {order_ids:Array(String)}))
-    )
+WHERE exchange_order_id IN (SELECT order_id FROM wanted)
+    AND (fill_id, exchange_order_id) IN (SELECT fill_id, order_id FROM wanted)
 GROUP BY fill_id, exchange_order_id
