@@ -277,6 +277,8 @@ class Migration:
         missing = [column.name for column in wanted_columns() if column.name not in dict(held)]
         reasons = list(_rebuild_reasons(held, table))
         plan: list[_Work] = []
+        if self._tables.cluster and reasons:
+            plan += self._on_every_host()
         if missing:
             plan.append(
                 _Work(
@@ -338,8 +340,6 @@ class Migration:
                     there[NEXT].bytes,
                 )
             )
-        if self._tables.cluster:
-            plan += self._on_every_host()
         own = [column for column in held if column.name not in dict(wanted_columns())]
         everywhere = self._is_local(old)
         plan += [

@@ -19,7 +19,7 @@ _PLACES: Final = (
     Path(__file__).parent / "queries",  # in a wheel
     Path(__file__).parent.parent / "queries",  # in a checkout
 )
-_OWN_TABLE: Final = re.compile(r"`mm_fills(\w*)`")
+_OWN_TABLE: Final = re.compile(r"(/\* all replicas of \*/ )?`mm_fills(\w*)`")
 _OWN_DATABASE: Final = "`kalshi`"
 _INCLUDES: Final = {
     "/* content digest */": "sync/content_digest",
@@ -29,7 +29,6 @@ _INCLUDES: Final = {
 _ON_CLUSTER: Final = "/* ON CLUSTER */"
 _CLUSTER: Final = "/* cluster */"
 _OWN_COLUMNS: Final = " /* own columns */"
-_EVERYWHERE: Final = re.compile(r"/\* all replicas of \*/ `mm_fills(\w*)`")
 _ENGINE: Final = re.compile(r"\bENGINE = (\w*MergeTree)")
 
 
@@ -86,6 +85,18 @@ class Tables:
         for mark, included in _INCLUDES.items():  # the digest's text includes the texts
             if mark in text:
                 text = text.replace(mark, load(included).text.split("\n", 2)[2].strip())
+        # The file's own names first: what is put in below may look like one of them.
+        text = text.replace(_OWN_DATABASE, quote_identifier(self.database))
+        other = suffixes or {}
+
+        def named(match: re.Match[str]) -> str:
+            suffix = other.get(match.group(2), match.group(2))
+            if match.group(1) and everywhere and self.cluster is not None:
+                places = (self.cluster, self.database, self.fills + suffix)
+                return f"clusterAllReplicas({', '.join(map(quote_identifier, places))})"
+            return self.name(suffix)
+
+        text = _OWN_TABLE.sub(named, text)
         text = text.replace(
             _OWN_COLUMNS, "".join(f", {quote_identifier(column)}" for column in own_columns)
         )
@@ -95,13 +106,7 @@ class Tables:
             text = _ENGINE.sub(r"ENGINE = Replicated\1", text)
         else:
             text = text.replace(f" {_ON_CLUSTER}", "")
-        if everywhere:
-            text = _EVERYWHERE.sub(rf"clusterAllReplicas({cluster}, `mm_fills\1`)", text)
-        text = text.replace(_OWN_DATABASE, quote_identifier(self.database))
-        other = suffixes or {}
-        return _OWN_TABLE.sub(
-            lambda match: self.name(other.get(match.group(1), match.group(1))), text
-        )
+        return text
 
 
 def quote_identifier(name: str) -> str:

@@ -348,7 +348,8 @@ def _first_sentence(message: str) -> str:
     text = message.split("Stack trace:")[0]
     text = re.sub(r"^.*?Code: \d+\. ", "", text, flags=re.DOTALL)
     text = re.sub(r"DB::(?:Net)?Exception: ", "", text).strip()
-    return re.sub(r"\s+", " ", text.split("\n")[0])[:300].rstrip(". ")
+    text = re.sub(r"\s*\([A-Z_]+\)( \(version .*)?$", "", text.split("\n")[0])
+    return re.sub(r"\s+", " ", text)[:300].rstrip(". ")
 
 
 def _texts(params: Mapping[str, Value] | None) -> dict[str, Value] | None:

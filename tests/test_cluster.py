@@ -1,0 +1,117 @@
+"""On a cluster: two replicas and a keeper, one table, whichever replica is asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from cluster import CLUSTER, Cluster
+
+from kalshi_fills.practice.account import generate_account, incident_rows
+from kalshi_fills.warehouse import Warehouse, open_server
+
+pytestmark = pytest.mark.server
+
+LEGACY = """CREATE TABLE {name} (ts DateTime64(3,'UTC'), engine_instance_id String,
+    engine_version String, market_ticker String, exchange_order_id String, client_order_id String,
+    side LowCardinality(String), price Float64, price_cents UInt16, size Float64, fee Float64,
+    decision_id UUID, raw_json String)
+    ENGINE = MergeTree PARTITION BY toDate(ts) ORDER BY (market_ticker, ts)"""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    binary = os.environ.get("CLICKHOUSE_BINARY")
+    if not binary:
+        pytest.skip("no ClickHouse server to test against: CLICKHOUSE_BINARY is not set")
+    made = Cluster(binary, tmp_path_factory.mktemp("cluster"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def both(cluster: Cluster) -> Iterator[list[Warehouse]]:
+    """A connection to each replica."""
+    opened = [open_server(replica.url("default")) for replica in cluster.replicas]
+    yield opened
+    for warehouse in opened:
+        warehouse.close()
+
+
+def _same_on(both: list[Warehouse], sql: str) -> list[tuple]:
+    answers = []
+    for warehouse in both:
+        warehouse.command(f"SYSTEM SYNC REPLICA {sql.split('FROM ')[1].split()[0]}")
+        answers.append(warehouse.rows(sql))
+    assert answers[0] == answers[1]
+    return answers[0]
+
+
+def test_a_sync_on_the_other_replica_inserts_nothing(cluster, both, cli, serve, now):
+    account = generate_account(3, 400, start=now - timedelta(days=90), end=now)
+    exchange = serve(account, cutoff=now - timedelta(days=60))
+    first, second = (replica.url("fresh") for replica in cluster.replicas)
+    options = ("--cluster", CLUSTER)
+
+    assert cli("migrate", *options, url=first).code == 0
+    stored = cli("sync", *options, "--format", "json", url=first, api=exchange.url)
+    again = cli("sync", *options, "--full", "--format", "json", url=second, api=exchange.url)
+
+    assert (stored.code, again.code) == (0, 0), stored.err + again.err
+    assert stored.json["stages"]["n_inserted"] == 400
+    assert again.json["stages"]["n_inserted"] == 0
+    assert again.json["stages"]["n_known"] == 400
+    assert again.json["breaks"] == []
+    assert _same_on(both, "SELECT count() FROM fresh.mm_fills FINAL") == [(400,)]
+    assert cli("migrate", *options, "--format", "json", url=second).json["changed"] is False
+
+
+def test_a_watermark_set_on_one_replica_holds_on_the_other(cluster, cli, serve, now):
+    account = generate_account(4, 50, start=now - timedelta(days=3), end=now)
+    exchange = serve(account)
+    first, second = (replica.url("marks") for replica in cluster.replicas)
+    options = ("--cluster", CLUSTER, "--format", "json")
+
+    cli("migrate", *options, url=first)
+    stored = cli("sync", *options, url=first, api=exchange.url).json
+    again = cli("sync", *options, url=second, api=exchange.url).json
+
+    assert stored["watermark"] is not None
+    assert again["window"]["start"] is not None
+    assert again["window"]["start"] < stored["watermark"] <= again["watermark"]
+
+
+@pytest.mark.parametrize("where", ["on one host only", "on both, with other rows"])
+def test_a_legacy_table_is_rebuilt_on_every_replica(cluster, both, cli, now, where):
+    database = "legacy_one" if where == "on one host only" else "legacy_both"
+    rows = incident_rows(now, 600)
+    names = list(rows[0])
+    holders = both[:1] if where == "on one host only" else both
+    for index, warehouse in enumerate(both):
+        warehouse.command(f"CREATE DATABASE {database}")
+        if warehouse in holders:
+            warehouse.command(LEGACY.format(name=f"{database}.mm_fills"))
+            share = rows[index :: len(holders)]
+            warehouse.insert(f"{database}.mm_fills", names, [tuple(row.values()) for row in share])
+
+    url = cluster.replicas[0].url(database)
+    done = cli("migrate", "--cluster", CLUSTER, "--format", "json", url=url)
+
+    assert done.code == 0, done.err
+    (kept,) = done.json["kept"]
+    assert _same_on(both, f"SELECT count() FROM {database}.mm_fills FINAL") == [(5,)]
+    for warehouse in both:
+        ((engine,),) = warehouse.rows(
+            "SELECT engine FROM system.tables WHERE database = {d:String} AND name = 'mm_fills'",
+            {"d": database},
+        )
+        assert engine == "ReplicatedReplacingMergeTree"
+    kept_rows = sum(w.rows(f"SELECT count() FROM {database}.{kept}")[0][0] for w in both)
+    assert kept_rows == 600
+    again = cli("migrate", "--cluster", CLUSTER, "--format", "json", url=url)
+    assert again.json["changed"] is False
