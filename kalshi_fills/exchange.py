@@ -453,6 +453,7 @@ def _whole_number(text: str) -> int | Decimal:
 _decoder: Final = json.JSONDecoder(
     parse_float=Decimal, parse_int=_whole_number, parse_constant=Decimal
 )
+_quick_decoder: Final = json.JSONDecoder(parse_float=Decimal, parse_constant=Decimal)
 _spaced: Final = re.compile(r"\}[ \t\r\n]+[,\]]|,[ \t\r\n]+\{").search
 _skip_space: Final = re.compile(r"[ \t\n\r]*").match
 
@@ -513,7 +514,10 @@ def _decode_compact(text: str, name: str) -> tuple[list[Item], str] | None:
     start = text.find(opening)
     if start < 0 or _spaced(text, start):
         return None
-    told = _decoder.decode(text)
+    try:
+        told = _quick_decoder.decode(text)
+    except ValueError:  # no JSON, or a number of thousands of digits
+        return None
     values = told.get(name) if isinstance(told, dict) else None
     if not isinstance(values, list) or any(type(value) is not dict for value in values):
         return None
@@ -524,7 +528,7 @@ def _decode_compact(text: str, name: str) -> tuple[list[Item], str] | None:
         return None
     items = [Item(value, f"{{{part}}}") for value, part in zip(values, parts, strict=True)]
     try:
-        if _decoder.decode(items[0].text) != values[0]:  # a list of that name deeper inside
+        if _quick_decoder.decode(items[0].text) != values[0]:  # a list of that name deeper inside
             return None
     except ValueError:
         return None

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import xxhash
@@ -307,6 +308,7 @@ _MAX_FEE_DOLLARS: Final = Decimal(10) ** 12
 _MAX_CONTRACTS: Final = Decimal(10) ** 16
 _MAX_TEXT: Final = 1024
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EARLIEST_SECONDS: Final = int(EARLIEST_FILL.timestamp())
 _EPOCH_SECONDS_END: Final = 100_000_000_000
 _EPOCH_MILLISECONDS_END: Final = 100_000_000_000_000
 
@@ -556,9 +558,17 @@ def _cents(value: JsonValue) -> Decimal:
 
 
 def _decimal(value: JsonValue, reason: Reason) -> Decimal:
-    if type(value) is str and len(value) <= 36 and _DECIMAL(value):
-        return Decimal(value)
+    if type(value) is str and len(value) <= 36:
+        read = _read_decimal(value)
+        if read is not None:
+            return read
     raise _Refuse(reason)
+
+
+@lru_cache(1 << 16)
+def _read_decimal(text: str) -> Decimal | None:
+    # Prices and quantities are few texts again and again.
+    return Decimal(text) if _DECIMAL(text) else None
 
 
 def _whole(value: JsonValue, reason: Reason) -> Decimal:
@@ -628,6 +638,8 @@ def _twin_price(value: JsonValue) -> None:
 
 
 def _twin_time(value: JsonValue) -> None:
+    if type(value) is int and _EARLIEST_SECONDS < value < _EPOCH_SECONDS_END:
+        return
     if _instant(value) <= EARLIEST_FILL:
         raise _Refuse(Reason.TIME_TOO_EARLY)
 
@@ -661,6 +673,7 @@ _TWIN_TYPES: Final[Mapping[str, Callable[[JsonValue], None]]] = {
 }
 
 
+@lru_cache(1 << 16)
 def _fits(value: Decimal, decimals: int) -> bool:
     return value == value.quantize(_SCALES[decimals], context=_EXACTLY)
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import xxhash
@@ -227,16 +228,21 @@ def content(fill: Fill) -> Content:
         fill.action,
         fill.outcome,
         book_side(fill.outcome),
-        f"{side_price_dollars(fill) * _HUNDRED:.4f}",
-        f"{fill.yes_price_dollars:.6f}",
-        f"{fill.no_price_dollars:.6f}",
-        f"{fill.contracts:.2f}",
-        "" if fee is None else f"{fee:.6f}",
+        _fixed(side_price_dollars(fill) * _HUNDRED, 4),
+        _fixed(fill.yes_price_dollars, 6),
+        _fixed(fill.no_price_dollars, 6),
+        _fixed(fill.contracts, 2),
+        "" if fee is None else _fixed(fee, 6),
         "" if taker is None else "true" if taker else "false",
         "" if subaccount is None else str(subaccount),
         "" if shard is None else str(shard),
         "true" if fill.direction_inferred else "false",
     )
+
+
+@lru_cache(1 << 16)
+def _fixed(value: Decimal, decimals: int) -> str:
+    return f"{value:.{decimals}f}"
 
 
 def digest(texts: Content) -> int:

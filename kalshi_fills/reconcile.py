@@ -45,7 +45,7 @@ def compare(
     *,
     known_to_pass: Callable[[FillKey], bool],
     current_until: datetime,
-) -> list[Break]:
+) -> Iterator[Break]:
     """Compare what the exchange sent in a window with what the table now holds.
 
     Args:
@@ -58,8 +58,8 @@ def compare(
         current_until: event time up to which the exchange's answers are current; a row of ours
             after it may be ahead of the exchange.
 
-    Returns:
-        The breaks, by hour. Empty if both sides agree.
+    Yields:
+        The breaks, by hour, as they are found; none if both sides agree.
 
     Raises:
         KalshiFillsError: either side could not be read.
@@ -70,12 +70,10 @@ def compare(
         for hour in expected.keys() | held.keys()
         if expected.get(hour, HourDigest()) != held.get(hour, HourDigest())
     )
-    breaks: list[Break] = []
     for first, last in _stretches(differing):
         start = first if window.start is None else max(first, window.start)
         stretch = Window(start, min(last + _HOUR, window.end))
-        breaks += _in_stretch(store, stretch, ask_again, known_to_pass, current_until)
-    return breaks
+        yield from _in_stretch(store, stretch, ask_again, known_to_pass, current_until)
 
 
 def _in_stretch(

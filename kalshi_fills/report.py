@@ -127,6 +127,7 @@ def sync_json(report: SyncReport) -> dict[str, object]:
             "first": report.corrections.listed,
         },
         "breaks": [found._asdict() for found in report.breaks],
+        "more_breaks": report.more_breaks,
         "requests": report.requests,
         "elapsed_seconds": report.elapsed_seconds,
     }
@@ -290,7 +291,8 @@ def _meanings(report: SyncReport) -> Iterator[str]:
 def _show_breaks(console: Console, report: SyncReport) -> None:
     if not report.breaks:
         return
-    table = _table(f"{len(report.breaks):,} breaks between exchange and table")
+    more = " and more" if report.more_breaks else ""
+    table = _table(f"{len(report.breaks):,}{more} breaks between exchange and table")
     for name in ("kind", "fill / order", "field", "exchange", "table"):
         table.add_column(name)
     for found in report.breaks[:_SHOWN_BREAKS]:

@@ -10,6 +10,7 @@ safe. The pass fills a `SyncReport` as it goes, which a failed pass leaves behin
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import socket
@@ -43,6 +44,9 @@ log = logging.getLogger(__name__)
 BLOCK_FILLS: Final = 20_000
 """Fills in one insert."""
 
+MAX_BREAKS: Final = 10_000
+"""Breaks that a pass names; the rest is left uncounted."""
+
 _LAG_WITHOUT_AS_OF: Final = timedelta(minutes=15)
 """How far the watermark stays behind where the exchange does not say how current it is."""
 
@@ -71,6 +75,8 @@ class SyncReport:
     refusals: Refusals = field(default_factory=Refusals)
     corrections: Corrections = field(default_factory=Corrections)
     breaks: list[Break] = field(default_factory=list)
+    more_breaks: bool = False
+    """There are more breaks than were named."""
     claims: int = 0
     """Refused items that claim to be fills and were not accepted by the operator."""
     pages: int = 0
@@ -297,7 +303,7 @@ class _Pass:
             for page in self._exchange.fills(stretch):
                 yield from sort_items(page.items, page.tier, self._now, Counts()).fills
 
-        return compare(
+        found = compare(
             self._expected.hours,
             self._store,
             self._window,
@@ -305,6 +311,9 @@ class _Pass:
             known_to_pass=lambda key: key_hash(key) in self._seen,
             current_until=current_until,
         )
+        breaks = list(itertools.islice(found, MAX_BREAKS + 1))
+        self._report.more_breaks = len(breaks) > MAX_BREAKS
+        return breaks[:MAX_BREAKS]
 
     def _watermark(self, before: datetime | None, current_until: datetime) -> datetime | None:
         """Where the next window starts (less the overlap), by the rules of this pass."""
