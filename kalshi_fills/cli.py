@@ -78,7 +78,7 @@ def _shared_parameters() -> list[inspect.Parameter]:
     for option in OPTIONS:
         notes = [f"env: {option.variable}"] if option.variable else []
         notes += [f"default: {option.default}"] if option.default else []
-        told = f" [{'; '.join(notes)}]" if notes else ""
+        told = f" ({'; '.join(notes)})" if notes else ""
         kind = Annotated[
             str | None,
             typer.Option(
@@ -394,8 +394,9 @@ def main() -> NoReturn:
         sentence = str(tell()).strip().rstrip(".")
         wanted = "json" if _asked_for_json(sys.argv) else "table"
         if sentence:
+            commands = {command.name for command in app.registered_commands}
             report.show_failure(
-                next((word for word in sys.argv[1:] if not word.startswith("-")), ""),
+                next((word for word in sys.argv[1:] if word in commands), ""),
                 SettingsError.exit_code,
                 sentence[0].lower() + sentence[1:],
                 "see `kalshi-fills --help`",
@@ -406,6 +407,8 @@ def main() -> NoReturn:
 
 
 def _asked_for_json(words: list[str]) -> bool:
+    if os.environ.get("KALSHI_FILLS_FORMAT") == "json" and "--format" not in " ".join(words):
+        return True
     return "--format=json" in words or any(
         pair == ("--format", "json") for pair in itertools.pairwise(words)
     )

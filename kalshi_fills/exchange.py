@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import requests
 import tenacity
 from throttled import RateLimiterType, Throttled, rate_limiter
+from urllib3.exceptions import HTTPError
 
 from kalshi_fills import __version__
 from kalshi_fills.errors import ExchangeError
@@ -45,6 +46,7 @@ _SEAM_READS: Final = 5
 _NOVELTY_BITS: Final = 1 << 25
 _BASIC_TIER: Final = (200, 200)
 _DEFAULT_COST: Final = 10
+_EARLIEST_CUTOFF: Final = datetime(1971, 1, 1, tzinfo=UTC)
 _MAYBE: Final = frozenset((403, 404))
 
 T = TypeVar("T")
@@ -190,7 +192,7 @@ class Exchange:
                 "the exchange's historical cutoff carries no trades_created_ts",
                 hint="run the same command again; if it stays, upgrade kalshi-fills",
             )
-        return cutoff
+        return max(cutoff, _EARLIEST_CUTOFF)
 
     def fills(self, window: Window) -> Iterator[Page]:
         """Yield every page of fills in the window, live tier first, then the historical one.
@@ -358,12 +360,13 @@ class Exchange:
                 # The read time-out holds for one read: a server that drips needs a deadline.
                 deadline = time.monotonic() + _BODY_SECONDS
                 blocks = []
-                for block in answer.iter_content(1 << 18):
+                # What has come is taken at once: a large read would wait for a dripping server.
+                while block := answer.raw.read1(1 << 18, decode_content=True):
                     blocks.append(block)
                     if time.monotonic() > deadline:
                         raise _Transient(f"took more than {_BODY_SECONDS:.0f} s to send a page")
                 return answer.status_code, answer.headers, b"".join(blocks)
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:
             raise _Transient(_why_unreachable(error)) from error
 
     def _refused(self, path: str, status: int, headers: Mapping[str, str], body: bytes) -> NoReturn:
@@ -450,8 +453,15 @@ def _whole_number(text: str) -> int | Decimal:
     return int(text) if len(text) <= 30 else Decimal(text)
 
 
+def _fraction(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except ArithmeticError:  # an exponent no decimal can hold: junk, not a crash
+        return Decimal("NaN")
+
+
 _decoder: Final = json.JSONDecoder(
-    parse_float=Decimal, parse_int=_whole_number, parse_constant=Decimal
+    parse_float=_fraction, parse_int=_whole_number, parse_constant=Decimal
 )
 _quick_decoder: Final = json.JSONDecoder(parse_float=Decimal, parse_constant=Decimal)
 _spaced: Final = re.compile(r"\}[ \t\r\n]+[,\]]|,[ \t\r\n]+\{").search
@@ -516,7 +526,7 @@ def _decode_compact(text: str, name: str) -> tuple[list[Item], str] | None:
         return None
     try:
         told = _quick_decoder.decode(text)
-    except ValueError:  # no JSON, or a number of thousands of digits
+    except (ValueError, ArithmeticError):  # no JSON, or a number beyond all bounds
         return None
     values = told.get(name) if isinstance(told, dict) else None
     if not isinstance(values, list) or any(type(value) is not dict for value in values):
@@ -569,6 +579,7 @@ def _cursor(value: JsonValue) -> str:
     if not value:
         return ""
     if isinstance(value, str):
+        value.encode()  # half a character could not be sent back
         return value
     raise ValueError("a cursor that is no text")
 
@@ -593,9 +604,9 @@ def _time_or_none(value: JsonValue) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, OverflowError):
         return None
-    return moment.astimezone(UTC) if moment.tzinfo else None
 
 
 def _ceil_seconds(moment: datetime) -> int:
@@ -604,13 +615,13 @@ def _ceil_seconds(moment: datetime) -> int:
 
 
 def _seconds(header: str | None) -> float | None:
-    return float(header) if header and header.isdigit() else None
+    return float(header) if header and header.isascii() and header.isdigit() else None
 
 
 def _skew_seconds(date: str | None, now: float) -> float | None:
     try:
         return abs(parsedate_to_datetime(date).timestamp() - now) if date else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -635,10 +646,11 @@ def _said(body: bytes) -> str:
     words = list(dict.fromkeys(part for part in parts if isinstance(part, str) and part))
     # An answer may echo what it was sent; nothing that could be a signature is passed on.
     text = re.sub(r"[A-Za-z0-9+/=_-]{40,}", "…", ", ".join(words))[:200]
+    text = "".join(sign if sign.isprintable() else " " for sign in text)
     return f": {text}" if text else ""
 
 
-def _why_unreachable(error: requests.RequestException) -> str:
+def _why_unreachable(error: Exception) -> str:
     text = str(error)
     if isinstance(error, requests.exceptions.SSLError):
         return "could not be reached over TLS: its certificate or protocol was not accepted"

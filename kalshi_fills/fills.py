@@ -285,12 +285,6 @@ _PRICE_TIERS: Final = (
     ("yes_price", "no_price"),
 )
 _PRICE_KEYS: Final = frozenset(key for tier in _PRICE_TIERS for key in tier) | {"price"}
-_TWINS: Final = frozenset(
-    """trade_id market_ticker ts timestamp count yes_price_fixed no_price_fixed yes_price no_price
-    price side client_order_id""".split()
-)
-"""Older twins of canonical fields: not read where the canonical one is there, but still typed."""
-
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,16}(?:\.[0-9]{1,18})?", re.ASCII).fullmatch
 _INSTANT: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
@@ -456,14 +450,15 @@ def _normalise(given: Mapping[str, JsonValue], raw_json: str, source: str) -> Fi
         raise _Refuse(Reason.DIRECTION_UNREADABLE)
     action = _text(action, Reason.DIRECTION_UNREADABLE)
     client_order_id = ""
-    twins = given.keys() & _TWINS
-    if twins:
-        for twin in twins:
-            _TWIN_TYPES[twin](given[twin])
-        client_order_id = str(given.get("client_order_id", ""))
+    for twin, check in _TWIN_TYPES.items():
+        if twin in given:
+            check(given[twin])
+    if "client_order_id" in given:
+        client_order_id = str(given["client_order_id"])
     identity = given.get("fill_id", given.get("trade_id"))
     if identity is None:
-        core = (order_id, executed_at.isoformat(), ticker, outcome, f"{yes:f}", f"{contracts:f}")
+        numbers = (f"{yes.normalize():f}", f"{contracts.normalize():f}")  # however spelled
+        core = (order_id, executed_at.isoformat(), ticker, outcome, *numbers)
         fill_id = "synthetic-" + hashlib.sha256(json.dumps(core).encode()).hexdigest()[:32]
     else:
         fill_id = _text(identity, Reason.ID_UNREADABLE)
@@ -568,7 +563,10 @@ def _decimal(value: JsonValue, reason: Reason) -> Decimal:
 @lru_cache(1 << 16)
 def _read_decimal(text: str) -> Decimal | None:
     # Prices and quantities are few texts again and again.
-    return Decimal(text) if _DECIMAL(text) else None
+    if not _DECIMAL(text):
+        return None
+    read = Decimal(text)
+    return read or abs(read)  # no table keeps the sign of nothing
 
 
 def _whole(value: JsonValue, reason: Reason) -> Decimal:
@@ -671,6 +669,7 @@ _TWIN_TYPES: Final[Mapping[str, Callable[[JsonValue], None]]] = {
     "side": _twin_side,
     "client_order_id": _twin_id,
 }
+"""Older twins of canonical fields: not read where the canonical one is there, but still typed."""
 
 
 @lru_cache(1 << 16)

@@ -1,4 +1,4 @@
-"""Which privileges a migration needs and this user lacks, read from `SHOW GRANTS`.
+"""Which privileges the tool needs and this user lacks, read from `SHOW GRANTS`.
 
 Found before anything is done, so that a missing one does not stop a migration half-way.
 """
@@ -18,41 +18,58 @@ _NEEDED: Final = (
     "DROP TABLE",
     "DROP VIEW",
     "ALTER ADD COLUMN",
+    "ALTER MODIFY COLUMN",
+    "ALTER DELETE",
 )
-_IMPLIED_BY: Final = {
+_PARENTS: Final = {
+    "CREATE DATABASE": ("CREATE",),
     "CREATE TABLE": ("CREATE",),
     "CREATE VIEW": ("CREATE",),
     "DROP TABLE": ("DROP",),
     "DROP VIEW": ("DROP",),
-    "ALTER ADD COLUMN": ("ALTER COLUMN", "ALTER TABLE", "ALTER", "ADD COLUMN"),
+    "ALTER ADD COLUMN": ("ALTER COLUMN", "ALTER TABLE", "ALTER"),
+    "ALTER MODIFY COLUMN": ("ALTER COLUMN", "ALTER TABLE", "ALTER"),
+    "ALTER DELETE": ("ALTER TABLE", "ALTER"),
 }
-_GRANT: Final = re.compile(r"^(GRANT|REVOKE) (.+) ON (\S+)\.(\S+) (?:TO|FROM) ")
+_LINE: Final = re.compile(r"^(GRANT|REVOKE) (.+) ON (\S+)\.(\S+) (?:TO|FROM) ")
 
 
-def missing_grants(lines: Iterable[str], database: str, table: str) -> list[str]:
+def missing_grants(
+    lines: Iterable[str], database: str, table: str, *, database_is_there: bool
+) -> list[str]:
     """Give the needed privileges that no line grants on the database's tables of ours.
 
     Args:
-        lines: what `SHOW GRANTS` answers, one grant a line.
+        lines: what `SHOW GRANTS FINAL` answers, one grant a line, those of roles among them.
         database: where the tables are.
         table: the fills table, whose followers (`..._runs` and so on) are meant too.
+        database_is_there: otherwise the privilege to create it is needed, too.
     """
-    held: set[str] = set()
+    granted: set[str] = set()
+    revoked: set[str] = set()
     for line in lines:
-        match = _GRANT.match(line)
-        if match is None:
-            return []  # a role or a form not known here: the server itself will say
+        match = _LINE.match(line)
+        if match is None:  # a role's name, or a privilege on something other than tables
+            continue
         verb, privileges, on_database, on_table = match.groups()
-        if not fnmatchcase(database, on_database.replace("`", "")) or not fnmatchcase(
-            f"{table}_any", on_table.replace("`", "")
+        if not (
+            fnmatchcase(database, on_database.replace("`", ""))
+            and fnmatchcase(f"{table}_any", on_table.replace("`", ""))
         ):
             continue
-        named = {re.sub(r"\(.*?\)", "", part).strip() for part in privileges.split(",")}
-        held = held | named if verb == "GRANT" else held - named
-    if "ALL" in held:
-        return []
+        named = {part.strip() for part in re.sub(r"\(.*?\)", "", privileges).split(",")}
+        if verb == "GRANT":
+            granted |= named
+        else:
+            revoked |= named
+    needed = _NEEDED if database_is_there else ("CREATE DATABASE", *_NEEDED)
     return [
         privilege
-        for privilege in _NEEDED
-        if held.isdisjoint((privilege, *_IMPLIED_BY.get(privilege, ())))
+        for privilege in needed
+        if granted.isdisjoint(_with_parents(privilege))
+        or not revoked.isdisjoint(_with_parents(privilege))
     ]
+
+
+def _with_parents(privilege: str) -> set[str]:
+    return {privilege, *_PARENTS.get(privilege, ()), "ALL"}

@@ -10,7 +10,8 @@ table itself, so that a migration that was killed is resumed by running it again
     mm_fills of today             done before              nothing, or add columns that are missing
     mm_fills of old               legacy                   add columns; new table `__next` beside
                                                            it; copy what are fills; exchange
-    mm_fills of old and __next    killed before exchange   drop __next (copies only), start anew
+    mm_fills of old and __next    killed before exchange   drop __next if it holds copies only, else
+                                                           keep it aside, too; start anew
     mm_fills of today and __next  killed after exchange    __next is the old table: copy late rows,
                                                            keep it as _legacy_<stamp>
 
@@ -44,13 +45,15 @@ _SUFFIX_OF: Final = {1: "_migrations", 2: "", 3: "_rejected", 4: "_runs", 5: "_c
 _FILLS, _VIEW = 2, 5
 _MIGRATE_HINT: Final = "run `kalshi-fills migrate`, or with --dry-run to see first what it would do"
 _COLUMN: Final = re.compile(
-    r"^    `(\w+)` (.+?)(?: DEFAULT .+?)?(?: CODEC\(.+\))?,?$", re.MULTILINE
+    r"^    `(\w+)` (.+?)(?: (DEFAULT) (.+?))?(?: CODEC\(.+\))?,?$", re.MULTILINE
 )
+_VERSIONED: Final = re.compile(r"ReplacingMergeTree\((?:.*, )?version\)")
 _SORTING_KEY: Final = re.compile(r"^ORDER BY \((.+)\)$", re.MULTILINE)
 _FILLS_MARKS: Final = frozenset(("ts", "market_ticker", "exchange_order_id"))
 _EXCHANGING_ENGINES: Final = frozenset(("Atomic", "Overlay", "Replicated", "Shared"))
 _IN_FLIGHT_SECONDS: Final = 300.0
 _IN_FLIGHT_WAIT_SECONDS: Final = 0.1
+_UNSEEN_IN_FLIGHT_SECONDS: Final = 3.0
 
 NOTHING, PLANNED, DONE = "nothing to do", "planned", "done"
 
@@ -90,6 +93,7 @@ class Table(NamedTuple):
 
     name: str
     engine: str
+    engine_full: str
     sorting_key: str
     partition_key: str
     rows: int | None
@@ -101,6 +105,22 @@ class Column(NamedTuple):
 
     name: str
     type: str
+
+
+class _Declared(NamedTuple):
+    """One column of a table, with what it is when it is left out."""
+
+    name: str
+    type: str
+    default_kind: str = ""
+    """DEFAULT, MATERIALIZED, ALIAS, EPHEMERAL, or none."""
+    default: str = ""
+
+    @property
+    def sql(self) -> str:
+        """The column as a statement declares it."""
+        default = f" {self.default_kind} {self.default}" if self.default_kind else ""
+        return f"{quote_identifier(self.name)} {self.type}{default}"
 
 
 class _Work(NamedTuple):
@@ -116,7 +136,7 @@ class _Work(NamedTuple):
 
 def wanted_columns() -> list[Column]:
     """Give the columns of today's fills table, in order, from its statement."""
-    return [Column(*found) for found in _COLUMN.findall(load(_FILLS_STATEMENT).text)]
+    return [Column(column.name, column.type) for column in _wanted()]
 
 
 def wanted_sorting_key() -> str:
@@ -141,7 +161,7 @@ def require_today(warehouse: Warehouse, tables: Tables) -> None:
                 f"the table {tables.database}.{tables.fills}{suffix} does not exist",
                 hint=_MIGRATE_HINT,
             )
-    problems = list(problems_of(columns(warehouse, tables), there[""]))
+    problems = list(_problems(_held(warehouse, tables), there[""]))
     if problems:
         raise SchemaError(
             f"the table {tables.database}.{tables.fills} is not of today's schema: {problems[0]}",
@@ -157,21 +177,31 @@ def require_today(warehouse: Warehouse, tables: Tables) -> None:
             warehouse.command(tables.sql("schema/sync_replica", suffixes={"": suffix}))
 
 
-def problems_of(held: list[Column], table: Table) -> Iterator[str]:
+def _problems(held: list[_Declared], table: Table) -> Iterator[str]:
     """Say, one by one, in what a fills table differs from today's; missing columns first."""
-    types = dict(held)
-    for column in wanted_columns():
+    types = {column.name: column.type for column in held}
+    for column in _wanted():
         if column.name not in types:
             yield f"the column {column.name} is missing"
+    if _default_is_lost(held):
+        yield "the column content_hash has not its default, which keeps blank ids apart"
     yield from _rebuild_reasons(held, table)
 
 
 def columns(warehouse: Warehouse, tables: Tables, suffix: str = "") -> list[Column]:
     """Give the columns of one of the tables, in order; empty if there is no such table."""
+    return [Column(column.name, column.type) for column in _held(warehouse, tables, suffix)]
+
+
+def _wanted() -> list[_Declared]:
+    return [_Declared(*found) for found in _COLUMN.findall(load(_FILLS_STATEMENT).text)]
+
+
+def _held(warehouse: Warehouse, tables: Tables, suffix: str = "") -> list[_Declared]:
     found = warehouse.rows(
         tables.sql("schema/columns"), {"database": tables.database, "table": tables.fills + suffix}
     )
-    return [Column(str(row[0]), str(row[1])) for row in found]
+    return [_Declared(*map(str, row)) for row in found]
 
 
 class Migration:
@@ -206,8 +236,8 @@ class Migration:
         for work in plan:
             report.steps.append(self._step(work, dry_run))
         report.kept = self._kept
-        held = columns(self._warehouse, self._tables) if not dry_run else []
-        report.columns = [column.name for column in held or wanted_columns()]
+        held = _held(self._warehouse, self._tables) if not dry_run else []
+        report.columns = [column.name for column in held or _wanted()]
         return report
 
     def _step(self, work: _Work, dry_run: bool) -> Step:
@@ -239,7 +269,11 @@ class Migration:
                 plan += fills
                 if number not in applied:
                     plan.append(self._note(number, statement))
-            elif number in applied and suffix in there and not (number == _VIEW and rebuilt):
+            elif (
+                number in applied
+                and suffix in there
+                and not (number == _VIEW and (rebuilt or self._view_is_stale()))
+            ):
                 plan.append(_Work(_label(statement), "there", "none"))
             else:
                 found = "there" if suffix in there else "missing"
@@ -273,8 +307,9 @@ class Migration:
     def _fills(self, there: dict[str, Table]) -> list[_Work]:
         """Plan what an existing fills table needs."""
         table = there[""]
-        held = columns(self._warehouse, self._tables)
-        missing = [column.name for column in wanted_columns() if column.name not in dict(held)]
+        held = _held(self._warehouse, self._tables)
+        there_already = {column.name for column in held}
+        missing = [column.name for column in _wanted() if column.name not in there_already]
         reasons = list(_rebuild_reasons(held, table))
         plan: list[_Work] = []
         if self._tables.cluster and reasons:
@@ -292,11 +327,20 @@ class Migration:
             )
         else:
             plan.append(_Work("columns", "all there", "none", None, table.rows, table.bytes))
+        if not reasons and _default_is_lost(held):
+            plan.append(
+                _Work(
+                    "default of content_hash",
+                    "lost: blank ids would collapse",
+                    "give it back",
+                    lambda: self._command("schema/mend_default"),
+                )
+            )
         if reasons:
             plan += self._rebuild(there, held, reasons)
         elif NEXT in there:
             old = there[NEXT]
-            if not list(_rebuild_reasons(columns(self._warehouse, self._tables, NEXT), old)):
+            if not list(_rebuild_reasons(_held(self._warehouse, self._tables, NEXT), old)):
                 raise SchemaError(
                     f"{self._tables.database}.{self._tables.fills} and its {NEXT} table are both "
                     "of today's schema, so which one counts cannot be told",
@@ -309,7 +353,7 @@ class Migration:
         return plan
 
     def _rebuild(
-        self, there: dict[str, Table], held: list[Column], reasons: list[str]
+        self, there: dict[str, Table], held: list[_Declared], reasons: list[str]
     ) -> list[_Work]:
         old = there[""]
         engine = self._database_engine()
@@ -322,25 +366,8 @@ class Migration:
             )
         plan = []
         if NEXT in there:
-            unknown = dict(columns(self._warehouse, self._tables, NEXT)).keys()
-            newer = unknown - dict(held).keys() - dict(wanted_columns()).keys()
-            if newer:
-                raise SchemaError(
-                    f"{self._tables.fills}{NEXT} has columns this version does not know "
-                    f"({', '.join(sorted(newer))}): a newer version's migration was not finished",
-                    hint="finish it with that version of kalshi-fills; nothing was changed",
-                )
-            plan.append(
-                _Work(
-                    "unfinished copy",
-                    "a migration was killed before the exchange",
-                    "drop the copy and start anew",
-                    lambda: self._command("schema/drop_next"),
-                    there[NEXT].rows,
-                    there[NEXT].bytes,
-                )
-            )
-        own = [column for column in held if column.name not in dict(wanted_columns())]
+            plan.append(self._unfinished(there[NEXT], held))
+        own = _own(held)
         everywhere = self._is_local(old)
         plan += [
             _Work(
@@ -366,6 +393,44 @@ class Migration:
             *self._after_exchange(old),
         ]
         return plan
+
+    def _unfinished(self, left: Table, held: list[_Declared]) -> _Work:
+        """Plan what becomes of a table that an earlier migration left under the next one's name."""
+        its = _held(self._warehouse, self._tables, NEXT)
+        ours = {column.name for column in (*held, *_wanted())}
+        newer = sorted(column.name for column in its if column.name not in ours)
+        if newer:
+            raise SchemaError(
+                f"{self._tables.fills}{NEXT} has columns this version does not know "
+                f"({', '.join(newer)}): a newer version's migration was not finished",
+                hint="finish it with that version of kalshi-fills; nothing was changed",
+            )
+        copies_only = not list(_problems(its, left)) and bool(
+            self._warehouse.rows(self._tables.sql("schema/is_copy"))[0][0]
+        )
+        if copies_only:
+            return _Work(
+                "unfinished copy",
+                "a migration was killed before the exchange",
+                "drop the copy and start anew",
+                lambda: self._command("schema/drop_next"),
+                left.rows,
+                left.bytes,
+            )
+        kept = f"_legacy_{self._now:%Y%m%dT%H%M%SZ}_unfinished"
+
+        def keep() -> None:
+            self._command("schema/keep_aside", suffixes={"__kept": kept})
+            self._kept.append(self._tables.fills + kept)
+
+        return _Work(
+            "unfinished migration",
+            "it left a table with rows of its own",
+            f"keep it as {self._tables.fills}{kept}",
+            keep,
+            left.rows,
+            left.bytes,
+        )
 
     def _after_exchange(self, old: Table) -> list[_Work]:
         kept = f"_legacy_{self._now:%Y%m%dT%H%M%SZ}"
@@ -401,22 +466,21 @@ class Migration:
             ),
         ]
 
-    def _create_next(self, own: list[Column]) -> None:
+    def _create_next(self, own: list[_Declared]) -> None:
         self._command(_FILLS_STATEMENT, suffixes={"": NEXT})
         cluster = self._tables.cluster
         on_cluster = f" ON CLUSTER {quote_identifier(cluster)}" if cluster else ""
         for column in own:  # an engine that writes its own columns goes on working
             self._warehouse.command(
                 f"ALTER TABLE {self._tables.name(NEXT)}{on_cluster} ADD COLUMN IF NOT EXISTS "
-                f"{quote_identifier(column.name)} {column.type}"
+                f"{column.sql}"
             )
 
     def _carry_over(self, to: str, source: str, everywhere: bool) -> str:
-        wanted = dict(wanted_columns())
         own = [
             column.name
-            for column in columns(self._warehouse, self._tables, source)
-            if column.name not in wanted
+            for column in _own(_held(self._warehouse, self._tables, source))
+            if column.default_kind in ("", "DEFAULT")  # the others compute themselves
         ]
         statement = self._tables.sql(
             "schema/carry_over",
@@ -441,10 +505,16 @@ class Migration:
     def _wait_for_inserts(self) -> None:
         since = time.monotonic()
         while time.monotonic() - since < _IN_FLIGHT_SECONDS:
-            running = self._warehouse.rows(
-                self._tables.sql("schema/inserts_in_flight"),
-                {"seconds": time.monotonic() - since},
-            )
+            try:
+                running = self._warehouse.rows(
+                    self._tables.sql("schema/inserts_in_flight"),
+                    {"seconds": time.monotonic() - since},
+                )
+            except WarehouseError as error:
+                # Without the right to look: what comes later still stays in the kept table.
+                log.warning("inserts_in_flight_unknown", extra={"fields": {"because": str(error)}})
+                time.sleep(_UNSEEN_IN_FLIGHT_SECONDS)
+                return
             if not running[0][0]:
                 return
             time.sleep(_IN_FLIGHT_WAIT_SECONDS)
@@ -478,6 +548,18 @@ class Migration:
                 spread,
             )
         ]
+
+    def _view_is_stale(self) -> bool:
+        """Whether the view was made before the table got its columns."""
+
+        def named(suffix: str) -> list[str]:
+            return [
+                column.name
+                for column in _held(self._warehouse, self._tables, suffix)
+                if column.default_kind in ("", "DEFAULT")
+            ]
+
+        return named("_current") != named("")
 
     def _is_local(self, table: Table) -> bool:
         """Whether each host of the cluster has rows of its own in the table."""
@@ -517,7 +599,8 @@ class Migration:
         table = there.get("")
         if table is None:
             return
-        missing = sorted(_FILLS_MARKS - dict(columns(self._warehouse, self._tables)).keys())
+        held = {column.name for column in _held(self._warehouse, self._tables)}
+        missing = sorted(_FILLS_MARKS - held)
         if missing or "MergeTree" not in table.engine:
             why = f"it has no column {missing[0]}" if missing else f"its engine is {table.engine}"
             raise SchemaError(
@@ -536,12 +619,17 @@ class Migration:
             lines = [str(row[0]) for row in self._warehouse.rows(self._tables.sql("schema/grants"))]
         except WarehouseError:
             return  # an engine without users has no grants to miss
-        missing = missing_grants(lines, self._tables.database, self._tables.fills)
+        missing = missing_grants(
+            lines,
+            self._tables.database,
+            self._tables.fills,
+            database_is_there=self._database_engine() is not None,
+        )
         if missing:
             raise SchemaError(
                 f"this ClickHouse user lacks {', '.join(missing)} on {self._tables.database}.*",
-                hint=f"run as an administrator: GRANT {', '.join(missing)} ON "
-                f"{self._tables.database}.* TO the user; nothing was changed",
+                hint="nothing was changed; as an administrator run: "
+                f"GRANT {', '.join(missing)} ON {self._tables.database}.* TO its_name",
             )
 
     def _database_engine(self) -> str | None:
@@ -560,18 +648,31 @@ class Migration:
         self._warehouse.command(self._tables.sql(name, suffixes=suffixes))
 
 
-def _rebuild_reasons(held: list[Column], table: Table) -> Iterator[str]:
+def _rebuild_reasons(held: list[_Declared], table: Table) -> Iterator[str]:
     """Say why a table cannot be changed in place; nothing if it need not or can be."""
-    types = dict(held)
+    types = {column.name: column.type for column in held}
     if not table.engine.endswith("ReplacingMergeTree"):
         yield f"engine {table.engine} never collapses repeats"
-    elif table.sorting_key != wanted_sorting_key():
+    elif not _VERSIONED.search(table.engine_full):
+        yield f"engine {table.engine} does not go by the column version"
+    if table.engine.endswith("ReplacingMergeTree") and table.sorting_key != wanted_sorting_key():
         yield f"sort key ({table.sorting_key})"
     if table.partition_key:
         yield f"partitioned by {table.partition_key}"
-    for column in wanted_columns():
+    for column in _wanted():
         if types.get(column.name, column.type) != column.type:
             yield f"{column.name} is {types[column.name]}"
+
+
+def _default_is_lost(held: list[_Declared]) -> bool:
+    wanted = next(column for column in _wanted() if column.name == "content_hash")
+    return any(column.name == wanted.name and column.default != wanted.default for column in held)
+
+
+def _own(held: list[_Declared]) -> list[_Declared]:
+    """Give the operator's own columns."""
+    ours = {column.name for column in _wanted()}
+    return [column for column in held if column.name not in ours]
 
 
 def _tables(warehouse: Warehouse, tables: Tables) -> dict[str, Table]:

@@ -19,8 +19,7 @@ _PLACES: Final = (
     Path(__file__).parent / "queries",  # in a wheel
     Path(__file__).parent.parent / "queries",  # in a checkout
 )
-_OWN_TABLE: Final = re.compile(r"(/\* all replicas of \*/ )?`mm_fills(\w*)`")
-_OWN_DATABASE: Final = "`kalshi`"
+_OWN_NAME: Final = re.compile(r"(/\* all replicas of \*/ )?`(?:mm_fills(\w*)|kalshi)`")
 _INCLUDES: Final = {
     "/* content digest */": "sync/content_digest",
     "/* content texts */": "sync/content_texts",
@@ -86,17 +85,18 @@ class Tables:
             if mark in text:
                 text = text.replace(mark, load(included).text.split("\n", 2)[2].strip())
         # The file's own names first: what is put in below may look like one of them.
-        text = text.replace(_OWN_DATABASE, quote_identifier(self.database))
         other = suffixes or {}
 
         def named(match: re.Match[str]) -> str:
+            if match.group(2) is None:
+                return quote_identifier(self.database)
             suffix = other.get(match.group(2), match.group(2))
             if match.group(1) and everywhere and self.cluster is not None:
                 places = (self.cluster, self.database, self.fills + suffix)
                 return f"clusterAllReplicas({', '.join(map(quote_identifier, places))})"
             return self.name(suffix)
 
-        text = _OWN_TABLE.sub(named, text)
+        text = _OWN_NAME.sub(named, text)
         text = text.replace(
             _OWN_COLUMNS, "".join(f", {quote_identifier(column)}" for column in own_columns)
         )

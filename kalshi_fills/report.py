@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
@@ -68,14 +69,16 @@ def show_migration(report: MigrationReport, tables: Tables) -> None:
     """Print a migration's steps as a table, and what to run next."""
     console = _console()
     table = _table(f"migrate {tables.database}.{tables.fills}")
-    for name in ("step", "found", "action", "rows", "seconds", "status"):
-        table.add_column(name, justify="right" if name in ("rows", "seconds") else "left")
+    for name in ("step", "found", "action", "rows", "size", "seconds", "status"):
+        numbers = name in ("rows", "size", "seconds")
+        table.add_column(name, justify="right" if numbers else "left")
     for step in report.steps:
         table.add_row(
             step.name,
             Text(step.found),
             Text(step.action),
             "" if step.rows is None else f"{step.rows:,}",
+            "" if step.bytes is None else decimal(step.bytes, precision=0),
             f"{step.seconds:.2f}" if step.status == "done" else "",
             step.status,
         )

@@ -174,7 +174,10 @@ def gather(
     path = Path(named) if named else (folder or Path.cwd()) / ".env"
     from_file: Mapping[str, str | None] = {}
     if path.is_file() and os.access(path, os.R_OK):
-        from_file = dotenv.dotenv_values(path, interpolate=False)
+        try:
+            from_file = dotenv.dotenv_values(path, interpolate=False)
+        except UnicodeDecodeError:
+            mistakes.add(f"the env file {path} is no UTF-8 text", "save it as UTF-8")
     elif named:
         mistakes.add(f"the env file {named} cannot be read", "check the path after --env-file")
 
@@ -252,7 +255,11 @@ def moment(text: str, now: datetime, option: str, mistakes: Mistakes) -> datetim
             f"write it like {option} 2026-11-20T15:00:00Z or {option} 24h",
         )
         return None
-    return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+    try:
+        return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+    except OverflowError:
+        mistakes.add(f"{option} {text} lies beyond the calendar", "give another time")
+        return None
 
 
 def duration(text: str, option: str, mistakes: Mistakes) -> timedelta:
@@ -293,6 +300,12 @@ def _clickhouse(url: str | None, mistakes: Mistakes) -> ClickHouseTarget:
         return nowhere
     if parts.scheme == "chdb":
         return _embedded(parts.netloc + parts.path, parts.query, mistakes)
+    if "@" in parts.path + parts.query + parts.fragment:
+        mistakes.add(
+            "CLICKHOUSE_URL has an @ behind its host: the password holds a letter that ends it",
+            "percent-encode #, /, ? and @ in the user name or password (# is %23)",
+        )
+        return nowhere
     if parts.scheme not in ("clickhouse", "clickhouses"):
         mistakes.add(
             f"CLICKHOUSE_URL has the unknown scheme {parts.scheme or 'none'!r}",
@@ -345,11 +358,11 @@ def _api_url(value: str, mistakes: Mistakes) -> str:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         mistakes.add(
-            f"KALSHI_API_URL {value!r} is no URL",
+            "KALSHI_API_URL is neither prod nor demo nor an http URL",
             "use prod, demo, or the API's root such as " + ENVIRONMENTS["prod"],
         )
         return url
-    if parts.username or parts.query or parts.fragment:
+    if "@" in parts.netloc or parts.query or parts.fragment:
         mistakes.add(
             "KALSHI_API_URL carries more than host, port and path",
             "use the API's root such as " + ENVIRONMENTS["prod"],
@@ -396,15 +409,15 @@ def _signer(
     where = "KALSHI_PRIVATE_KEY"
     if path is not None:
         where = path
-        file = Path(path).expanduser()
         try:
+            file = Path(path).expanduser()
             pem = file.read_text(encoding="utf-8")
             if file.stat().st_mode & 0o077:
                 warnings.append(
                     f"the private key {path} can be read by other users; run: chmod 600 {path}"
                 )
-        except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or "it is no text file"
+        except (OSError, RuntimeError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is no text file, or nobody's"
             mistakes.add(
                 f"the private key {path} cannot be read: {why.lower()}",
                 "check the path in KALSHI_PRIVATE_KEY_PATH and who may read it",

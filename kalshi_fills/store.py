@@ -76,6 +76,7 @@ _REJECTED_COLUMNS: Final = (
     "times_seen",
     "run_id",
 )
+_VERSION: Final = FILL_COLUMNS.index("version")
 _MAX_VERSION: Final = (1 << 64) - 1
 _SETTLE_SECONDS: Final = 60.0
 _SETTLE_WAIT_SECONDS: Final = 1.0
@@ -101,6 +102,15 @@ class Stored(NamedTuple):
     links: Links
     links_lost: bool
     """The row that counts lacks a link that a row it replaced has."""
+
+
+class _Known(NamedTuple):
+    """What the table holds of one fill, in short."""
+
+    digest: int
+    version: int
+    care: bool
+    """It needs a closer look, although its content may be right."""
 
 
 class Written(NamedTuple):
@@ -170,6 +180,7 @@ class Unfinished(NamedTuple):
     started_at: datetime
     window_start: datetime | None
     window_end: datetime
+    recorded_at: datetime
 
 
 class FillStore:
@@ -302,10 +313,10 @@ class FillStore:
             if known is None:
                 outcome.append(Written(fill, sent, None, ()))
                 rows.append(self._row(fill, sent, self._version, Links()))
-            elif known == (sent, False):
+            elif known.digest == sent and not known.care:
                 outcome.append(Written(fill, sent, sent, ()))
             else:
-                doubtful[key] = (fill, known[0])
+                doubtful[key] = (fill, known.digest)
         stale: list[tuple[FillKey, str]] = []
         for key, held in self.whole(doubtful).items():
             fill, before = doubtful[key]
@@ -332,9 +343,11 @@ class FillStore:
             self._was_empty = not self.warehouse.rows(self.tables.sql("sync/has_fills"))
         return self._was_empty
 
-    def _digests(self, keys: Iterable[FillKey]) -> dict[FillKey, tuple[int, bool]]:
+    def _digests(self, keys: Iterable[FillKey]) -> dict[FillKey, _Known]:
         found = self.warehouse.rows(self.tables.sql("sync/stored_digests"), wanted=_wanted(keys))
-        return {FillKey(row[0], row[1]): (int(row[2]), bool(row[4])) for row in found}
+        return {
+            FillKey(row[0], row[1]): _Known(int(row[2]), int(row[3]), bool(row[4])) for row in found
+        }
 
     def whole(self, keys: Iterable[FillKey]) -> dict[FillKey, Stored]:
         """Give everything the table holds of these fills; those it lacks are left out."""
@@ -359,6 +372,8 @@ class FillStore:
                 return
             except InsertUnknown:
                 missing = self._not_there(rows, deadline)
+                if missing and time.monotonic() > deadline:
+                    raise
 
     def _not_there(
         self, rows: Sequence[tuple[object, ...]], deadline: float
@@ -373,11 +388,10 @@ class FillStore:
                 if time.monotonic() > deadline:
                     raise
                 continue
-            held = {key: known[0] for key, known in there.items()}
             return [
                 row
                 for row, key in zip(rows, keys, strict=True)
-                if held.get(key) != row[FILL_COLUMNS.index("content_hash")]
+                if key not in there or there[key].version < int(str(row[_VERSION]))
             ]
 
     def _delete_under_other_tickers(self, stale: Sequence[tuple[FillKey, str]]) -> None:

@@ -24,7 +24,7 @@ from uuid import UUID
 
 from kalshi_fills.errors import KalshiFillsError
 from kalshi_fills.exchange import Exchange, Page, Window
-from kalshi_fills.fills import Fill, FillKey, Rejected
+from kalshi_fills.fills import EARLIEST_FILL, Fill, FillKey, Rejected
 from kalshi_fills.pipeline import (
     Counts,
     Expected,
@@ -160,6 +160,8 @@ class _Pass:
         self._earliest_claim: datetime | None = None
         self._claim_without_time = False
         self._began = time.monotonic()
+        self._recorded_at: datetime | None = None
+        self._unproven = False
 
     def run(self) -> None:
         report, store = self._report, self._store
@@ -261,7 +263,8 @@ class _Pass:
         self._conflicts += flushed.conflicts
         for item in flushed.claims:
             self._report.claims += 1
-            if item.executed_at is None:
+            # A time outside the window it was listed in says nothing of where it will be found.
+            if item.executed_at is None or not self._window_since_opening().holds(item.executed_at):
                 self._claim_without_time = True
             elif self._earliest_claim is None or item.executed_at < self._earliest_claim:
                 self._earliest_claim = item.executed_at
@@ -298,6 +301,9 @@ class _Pass:
             claims = [item for item in claiming if item.fingerprint not in accepted]
         return _Flushed(written, conflicts, claims)
 
+    def _window_since_opening(self) -> Window:
+        return self._window._replace(start=max(self._window.start or EARLIEST_FILL, EARLIEST_FILL))
+
     def _reconcile(self, current_until: datetime) -> list[Break]:
         def ask_again(stretch: Window) -> Iterator[Fill]:
             for page in self._exchange.fills(stretch):
@@ -313,6 +319,7 @@ class _Pass:
         )
         breaks = list(itertools.islice(found, MAX_BREAKS + 1))
         self._report.more_breaks = len(breaks) > MAX_BREAKS
+        self._unproven = any(found.kind != "unexpected" for found in breaks)
         return breaks[:MAX_BREAKS]
 
     def _watermark(self, before: datetime | None, current_until: datetime) -> datetime | None:
@@ -321,7 +328,7 @@ class _Pass:
             before is not None and self._window.start <= before
         )
         mark = before
-        if reaches_back and not self._claim_without_time:
+        if reaches_back and not self._claim_without_time and not self._unproven:
             mark = min(self._window.end, current_until).replace(microsecond=0)
             if before is not None:
                 mark = max(mark, before)  # an old range read again takes nothing back
@@ -331,13 +338,16 @@ class _Pass:
 
     def _close_dead_runs(self) -> None:
         for run in self._store.unfinished(socket.gethostname()):
-            if run.pid == os.getpid() or _alive(run.pid):
+            # In a container every run may have the same id; this one is not in the ledger yet.
+            if run.pid != os.getpid() and _alive(run.pid):
                 continue
             log.warning(
                 "run_found_dead",
                 extra={"fields": {"run_id": run.run_id, "started_at": run.started_at.isoformat()}},
             )
-            self._store.record(_dead(run, self._clock()), self._clock())
+            self._recorded_at = run.recorded_at
+            self._store.record(_dead(run, self._clock()), self._ledger_time())
+        self._recorded_at = None
 
     def _record(self, status: str, error: str = "") -> None:
         report = self._report
@@ -357,8 +367,16 @@ class _Pass:
                 error,
                 report.corrections.as_json(),
             ),
-            self._clock(),
+            self._ledger_time(),
         )
+
+    def _ledger_time(self) -> datetime:
+        """The clock, but later than the run's entry before: the latest entry counts."""
+        moment = self._clock()
+        if self._recorded_at is not None:
+            moment = max(moment, self._recorded_at + timedelta(microseconds=1))
+        self._recorded_at = moment
+        return moment
 
     def _fail(self, error: BaseException) -> None:
         sentence = (

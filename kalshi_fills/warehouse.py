@@ -13,6 +13,7 @@ import importlib
 import json
 import logging
 import re
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -21,7 +22,7 @@ from typing import Any, Final, NamedTuple, NoReturn, Protocol
 from urllib.parse import urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
-from kalshi_fills.errors import InsertUnknown, LockedError, WarehouseError
+from kalshi_fills.errors import InsertUnknown, LockedError, SettingsError, WarehouseError
 from kalshi_fills.queries import quote_identifier
 
 Value = object
@@ -40,7 +41,6 @@ _SERVER_SETTINGS: Final = {
     # Replicated tables remember blocks: without this a purged row could not be inserted again.
     "insert_deduplicate": 0,
     "async_insert": 0,
-    "calculate_text_stack_trace": 0,
 }
 _AUTHENTICATION_CODES: Final = frozenset((192, 193, 194, 516))
 _GRANT_CODES: Final = frozenset((164, 497))
@@ -123,7 +123,13 @@ class _Server:
         self._errors = errors
         query = "&".join(filter(None, (parts.query, urlencode({"server_side_params": "1"}))))
         # No database in the connection: it may not exist yet, and all names are qualified.
-        self._client = Client.from_url(urlunsplit(parts._replace(path="/", query=query)))
+        try:
+            self._client = Client.from_url(urlunsplit(parts._replace(path="/", query=query)))
+        except (ValueError, KeyError, TypeError, NotImplementedError, ImportError) as error:
+            raise SettingsError(
+                f"CLICKHOUSE_URL has an option the driver does not take: {error}",
+                hint="see the options of clickhouse-driver; they stand after the ? of the URL",
+            ) from None
 
     def rows(
         self,
@@ -147,7 +153,6 @@ class _Server:
                 _texts(params),
                 with_column_types=True,
                 external_tables=external,
-                settings=_SERVER_SETTINGS,
             )
         except self._failures() as error:
             self._raise(error)
@@ -180,7 +185,8 @@ class _Server:
                 settings=_SERVER_SETTINGS,
             )
         except self._failures() as error:
-            if isinstance(error, self._errors.ServerException):
+            lost = (OSError, EOFError, self._errors.NetworkError, self._errors.SocketTimeoutError)
+            if not isinstance(error, lost):
                 self._raise(error)
             raise InsertUnknown(
                 f"the connection to ClickHouse at {self._where} was lost during an insert",
@@ -191,10 +197,18 @@ class _Server:
         self._client.disconnect()
 
     def _failures(self) -> tuple[type[BaseException], ...]:
-        return (self._errors.Error, EOFError, OSError)
+        # Values that do not fit their column are refused by the driver, in many ways.
+        mistakes = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, struct.error)
+        return (self._errors.Error, EOFError, OSError, *mistakes)
 
     def _raise(self, error: BaseException) -> NoReturn:
         code = getattr(error, "code", None)
+        if not isinstance(error, EOFError | OSError | self._errors.Error) or code == 53:
+            raise WarehouseError(
+                f"a value does not fit its column: {_first_sentence(str(error))}",
+                hint="run `kalshi-fills migrate --dry-run` to see whether the tables are today's",
+                code=code,
+            ) from error
         if isinstance(error, self._errors.ServerException):
             raise _refused(code, str(error.message), self._where) from error
         why = {
@@ -289,6 +303,9 @@ class _Embedded:
         try:
             answer = self._session.query(sql, form, params=texts)
         except RuntimeError as error:  # the engine's own class is one, under two names
+            with contextlib.suppress(RuntimeError):
+                # What the failed query had printed would stand before the next answer.
+                self._session.query("SELECT 1", "Null")
             raise _refused(_code(str(error)), str(error), str(self._folder)) from error
         blob: bytes = answer.bytes() if answer is not None else b""
         return blob.decode(errors="replace")
@@ -366,8 +383,9 @@ _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "
 
 
 def _tsv_list(values: Sequence[Value]) -> str:
+    # What stands in a list is escaped once, as part of the list, not once more as the field.
     quoted = ",".join("'" + _tsv_text(str(value)).replace("'", "\\'") + "'" for value in values)
-    return _tsv_text(f"[{quoted}]")
+    return f"[{quoted}]"
 
 
 def _tsv_text(text: str) -> str:
@@ -381,7 +399,8 @@ _TSV: Final[Mapping[type, Callable[[Any], str]]] = {
     bool: lambda value: "true" if value else "false",
     type(None): lambda _: "\\N",
     Decimal: lambda value: f"{value:f}",
-    datetime: lambda value: value.astimezone(UTC).isoformat(" ", "microseconds")[:26],
+    datetime: lambda value: str(_text(value)),
+    date: str,
     UUID: str,
     list: _tsv_list,
     tuple: _tsv_list,

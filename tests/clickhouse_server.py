@@ -46,14 +46,14 @@ def free_port() -> int:
 class ClickHouseServer:
     """One server process; `kill` is kill -9, after which `start` opens the same data again."""
 
-    def __init__(self, binary: str, folder: Path) -> None:
+    def __init__(self, binary: str, folder: Path, more_config: str = "") -> None:
         self.port = free_port()
         self.folder = folder
         self._binary = binary
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self._config = folder / "config.xml"
-        self.configure("")
+        self.configure(more_config)
 
     def configure(self, more: str) -> None:
         """Write the configuration, with more of it; before the start."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,10 @@ HOSTILE = [
 ]
 
 
+ESCAPED = set("'\\\t\n\r\0")
+"""Characters that are written with a backslash on the way to the embedded engine."""
+
+
 @pytest.fixture
 def broken(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     """Mark a case that is known to fail on one engine."""
@@ -64,8 +68,7 @@ def broken(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     return mark
 
 
-NEXT_LINE_SPLITS = "results are cut into lines at U+0085, which is a letter like any other in JSON"
-LIST_ESCAPED_TWICE = "the embedded engine does not unescape list parameters a second time"
+LIST_ESCAPED_TWICE = "the embedded engine does not unescape lists a second time"
 UNSENT_IS_UNKNOWN = "a value the driver refuses to send is reported as an insert of unknown fate"
 LEFTOVERS = "the embedded engine puts what a failed query had printed before the next answer"
 
@@ -114,7 +117,6 @@ VALUES: dict[str, list[Any]] = {
     ],
     "UUID": [UUID(int=0), UUID(int=1), UUID("8e0f7a3e-51c3-4d0b-9f57-5b0d2a1f9c11")],
     "UInt64": [0, 1, 2**53 + 1, 2**63, 2**64 - 1],
-    "Date": [date(2021, 1, 1), date(2100, 2, 28)],
     "Float64": [0.5, 0.1, 0.57, 1e-9],
     "String": HOSTILE,
     "LowCardinality(String)": HOSTILE,
@@ -124,8 +126,13 @@ VALUES: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("kind", VALUES)
 def test_values_come_back_exactly_as_they_went_in(
-    warehouse: Warehouse, make: Callable[[str], str], kind: str
+    warehouse: Warehouse,
+    make: Callable[[str], str],
+    broken: Callable[[str, str], None],
+    kind: str,
 ) -> None:
+    if kind == "Array(String)":
+        broken("embedded", LIST_ESCAPED_TWICE)
     values = VALUES[kind]
 
     found = stored(warehouse, make(kind), values)
@@ -167,18 +174,18 @@ def test_any_text_comes_back_alone_and_in_a_list(
     broken: Callable[[str, str], None],
     text: str,
 ) -> None:
-    if text == NEXT_LINE:
-        broken("embedded", NEXT_LINE_SPLITS)
+    if ESCAPED & set(text):
+        broken("embedded", LIST_ESCAPED_TWICE)
     name = make("Array(String)")
+
     warehouse.insert(name, ("n", "v"), [(1, [text, "other", text])])
 
     assert warehouse.rows(f"SELECT v, v[1] FROM {name}") == [([text, "other", text], text)]
 
 
 def test_every_character_up_to_the_first_surrogate_comes_back(
-    warehouse: Warehouse, make: Callable[[str], str], broken: Callable[[str, str], None]
+    warehouse: Warehouse, make: Callable[[str], str]
 ) -> None:
-    broken("embedded", NEXT_LINE_SPLITS)
     values = [chr(code) + "x" for code in range(0xD800)]
 
     found = stored(warehouse, make("String"), values)
@@ -216,11 +223,7 @@ def test_the_local_time_zone_changes_no_time(
 
 
 @pytest.mark.parametrize("text", [NEXT_LINE, *HOSTILE])
-def test_any_text_is_bound_as_a_parameter(
-    warehouse: Warehouse, broken: Callable[[str, str], None], text: str
-) -> None:
-    if text == NEXT_LINE:
-        broken("embedded", NEXT_LINE_SPLITS)
+def test_any_text_is_bound_as_a_parameter(warehouse: Warehouse, text: str) -> None:
     found = warehouse.rows("SELECT {x:String}, hex({x:String}), length({x:String})", {"x": text})
 
     assert found == [(text, text.encode().hex().upper(), len(text.encode()))]
@@ -230,9 +233,7 @@ def test_any_text_is_bound_as_a_parameter(
 def test_any_text_is_bound_in_a_list(
     warehouse: Warehouse, broken: Callable[[str, str], None], text: str
 ) -> None:
-    if text == NEXT_LINE:
-        broken("embedded", NEXT_LINE_SPLITS)
-    if set(text) & set("'\\\t\n\r\0"):
+    if ESCAPED & set(text):
         broken("embedded", LIST_ESCAPED_TWICE)
     found = warehouse.rows(
         "SELECT {x:Array(String)}, length({x:Array(String)})", {"x": [text, "other", text]}

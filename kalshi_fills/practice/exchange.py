@@ -253,7 +253,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = sum(map(len, answer.chunks))
         lines = [
             f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
-            f"Date: {self.date_time_string()}",
+            f"Date: {self.date_time_string(self._exchange.now_seconds())}",
             f"Content-Type: {answer.content_type}",
             f"Content-Length: {length}",
             *(f"{name}: {value}" for name, value in answer.headers.items()),
@@ -637,6 +637,10 @@ class PracticeExchange:
 
     def _fills_oldest_first(self) -> list[PracticeFill]:
         return [row for row in self._listing.rows if isinstance(row, PracticeFill)]
+
+    def now_seconds(self) -> float:
+        """The exchange's own clock, which its Date header shows."""
+        return self._clock()
 
     def _now_us(self) -> int:
         return int(self._clock() * SECOND_US)

@@ -1,2 +1,2 @@
--- title: what this user may do
-SHOW GRANTS
+-- title: what this user may do, by roles too
+SHOW GRANTS FINAL

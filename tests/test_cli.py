@@ -1,0 +1,845 @@
+"""The command line as operators and cron run it: a process, its streams and its exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clickhouse_server import PASSWORD, ClickHouseServer, free_port
+from conftest import KEY_ID, ROOT, Account, Done, ServerWithUsers, Target
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from test_sync import TRUTH_COLUMNS, claim, truth
+
+import kalshi_fills
+from kalshi_fills.cli import app
+from kalshi_fills.locks import exclusive
+from kalshi_fills.practice.account import PracticeAccount, generate_account
+from kalshi_fills.practice.exchange import PracticeExchange
+from kalshi_fills.settings import OPTIONS, Mistakes, build
+from kalshi_fills.warehouse import open_server
+
+Cli = Callable[..., Done]
+Serve = Callable[..., PracticeExchange]
+
+DAY = timedelta(days=1)
+STAGES = (
+    "n_api n_raw n_real n_valid n_gated n_inserted n_new n_corrected n_known n_duplicate n_rejected"
+).split()
+FAILURE_KEYS = {"command", "status", "exit_code", "error", "hint"}
+COMMANDS = sorted(str(entry.name) for entry in app.registered_commands)
+
+server_only = pytest.mark.parametrize(
+    "target", [pytest.param("server", marks=pytest.mark.server)], indirect=True
+)
+
+
+def account_of(fills: int, now: datetime, **options: Any) -> PracticeAccount:
+    options.setdefault("eras", "current")
+    return generate_account(21, fills, start=now - 7 * DAY, end=now, **options)
+
+
+def stored(target: Target) -> list[tuple[Any, ...]]:
+    return target.read(f"SELECT {TRUTH_COLUMNS} FROM DB.mm_fills FINAL ORDER BY ALL")
+
+
+def log_lines(done: Done) -> list[dict[str, Any]]:
+    """Give the log, one object a line; anything else on stderr is an error's two lines."""
+    lines = [line for line in done.err.splitlines() if not re.match("(error|hint): ", line)]
+    return [json.loads(line) for line in lines]
+
+
+def assert_harmless(done: Done, api_key: Account) -> None:
+    """Hold both streams to: no secret, no traceback, no colour."""
+    shown = done.out + done.err
+    pem = api_key.path.read_text()
+    for secret in (PASSWORD, "hunter2", "PRIVATE KEY", pem.splitlines()[1]):
+        assert secret not in shown
+    assert not re.search(r"[A-Za-z0-9+/]{80,}", shown)
+    assert "Traceback" not in shown
+    assert "\x1b" not in shown
+
+
+@pytest.fixture
+def failed(api_key: Account) -> Callable[..., Any]:
+    """Hold a command to a failure of the contract's form; give its error and hint as one text."""
+
+    def check(done: Done, code: int, command: str | None = None) -> str:
+        assert done.code == code, done.err
+        lines = done.err.splitlines()
+        errors = [line for line in lines if line.startswith("error: ")]
+        hints = [line for line in lines if line.startswith("hint: ")]
+        assert (len(errors), len(hints)) == (1, 1)
+        assert lines.index(hints[0]) == lines.index(errors[0]) + 1
+        assert len(errors[0]) < 600
+        assert_harmless(done, api_key)
+        if command is not None:
+            assert done.json == {
+                "command": command,
+                "status": "failed",
+                "exit_code": code,
+                "error": errors[0].removeprefix("error: "),
+                "hint": hints[0].removeprefix("hint: "),
+            }
+        return f"{errors[0]}\n{hints[0]}"
+
+    return check
+
+
+# Done
+
+
+def test_migrate_then_sync_then_sync_again(
+    cli: Cli, target: Target, serve: Serve, api_key: Account, now: datetime
+) -> None:
+    account = account_of(1_200, now, eras="calendar")
+    exchange = serve(account, cutoff=now - 3 * DAY)
+
+    migrated = cli("migrate", "--format", "json", url=target.url)
+
+    assert migrated.code == 0, migrated.err
+    told = migrated.json
+    assert {"command", "changed", "steps", "kept", "columns"} <= told.keys()
+    assert (told["command"], told["changed"], told["kept"]) == ("migrate", True, [])
+    for step in told["steps"]:
+        assert {"name", "found", "action", "rows", "seconds", "status"} <= step.keys()
+    assert told["columns"][:4] == ["ts", "fill_id", "exchange_order_id", "market_ticker"]
+    events = [line["event"] for line in log_lines(migrated)]
+    columns = [event for event in events if event.startswith("mm_fills columns: [")]
+    assert len(columns) == 1
+    assert "'fill_id'" in columns[0]
+    assert cli("migrate", "--format", "json", url=target.url).json["changed"] is False
+
+    first = cli("sync", "--format", "json", url=target.url, api=exchange.url)
+
+    assert first.code == 0, first.err
+    told = first.json
+    assert {
+        "command", "run_id", "status", "window", "watermark", "stages", "rates", "rejected",
+        "breaks", "requests", "elapsed_seconds",
+    } <= told.keys()  # fmt: skip
+    assert (told["command"], told["status"]) == ("sync", "done")
+    assert told["window"].keys() == {"start", "end"}
+    assert told["stages"].keys() == set(STAGES)
+    assert (told["stages"]["n_new"], told["breaks"], told["rejected"]) == (1_200, [], [])
+    assert datetime.fromisoformat(told["watermark"]).microsecond == 0
+    assert stored(target) == truth(account, now - 3 * DAY)
+    stats = [line for line in log_lines(first) if line["event"] == "fill_pipeline_stats"]
+    assert len(stats) == 1
+    assert {name: stats[0][name] for name in STAGES} == told["stages"]
+    assert stats[0]["run_id"] == told["run_id"]
+    for rate in ("predicate_pass_rate", "validation_pass_rate", "gate_pass_rate"):
+        assert stats[0][rate] == "100.0%"
+
+    second = cli("sync", "--full", "--format", "json", url=target.url, api=exchange.url)
+
+    assert (second.code, second.json["stages"]["n_inserted"]) == (0, 0)
+    assert second.json["stages"]["n_known"] == 1_200
+    for done in (migrated, first, second):
+        assert_harmless(done, api_key)
+
+
+def test_findings_cost_exit_code_3_until_they_are_accepted(
+    cli: Cli, target: Target, serve: Serve, api_key: Account, now: datetime
+) -> None:
+    exchange = serve(account_of(40, now - DAY))
+    exchange.insert_item(claim(now - 5 * DAY), now - 5 * DAY)
+    exchange.insert_item({"status": "resting", "order_id": "an-order"}, now - DAY)
+    cli("migrate", url=target.url)
+
+    found = cli("sync", "--format", "json", url=target.url, api=exchange.url)
+
+    assert found.code == 3, found.err
+    assert found.json["status"] == "done"
+    groups = {group["reason"]: group for group in found.json["rejected"]}
+    assert {"stage", "reason", "count", "keys"} <= found.json["rejected"][0].keys()
+    assert "new_key_of_tomorrow" in groups["quantity_unreadable"]["keys"]
+    table = cli("sync", url=target.url, api=exchange.url)
+    assert table.code == 3
+    assert "quantity_unreadable" in table.out
+    assert cli("sync", "--accept-rejected", url=target.url, api=exchange.url).code == 0
+    assert cli("sync", "--full", url=target.url, api=exchange.url).code == 0
+    assert_harmless(found, api_key)
+
+
+@server_only
+def test_breaks_are_listed_with_every_key(
+    cli: Cli, target: Target, serve: Serve, now: datetime
+) -> None:
+    exchange = serve(account_of(10, now))
+    cli("migrate", url=target.url)
+    warehouse = open_server(target.url)
+    warehouse.insert(
+        f"`{target.database}`.`mm_fills`",
+        ("ts", "fill_id", "exchange_order_id", "market_ticker", "side", "price_cents", "size"),
+        [(now - DAY, "nobody-knows", "an-order", "KX[bold]T", "yes", 41, 10)],
+    )
+    warehouse.close()
+
+    done = cli("sync", "--format", "json", url=target.url, api=exchange.url)
+
+    assert done.code == 3
+    (one,) = done.json["breaks"]
+    assert one.keys() == {
+        "kind", "scope", "fill_id", "order_id", "market_ticker", "field", "exchange", "table",
+    }  # fmt: skip
+    assert (one["kind"], one["scope"], one["fill_id"]) == ("unexpected", "fill", "nobody-knows")
+    assert (one["field"], one["exchange"]) == (None, None)
+    assert "KX[bold]T" in cli("sync", "--full", url=target.url, api=exchange.url).out
+
+
+@server_only
+def test_the_table_shows_every_stage_and_reason_in_plain_text(
+    cli: Cli, target: Target, serve: Serve, api_key: Account, now: datetime
+) -> None:
+    exchange = serve(account_of(30, now, junk_share=0.4))
+    migrated = cli("migrate", url=target.url)
+
+    done = cli("sync", url=target.url, api=exchange.url)
+
+    assert "kalshi-fills sync" in migrated.out
+    for stage in ("api", "raw", "real", "valid", "gated", "inserted"):
+        assert re.search(rf"^ *{stage} +[0-9]", done.out, re.MULTILINE)
+    assert "looks_like_order" in done.out
+    assert "watermark" in done.out
+    assert "{" not in done.out.replace("{}", "")
+    assert_harmless(done, api_key)
+    assert_harmless(migrated, api_key)
+    log_lines(done)
+
+
+@server_only
+def test_text_logs_stay_on_stderr(cli: Cli, target: Target, serve: Serve, now: datetime) -> None:
+    exchange = serve(account_of(10, now))
+    cli("migrate", url=target.url)
+
+    done = cli(
+        "sync", "--log-format", "text", "--format", "json", "--verbose",
+        url=target.url, api=exchange.url,
+    )  # fmt: skip
+
+    assert done.json["status"] == "done"
+    assert "fill_pipeline_stats" in done.err
+    assert "n_api=10" in done.err
+    assert "\x1b" not in done.err
+
+
+def test_a_dry_run_leaves_no_trace(cli: Cli, target: Target, serve: Serve, now: datetime) -> None:
+    exchange = serve(account_of(20, now, junk_share=0.3))
+
+    planned = cli("migrate", "--dry-run", "--format", "json", url=target.url)
+
+    assert planned.code == 0
+    assert planned.json["changed"] is True
+    assert "planned" in {step["status"] for step in planned.json["steps"]}
+    named = "SELECT count() FROM system.databases WHERE name = {name:String}"
+    assert target.read(named, name=target.database) == [(0,)]
+    cli("migrate", url=target.url)
+    dry = cli("sync", "--dry-run", "--format", "json", url=target.url, api=exchange.url)
+    assert dry.json["stages"]["n_new"] == 20
+    counted = " + ".join(
+        f"(SELECT count() FROM DB.mm_fills{suffix})" for suffix in ("", "_rejected", "_runs")
+    )
+    assert target.read(f"SELECT {counted}") == [(0,)]
+
+
+@server_only
+def test_another_table_name_names_all_tables(
+    cli: Cli, target: Target, serve: Serve, now: datetime
+) -> None:
+    exchange = serve(account_of(10, now))
+
+    assert cli("migrate", "--table", "other", url=target.url).code == 0
+    assert cli("--table", "other", "sync", url=target.url, api=exchange.url).code == 0
+
+    found = target.read(
+        "SELECT name FROM system.tables WHERE database = {name:String} ORDER BY name",
+        name=target.database,
+    )
+    suffixes = ("", "_current", "_migrations", "_rejected", "_runs")
+    assert [row[0] for row in found] == [f"other{suffix}" for suffix in suffixes]
+    assert target.read("SELECT count() FROM DB.other_current") == [(10,)]
+
+
+# Where options come from
+
+
+@server_only
+def test_shared_options_stand_before_or_after_the_command(cli: Cli, target: Target) -> None:
+    before = cli("--format", "json", "--clickhouse", target.url, "migrate")
+    after = cli("migrate", "--clickhouse", target.url, "--format", "json")
+    both = cli("--format", "table", "migrate", "--clickhouse", target.url, "--format", "json")
+
+    assert [done.code for done in (before, after, both)] == [0, 0, 0]
+    assert before.json["changed"] is True
+    assert after.json["changed"] is False
+    assert both.json["changed"] is False
+
+
+@server_only
+def test_a_dotenv_file_in_the_working_folder_is_read(
+    cli: Cli,
+    target: Target,
+    serve: Serve,
+    api_key: Account,
+    tmp_path: Path,
+    now: datetime,
+) -> None:
+    exchange = serve(account_of(10, now))
+    (tmp_path / ".env").write_text(
+        f"CLICKHOUSE_URL={target.url}\nKALSHI_API_URL={exchange.url}\n"
+        f"KALSHI_API_KEY_ID={KEY_ID}\nKALSHI_PRIVATE_KEY_PATH={api_key.path}\n"
+        "KALSHI_FILLS_FORMAT=json\n"
+    )
+    bare = {"KALSHI_API_KEY_ID": "", "KALSHI_PRIVATE_KEY_PATH": ""}
+
+    assert cli("migrate", env=bare).json["changed"] is True
+    done = cli("sync", env=bare)
+
+    assert (done.code, done.json["stages"]["n_new"]) == (0, 10)
+    assert_harmless(done, api_key)
+    overridden = cli("sync", "--format", "table", env=bare | {"KALSHI_FILLS_TABLE": "elsewhere"})
+    assert overridden.code == 5
+    assert "elsewhere" in overridden.err
+    assert overridden.out == ""
+
+
+@server_only
+def test_an_env_file_may_be_named(
+    cli: Cli, target: Target, tmp_path: Path, failed: Callable[..., str]
+) -> None:
+    (tmp_path / "other.env").write_text(f"CLICKHOUSE_URL={target.url}\n")
+
+    assert cli("migrate", "--env-file", "other.env").code == 0
+    assert "missing.env" in failed(cli("migrate", "--env-file", "missing.env"), 2)
+
+
+@server_only
+def test_the_key_may_be_the_variable_itself(
+    cli: Cli, target: Target, serve: Serve, api_key: Account, now: datetime
+) -> None:
+    exchange = serve(account_of(10, now))
+    cli("migrate", url=target.url)
+    pem = api_key.path.read_text()
+
+    for text in (pem, pem.replace("\n", "\\n")):
+        done = cli(
+            "sync",
+            "--verbose",
+            url=target.url,
+            api=exchange.url,
+            env={"KALSHI_PRIVATE_KEY": text, "KALSHI_PRIVATE_KEY_PATH": ""},
+        )
+        assert done.code == 0, done.err
+        assert_harmless(done, api_key)
+
+
+def test_without_an_url_the_embedded_engine_is_in_the_users_data_folder(
+    cli: Cli, tmp_path: Path
+) -> None:
+    pytest.importorskip("chdb", reason="the embedded engine is not installed")
+
+    done = cli("migrate", "--format", "json")
+
+    assert done.code == 0, done.err
+    assert (tmp_path / ".local" / "share" / "kalshi-fills" / "chdb").is_dir()
+
+
+# Usage
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sync", "--no-such-option"], "--no-such-option"),
+        (["no-such-command"], "no-such-command"),
+        (["sync", "--since", "1h", "--until", "2h"], "--since"),
+        (["sync", "--since", "yesterday"], "yesterday"),
+        (["sync", "--until", "2026-13-01"], "2026-13-01"),
+        (["sync", "--since", "2999-01-01T00:00:00Z"], "future"),
+        (["sync", "--since", "1h", "--full"], "--full"),
+        (["sync", "--since", "99999999d"], "calendar"),
+        (["sync", "--overlap", "soon"], "soon"),
+        (["sync", "--rate-share", "0"], "--rate-share"),
+        (["sync", "--rate-share", "nan"], "--rate-share"),
+        (["sync", "--rate-share", "much"], "--rate-share"),
+        (["sync", "--since"], "--since"),
+        (["sync", "surplus"], "surplus"),
+        (["migrate", "--table", "a b"], "a b"),
+        (["migrate", "--table", "x`; DROP TABLE y"], "--table"),
+        (["migrate", "--table", "1st"], "1st"),
+        (["migrate", "--cluster", "a b"], "a b"),
+        (["migrate", "--format", "xml"], "xml"),
+        (["migrate", "--log-format", "xml"], "xml"),
+        (["migrate", "--clickhouse", "http://127.0.0.1:8123"], "clickhouse://"),
+        (["migrate", "--clickhouse", "127.0.0.1:9000"], "clickhouse://"),
+        (["migrate", "--clickhouse", "clickhouse://u:hunter2#x@h:9000/d"], "percent-encode"),
+        (["migrate", "--clickhouse", "clickhouse://u:hunter2@/d"], "host"),
+        (["migrate", "--clickhouse", "clickhouse://u:hunter2@h/a-b"], "a-b"),
+        (["migrate", "--clickhouse", "chdb://"], "folder"),
+        (["sync", "--api-url", "http://api.example.com/trade-api/v2"], "TLS"),
+        (["sync", "--api-url", "production"], "production"),
+        (["sync", "--private-key", "/no/such/key.pem"], "/no/such/key.pem"),
+        (["sync", "--private-key", "/"], "private key"),
+        (["sync", "--private-key", __file__], "key"),
+        (["sync", "--api-key-id", "two words"], "key id"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_meant_ends_with_2_before_any_connection(
+    cli: Cli, failed: Callable[..., str], words: list[str], said: str, tmp_path: Path
+) -> None:
+    asked = [] if "--format" in words or words[-1] == "--since" else ["--format", "json"]
+
+    done = cli(*words, *asked)
+
+    assert said in failed(done, 2)
+    assert bool(done.out) == bool(asked)
+    assert not (tmp_path / ".local").exists()
+
+
+@pytest.mark.parametrize("words", [["sync", "--no-such-option"], ["sync", "--since", "soon"]])
+def test_a_failure_is_one_json_object_where_json_was_asked_for_after_the_command(
+    cli: Cli, failed: Callable[..., str], words: list[str]
+) -> None:
+    failed(cli(*words, "--format", "json"), 2, "sync")
+    failed(cli(*words, "--format=json"), 2, "sync")
+
+
+@pytest.mark.xfail(strict=True, reason="the value of an option before the command is taken for it")
+def test_a_usage_failure_names_the_command_although_options_stand_before_it(
+    cli: Cli, failed: Callable[..., str]
+) -> None:
+    failed(cli("--format", "json", "sync", "--no-such-option"), 2, "sync")
+
+
+@pytest.mark.xfail(strict=True, reason="a usage failure does not know of KALSHI_FILLS_FORMAT")
+def test_a_usage_failure_is_json_where_the_variable_asks_for_it(
+    cli: Cli, failed: Callable[..., str]
+) -> None:
+    failed(cli("sync", "--no-such-option", env={"KALSHI_FILLS_FORMAT": "json"}), 2, "sync")
+
+
+def test_all_mistakes_are_told_at_once(cli: Cli, failed: Callable[..., str]) -> None:
+    told = failed(cli("sync", "--since", "soon", "--table", "a b", "--overlap", "x"), 2)
+
+    for wrong in ("soon", "a b", "'x'"):
+        assert wrong in told
+
+
+def test_a_key_id_alone_and_a_key_alone_are_told(cli: Cli, failed: Callable[..., str]) -> None:
+    told = failed(cli("sync", env={"KALSHI_PRIVATE_KEY_PATH": ""}), 2)
+    assert "KALSHI_PRIVATE_KEY_PATH" in told
+    assert "KALSHI_API_KEY_ID" in failed(cli("sync", env={"KALSHI_API_KEY_ID": ""}), 2)
+
+
+def test_no_key_at_all_is_told_by_sync_and_not_missed_by_migrate(
+    cli: Cli, failed: Callable[..., str], target: Target
+) -> None:
+    bare = {"KALSHI_API_KEY_ID": "", "KALSHI_PRIVATE_KEY_PATH": ""}
+
+    assert cli("migrate", url=target.url, env=bare).code == 0
+    told = failed(cli("sync", "--format", "json", url=target.url, env=bare), 2, "sync")
+    assert "KALSHI_API_KEY_ID" in told
+
+
+def test_help_shows_every_command_option_and_exit_code(cli: Cli) -> None:
+    shared = [option.name for option in OPTIONS] + ["verbose", "help"]
+    everywhere = cli("--help")
+    assert everywhere.code == 0
+    for command in COMMANDS:
+        assert re.search(rf"\b{command}\b", everywhere.out)
+    assert {"migrate", "sync"} <= set(COMMANDS)
+    for words in ([], *([command] for command in COMMANDS)):
+        done = cli(*words, "--help", env={"COLUMNS": "200"})
+        assert (done.code, done.err) == (0, "")
+        for name in shared:
+            assert f"--{name}" in done.out
+        for code in (0, 1, 2, 3, 4, 5, 6, 75, 130):
+            assert re.search(rf"\b{code}\b", done.out.partition("Exit codes")[2])
+        assert "\x1b" not in done.out
+
+
+@pytest.mark.xfail(strict=True, reason="what stands in brackets in a help text is read as markup")
+def test_help_shows_every_variable_and_default(cli: Cli) -> None:
+    for command in COMMANDS:
+        text = " ".join(cli(command, "--help", env={"COLUMNS": "300"}).out.split())
+        for option in OPTIONS:
+            assert (option.variable or "") in text
+            assert (option.default or "") in text
+        assert "KALSHI_PRIVATE_KEY" in text
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--since", "--until", "--full", "--overlap", "--rate-share", "--accept-rejected", "--dry-run"],
+)
+def test_the_help_of_sync_explains_its_options(cli: Cli, option: str) -> None:
+    assert re.search(rf"{option}\W+\S+ +\S+", cli("sync", "--help").out)
+
+
+def test_the_version_is_shown(cli: Cli) -> None:
+    done = cli("--version")
+
+    assert (done.code, done.out) == (0, f"kalshi-fills {kalshi_fills.__version__}\n")
+
+
+def test_no_command_at_all_shows_the_help(cli: Cli) -> None:
+    done = cli()
+
+    assert done.code in (0, 2)
+    assert "migrate" in done.out + done.err
+    assert "Traceback" not in done.err
+
+
+# The exchange
+
+
+@pytest.fixture
+def migrated(cli: Cli, target: Target) -> Target:
+    assert cli("migrate", url=target.url).code == 0
+    return target
+
+
+@server_only
+def test_a_key_that_is_not_of_the_key_id_is_explained(
+    cli: Cli,
+    migrated: Target,
+    serve: Serve,
+    tmp_path: Path,
+    now: datetime,
+    failed: Callable[..., str],
+) -> None:
+    exchange = serve(account_of(5, now))
+    other = tmp_path / "other.pem"
+    other.write_bytes(
+        Ed25519PrivateKey.generate().private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+    )
+    other.chmod(0o600)
+
+    done = cli(
+        "sync", "--private-key", str(other), "--format", "json", "--verbose",
+        url=migrated.url, api=exchange.url,
+    )  # fmt: skip
+
+    assert "does not belong to the key id" in failed(done, 4, "sync")
+    assert other.read_text().splitlines()[1] not in done.out + done.err
+    assert migrated.read("SELECT status, watermark FROM DB.mm_fills_runs FINAL") == [
+        ("failed", None)
+    ]
+
+
+@server_only
+def test_an_unknown_key_id_is_explained(
+    cli: Cli, migrated: Target, serve: Serve, now: datetime, failed: Callable[..., str]
+) -> None:
+    exchange = serve(account_of(5, now))
+
+    done = cli(
+        "sync", "--api-key-id", "nobody", "--format", "json", url=migrated.url, api=exchange.url
+    )
+
+    told = failed(done, 4, "sync")
+    assert "does not know this key id" in told
+    assert "demo" in told
+
+
+@server_only
+@pytest.mark.parametrize("off", [300, -300])
+def test_a_clock_that_is_off_is_explained(
+    cli: Cli, migrated: Target, serve: Serve, now: datetime, failed: Callable[..., str], off: int
+) -> None:
+    exchange = serve(account_of(5, now), clock=lambda: time.time() + off)
+
+    done = cli("sync", "--format", "json", url=migrated.url, api=exchange.url)
+
+    assert "clock" in failed(done, 4, "sync")
+
+
+@server_only
+@pytest.mark.xfail(
+    strict=True, reason="the practice exchange's Date header is not of the clock it was given"
+)
+def test_how_far_the_clock_is_off_is_told(
+    cli: Cli, migrated: Target, serve: Serve, now: datetime, failed: Callable[..., str]
+) -> None:
+    exchange = serve(account_of(5, now), clock=lambda: time.time() + 300)
+
+    told = failed(cli("sync", url=migrated.url, api=exchange.url), 4)
+
+    assert re.search(r"\b(29[6-9]|30[0-4]) seconds", told)
+
+
+@server_only
+def test_an_exchange_that_is_down_is_told_after_a_few_tries(
+    cli: Cli, migrated: Target, failed: Callable[..., str]
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}/trade-api/v2"
+
+    done = cli("sync", "--format", "json", url=migrated.url, api=url)
+
+    told = failed(done, 4, "sync")
+    assert "refused" in told
+    assert url in told
+
+
+# ClickHouse
+
+
+def test_a_schema_that_is_not_migrated_is_told(
+    cli: Cli, target: Target, serve: Serve, now: datetime, failed: Callable[..., str]
+) -> None:
+    exchange = serve(account_of(5, now))
+
+    done = cli("sync", "--format", "json", url=target.url, api=exchange.url)
+
+    assert "kalshi-fills migrate" in failed(done, 5, "sync")
+    assert sum(exchange.requests.values()) == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_clickhouse_that_is_down_is_told(
+    cli: Cli, failed: Callable[..., str], command: str
+) -> None:
+    if command not in ("migrate", "sync"):
+        pytest.skip("has its own tests")
+    port = free_port()
+
+    done = cli(command, "--format", "json", url=f"clickhouse://u:hunter2@127.0.0.1:{port}/kalshi")
+
+    told = failed(done, 5, command)
+    assert f"127.0.0.1:{port}" in told
+    assert "CLICKHOUSE_URL" in told
+
+
+@pytest.mark.server
+def test_a_wrong_password_is_told_without_showing_it(
+    cli: Cli, server: ClickHouseServer, failed: Callable[..., str]
+) -> None:
+    done = cli(
+        "migrate", "--format", "json", "--verbose", url=server.url("kalshi", password="hunter2!")
+    )
+
+    assert "password" in failed(done, 5, "migrate")
+
+
+@pytest.mark.server
+def test_a_user_that_may_not_create_the_database_is_told(
+    cli: Cli, server_with_users: ServerWithUsers, failed: Callable[..., str]
+) -> None:
+    admin = open_server(server_with_users.url("default"))
+    admin.command("CREATE USER OR REPLACE poor IDENTIFIED WITH sha256_password BY 'hunter2'")
+    admin.close()
+
+    done = cli(
+        "migrate", "--format", "json", url=server_with_users.url("forbidden", "poor", "hunter2")
+    )
+
+    told = failed(done, 5, "migrate")
+    assert "forbidden" in told
+    assert "grant" in told.lower()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("there", [True, False], ids=["database there", "no database"])
+@pytest.mark.xfail(
+    strict=True, reason="neither CREATE DATABASE nor ALTER DELETE is among the grants asked for"
+)
+def test_the_grants_that_migrate_asks_for_are_enough(
+    cli: Cli,
+    server_with_users: ServerWithUsers,
+    serve: Serve,
+    now: datetime,
+    failed: Callable[..., str],
+    there: bool,
+) -> None:
+    database, user = f"granted_{there}".lower(), f"user_{there}".lower()
+    url = server_with_users.url(database, user, "hunter2")
+    account = account_of(5, now)
+    fill = account.fills[0]
+    with contextlib.closing(open_server(server_with_users.url("default"))) as admin:
+        admin.command(f"CREATE USER {user} IDENTIFIED WITH sha256_password BY 'hunter2'")
+        if there:
+            admin.command(f"CREATE DATABASE {database}")
+        hint = failed(cli("migrate", url=url), 5).partition("GRANT ")[2]
+
+        admin.command(f"GRANT {hint.partition(' ON ')[0]} ON {database}.* TO {user}")
+
+        migrated = cli("migrate", url=url)
+        assert migrated.code == 0, migrated.err
+        admin.insert(
+            f"{database}.mm_fills",
+            ("ts", "fill_id", "exchange_order_id", "market_ticker", "side", "price_cents", "size"),
+            [(now, fill.fill_id, fill.order_id, "KXWRONG", "yes", 41, 10)],
+        )
+        synced = cli("sync", url=url, api=serve(account).url)
+        assert synced.code == 0, synced.err
+
+
+def test_a_folder_in_use_is_told_with_75(
+    cli: Cli, tmp_path: Path, failed: Callable[..., str]
+) -> None:
+    pytest.importorskip("chdb", reason="the embedded engine is not installed")
+    folder = tmp_path / "chdb"
+    hold = (
+        "import sys; from pathlib import Path; from kalshi_fills.warehouse import open_embedded;"
+        "w = open_embedded(Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        holder.stdout.readline()
+        done = cli("migrate", "--format", "json", url=f"chdb://{folder}")
+        holder.stdin.close()
+
+    assert str(holder.pid) in failed(done, 75, "migrate")
+
+
+# One run at a time, and runs that are ended
+
+
+def test_a_second_run_ends_with_75(
+    cli: Cli,
+    migrated: Target,
+    serve: Serve,
+    tmp_path: Path,
+    now: datetime,
+    monkeypatch: pytest.MonkeyPatch,
+    failed: Callable[..., str],
+) -> None:
+    exchange = serve(account_of(5, now))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    settings = build({"clickhouse": migrated.url}, {}, Mistakes(), folder=tmp_path)
+
+    with exclusive(settings.clickhouse.describe(), settings.tables.name()):
+        second = cli("sync", "--format", "json", url=migrated.url, api=exchange.url)
+        migrate = cli("migrate", "--format", "json", url=migrated.url)
+        other = cli("migrate", "--table", "other", url=migrated.url)
+
+    assert "another run" in failed(second, 75, "sync")
+    failed(migrate, 75, "migrate")
+    assert other.code == 0
+    assert sum(exchange.requests.values()) == 0
+    assert cli("sync", url=migrated.url, api=exchange.url).code == 0
+
+
+@pytest.fixture
+def start(api_key: Account, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Start `kalshi-fills` as `cli` does, without waiting for it."""
+
+    def run(*words: str, url: str, api: str) -> subprocess.Popen[str]:
+        variables = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "XDG_STATE_HOME": str(tmp_path / "state"),
+            "PYTHONPATH": str(ROOT),
+            "KALSHI_API_KEY_ID": KEY_ID,
+            "KALSHI_PRIVATE_KEY_PATH": str(api_key.path),
+            "CLICKHOUSE_URL": url,
+            "KALSHI_API_URL": api,
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "kalshi_fills", *words],
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        )
+
+    return run
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_end_ends_with_130_and_the_next_one_completes(
+    cli: Cli,
+    start: Callable[..., subprocess.Popen[str]],
+    migrated: Target,
+    serve: Serve,
+    now: datetime,
+    failed: Callable[..., str],
+    number: signal.Signals,
+) -> None:
+    account = account_of(2_300, now - timedelta(hours=1))
+    slow = serve(account, latency_seconds=0.4)
+
+    with start("sync", "--format", "json", url=migrated.url, api=slow.url) as process:
+        wait_for(lambda: slow.requests["/portfolio/fills"] >= 2)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+
+    failed(Done(process.returncode, out, err), 130, "sync")
+    assert slow.requests["/portfolio/fills"] <= 3
+    runs = "SELECT status, watermark IS NULL, error != '' FROM DB.mm_fills_runs FINAL"
+    assert migrated.read(runs) == [("failed", 1, 1)]
+    fast = serve(account)
+    assert cli("sync", url=migrated.url, api=fast.url).code == 0
+    assert stored(migrated) == truth(account)
+
+
+def test_kill_9_at_any_moment_loses_and_doubles_nothing(
+    cli: Cli,
+    start: Callable[..., subprocess.Popen[str]],
+    migrated: Target,
+    serve: Serve,
+    now: datetime,
+) -> None:
+    rng = random.Random(9)
+    account = account_of(3_000, now - timedelta(hours=1))
+    exchange = serve(account)
+    killed = 0
+    for moment in ("start", "limits", "fills", "end", "end", "end"):
+        asked, served = sum(exchange.requests.values()), exchange.served_items
+        with start("sync", "--full", url=migrated.url, api=exchange.url) as process:
+            match moment:
+                case "start":
+                    time.sleep(rng.uniform(0.1, 0.4))
+                case "limits":
+                    wait_for(lambda start=asked: sum(exchange.requests.values()) > start)
+                case "fills":
+                    wait_for(lambda start=served: exchange.served_items > start)
+                case "end":  # everything was read, now it is written
+                    wait_for(lambda start=served: exchange.served_items >= start + 3_000)
+                    time.sleep(rng.uniform(0, 0.25))
+            process.kill()
+            process.communicate()
+        killed += process.returncode == -signal.SIGKILL
+
+    done = cli("sync", "--full", "--format", "json", url=migrated.url, api=exchange.url)
+
+    assert killed > 0
+    assert done.code == 0, done.err
+    assert stored(migrated) == truth(account)
+    runs = migrated.read(
+        "SELECT status, count() FROM DB.mm_fills_runs FINAL GROUP BY status ORDER BY status"
+    )
+    assert "running" not in dict(runs)
+    again = cli("sync", "--full", "--format", "json", url=migrated.url, api=exchange.url)
+    assert again.json["stages"]["n_inserted"] == 0
