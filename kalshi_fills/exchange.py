@@ -7,25 +7,28 @@ nothing is followed but 200. Every attempt is signed anew.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import requests
 import tenacity
-from throttled import RateLimiterType, Throttled, rate_limiter
+from throttled import MemoryStore, RateLimiterType, Throttled, rate_limiter
 from urllib3.exceptions import HTTPError
 
 from kalshi_fills import __version__
 from kalshi_fills.errors import ExchangeError
+from kalshi_fills.fetch import Bounds, fetch
 from kalshi_fills.fills import JsonValue
+from kalshi_fills.listing import HISTORICAL, LIVE, Item, Page, Window, decode_listing, decoder
 from kalshi_fills.signing import Signer
 
 log = logging.getLogger(__name__)
@@ -33,16 +36,12 @@ log = logging.getLogger(__name__)
 PAGE_LIMIT: Final = 1000
 """Items a page; the exchange refuses more."""
 
-LIVE: Final = "live"
-HISTORICAL: Final = "historical"
-
 _FILLS_PATHS: Final = {LIVE: "/portfolio/fills", HISTORICAL: "/historical/fills"}
 _CONNECT_SECONDS: Final = 5.0
 _READ_SECONDS: Final = 20.0
 _BODY_SECONDS: Final = 60.0
 _RETRY_STATUS: Final = frozenset((429, 500, 502, 503, 504))
 _STALE_PAGES: Final = 20
-_SEAM_READS: Final = 5
 _NOVELTY_BITS: Final = 1 << 25
 _BASIC_TIER: Final = (200, 200)
 _DEFAULT_COST: Final = 10
@@ -50,32 +49,6 @@ _EARLIEST_CUTOFF: Final = datetime(1971, 1, 1, tzinfo=UTC)
 _MAYBE: Final = frozenset((403, 404))
 
 T = TypeVar("T")
-
-
-class Window(NamedTuple):
-    """The half-open range [start, end) of event times that a run asks for, aware UTC."""
-
-    start: datetime | None
-    """None: from the account's first fill."""
-    end: datetime
-
-    def holds(self, moment: datetime) -> bool:
-        """Say whether an event time lies in the window."""
-        return (self.start is None or self.start <= moment) and moment < self.end
-
-
-class Item(NamedTuple):
-    """One element of a listing: decoded, and the very text it came as."""
-
-    value: JsonValue
-    text: str
-
-
-class Page(NamedTuple):
-    """One answered page of a walk, in the exchange's order (newest first, not promised)."""
-
-    tier: str
-    items: list[Item]
 
 
 class RetryBudget(NamedTuple):
@@ -125,18 +98,38 @@ class Exchange:
         self._rate_share = rate_share
         self._retry = retry or RetryBudget()
         self._clock = clock
-        self._session = requests.Session()
-        self._session.headers["User-Agent"] = f"kalshi-fills/{__version__}"
-        self._session.headers["Accept"] = "application/json"
+        self._sessions: list[requests.Session] = []
+        self._own = threading.local()
+        self._closing = threading.Event()
         self._pace: Throttled | None = None
         self._costs: dict[str, int] = {}
         self._default_cost = _DEFAULT_COST
+        self._sent = itertools.count(1)
         self.requests = 0
         """How many requests were sent, retries included."""
 
     def close(self) -> None:
-        """Close the connections."""
-        self._session.close()
+        """Close the connections; whoever still waits for a retry gives up."""
+        self._closing.set()
+        for session in self._sessions:
+            session.close()
+
+    @property
+    def _session(self) -> requests.Session:
+        """The thread's own connection."""
+        session: requests.Session | None = getattr(self._own, "session", None)
+        if session is None:
+            session = self._own.session = requests.Session()
+            # A proxy of the environment has no business between us and this very machine.
+            session.trust_env = urlsplit(self._root).scheme == "https"
+            session.headers["User-Agent"] = f"kalshi-fills/{__version__}"
+            session.headers["Accept"] = "application/json"
+            self._sessions.append(session)
+        return session
+
+    def _sleep(self, seconds: float) -> None:
+        if self._closing.wait(seconds):
+            raise _Transient("is no longer asked")
 
     def learn_limits(self) -> None:
         """Read the account's own limits and pace by them; the Basic tier's where none are told.
@@ -169,7 +162,7 @@ class Exchange:
                 limit=max(1, int(refill * self._rate_share * 100)),
                 burst=max(dearest, int(capacity * self._rate_share)),
             ),
-            timeout=3600,
+            store=MemoryStore(),
         )
 
     def as_of(self) -> datetime | None:
@@ -195,40 +188,45 @@ class Exchange:
         return max(cutoff, _EARLIEST_CUTOFF)
 
     def fills(self, window: Window) -> Iterator[Page]:
-        """Yield every page of fills in the window, live tier first, then the historical one.
-
-        Fills move from live to historical only, so that order misses none. If the cutoff moved
-        meanwhile, the seam between the tiers is read again. Lazy; the same fill may come twice.
+        """Yield every page of fills in the window, both tiers, see `fetch`. Lazy.
 
         Raises:
             ExchangeError: see `walk`.
         """
-        before = self.cutoff()
-        yield from self._tier(LIVE, window)
-        after = self.cutoff()
-        if after is not None and (window.start is None or window.start < after):
-            yield from self._tier(HISTORICAL, window)
-            after = self.cutoff()
-        for _ in range(_SEAM_READS):
-            if after is None or before is None or after == before:
-                return
-            log.info(
-                "cutoff_moved",
-                extra={"fields": {"from": before.isoformat(), "to": after.isoformat()}},
-            )
-            second = timedelta(seconds=1)
-            seam = Window(min(before, after) - second, max(before, after) + second)
-            yield from self._tier(LIVE, seam)
-            yield from self._tier(HISTORICAL, seam)
-            before, after = after, self.cutoff()
+        return fetch(self, window)
 
-    def walk(self, path: str, params: Mapping[str, str], name: str) -> Iterator[list[Item]]:
+    def fills_pages(self, tier: str, bounds: Bounds) -> Iterator[Page]:
+        """Yield the pages of one tier between two seconds, which are asked for every page.
+
+        Raises:
+            ExchangeError: see `walk`.
+        """
+
+        def filters() -> dict[str, str]:
+            # Whether the exchange's bounds are inclusive is not documented: ask a second wider.
+            start, end = bounds()
+            asked = {"max_ts": str(end + 1)}
+            if start is not None:
+                asked["min_ts"] = str(start - 1)
+            return asked
+
+        for items in self.walk(_FILLS_PATHS[tier], {}, "fills", filters):
+            yield Page(tier, items)
+
+    def walk(
+        self,
+        path: str,
+        params: Mapping[str, str],
+        name: str,
+        bounds: Callable[[], Mapping[str, str]] = dict,
+    ) -> Iterator[list[Item]]:
         """Yield the items of every page of a listing, following cursors until an empty one.
 
         Args:
             path: endpoint below the API's root.
             params: filters; they go with every page.
             name: the key of the list in the answer.
+            bounds: more filters, asked for before every page.
 
         Raises:
             ExchangeError: unreachable or refused within the budget, a cursor that comes back, or
@@ -248,7 +246,7 @@ class Exchange:
             return items, following
 
         while True:
-            query = {**params, "limit": str(PAGE_LIMIT)}
+            query = {**params, **bounds(), "limit": str(PAGE_LIMIT)}
             if cursor:
                 query["cursor"] = cursor
             items, cursor = self._get(path, query, read)
@@ -257,14 +255,6 @@ class Exchange:
             if not cursor:
                 return
             cursors.add(cursor)
-
-    def _tier(self, tier: str, window: Window) -> Iterator[Page]:
-        # Whether the exchange's bounds are inclusive is not documented: ask a second wider.
-        params = {"max_ts": str(_ceil_seconds(window.end) + 1)}
-        if window.start is not None:
-            params["min_ts"] = str(int(window.start.timestamp()) - 1)
-        for items in self.walk(_FILLS_PATHS[tier], params, "fills"):
-            yield Page(tier, items)
 
     def _get(
         self,
@@ -281,8 +271,7 @@ class Exchange:
 
         def attempt() -> T:
             nonlocal stale_timestamp_left
-            if self._pace is not None:
-                self._pace.limit(cost=cost)
+            self._wait_for_turn(cost)
             status, headers, body = self._send(path, full_path, params)
             if status == 200:
                 try:
@@ -330,6 +319,7 @@ class Exchange:
             stop=tenacity.stop_after_attempt(budget.attempts)
             | tenacity.stop_before_delay(budget.seconds),
             before_sleep=note,
+            sleep=self._sleep,
             reraise=True,
         )
         try:
@@ -341,13 +331,21 @@ class Exchange:
                 hint=_WAIT_HINT,
             ) from last
 
+    def _wait_for_turn(self, cost: int) -> None:
+        # The library's own waiting sleeps longer than a small bucket needs.
+        while self._pace is not None:
+            answer = self._pace.limit(cost=cost, timeout=-1)
+            if not answer.limited:
+                return
+            self._sleep(max(answer.state.retry_after, 0.001))
+
     def _send(
         self, path: str, full_path: str, params: Mapping[str, str]
     ) -> tuple[int, Mapping[str, str], bytes]:
         headers = {}
         if self._signer is not None:
             headers = self._signer.headers("GET", full_path, int(self._clock() * 1000))
-        self.requests += 1
+        self.requests = next(self._sent)
         try:
             with self._session.get(
                 self._root + path,
@@ -448,144 +446,8 @@ class _Novelty:
         return new
 
 
-def _whole_number(text: str) -> int | Decimal:
-    # Python refuses to parse thousands of digits at once; such a number is junk, not a crash.
-    return int(text) if len(text) <= 30 else Decimal(text)
-
-
-def _fraction(text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except ArithmeticError:  # an exponent no decimal can hold: junk, not a crash
-        return Decimal("NaN")
-
-
-_decoder: Final = json.JSONDecoder(
-    parse_float=_fraction, parse_int=_whole_number, parse_constant=Decimal
-)
-_quick_decoder: Final = json.JSONDecoder(parse_float=Decimal, parse_constant=Decimal)
-_spaced: Final = re.compile(r"\}[ \t\r\n]+[,\]]|,[ \t\r\n]+\{").search
-_skip_space: Final = re.compile(r"[ \t\n\r]*").match
-
-
-def decode_listing(text: str, name: str) -> tuple[list[Item], str]:
-    """Read an answer that holds a list: an object with the list under `name`, or a bare list.
-
-    Numbers with a fraction become Decimal, NaN and Infinity too; each item keeps its own text.
-
-    Returns:
-        The items, and the cursor, empty at the end of the walk. A null list is an empty one.
-
-    Raises:
-        ValueError: it is not JSON, or there is no such list in it.
-    """
-    quick = _decode_compact(text, name)
-    if quick is not None:
-        return quick
-    items: list[Item] | None = None
-    cursor = ""
-    position = _space(text, 0)
-    if text[position : position + 1] == "[":
-        items, position = _items(text, position)
-    elif text[position : position + 1] == "{":
-        position = _space(text, position + 1)
-        while text[position : position + 1] != "}":
-            key, position = _decoder.raw_decode(text, position)
-            position = _space(text, position)
-            if type(key) is not str or text[position : position + 1] != ":":
-                raise ValueError("not an object")
-            position = _space(text, position + 1)
-            if key == name and text[position : position + 1] == "[":
-                items, position = _items(text, position)
-            else:
-                value, position = _decoder.raw_decode(text, position)
-                if key == name:
-                    items = _no_items(value)
-                elif key == "cursor":
-                    cursor = _cursor(value)
-            position = _space(text, position)
-            if text[position : position + 1] == ",":
-                position = _space(text, position + 1)
-            elif text[position : position + 1] != "}":
-                raise ValueError("not an object")
-        position += 1
-    if items is None or _space(text, position) != len(text):
-        raise ValueError(f"no list {name}")
-    return items, cursor
-
-
-def _decode_compact(text: str, name: str) -> tuple[list[Item], str] | None:
-    """Read an answer written without spaces, of objects only, several times as fast; else None.
-
-    Between two objects of such a list stands `},{`. If that stands there as often as there are
-    gaps, it stands nowhere else, and the list can be cut at it.
-    """
-    opening = f'"{name}":[{{'
-    start = text.find(opening)
-    if start < 0 or _spaced(text, start):
-        return None
-    try:
-        told = _quick_decoder.decode(text)
-    except (ValueError, ArithmeticError):  # no JSON, or a number beyond all bounds
-        return None
-    values = told.get(name) if isinstance(told, dict) else None
-    if not isinstance(values, list) or any(type(value) is not dict for value in values):
-        return None
-    start += len(opening)
-    end = text.find("}]", start)
-    parts = text[start:end].split("},{")
-    if len(parts) != len(values) or text.find("}]", end + 2) >= 0:
-        return None
-    items = [Item(value, f"{{{part}}}") for value, part in zip(values, parts, strict=True)]
-    try:
-        if _quick_decoder.decode(items[0].text) != values[0]:  # a list of that name deeper inside
-            return None
-    except ValueError:
-        return None
-    return items, _cursor(told.get("cursor"))
-
-
-def _items(text: str, position: int) -> tuple[list[Item], int]:
-    items: list[Item] = []
-    position = _space(text, position + 1)
-    if text[position : position + 1] == "]":
-        return items, position + 1
-    while True:
-        start = position
-        value, position = _decoder.raw_decode(text, start)
-        items.append(Item(value, text[start:position]))
-        position = _space(text, position)
-        following = text[position : position + 1]
-        position = _space(text, position + 1)
-        if following == "]":
-            return items, position
-        if following != ",":
-            raise ValueError("not a list")
-
-
-def _space(text: str, position: int) -> int:
-    match = _skip_space(text, position)
-    assert match is not None
-    return match.end()
-
-
-def _no_items(value: JsonValue) -> list[Item]:
-    if value is None:
-        return []
-    raise ValueError("not a list")
-
-
-def _cursor(value: JsonValue) -> str:
-    if not value:
-        return ""
-    if isinstance(value, str):
-        value.encode()  # half a character could not be sent back
-        return value
-    raise ValueError("a cursor that is no text")
-
-
 def _object(text: str) -> dict[str, JsonValue]:
-    value = _decoder.decode(text)
+    value = decoder.decode(text)
     if not isinstance(value, dict):
         raise ValueError("not an object")
     return value
@@ -607,11 +469,6 @@ def _time_or_none(value: JsonValue) -> datetime | None:
         return moment.astimezone(UTC) if moment.tzinfo else None
     except (ValueError, OverflowError):
         return None
-
-
-def _ceil_seconds(moment: datetime) -> int:
-    whole = int(moment.timestamp())
-    return whole + 1 if moment.microsecond else whole
 
 
 def _seconds(header: str | None) -> float | None:

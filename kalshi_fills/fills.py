@@ -134,7 +134,7 @@ MEANING: Final[Mapping[Reason, str]] = {
     Reason.SIDE_OUT_OF_RANGE: "a side other than yes or no",
     Reason.ID_EMPTY: "an empty fill id or order id",
     Reason.TICKER_EMPTY: "an empty ticker",
-    Reason.TEXT_TOO_LONG: "ids and ticker of more than 1,024 characters together",
+    Reason.TEXT_TOO_LONG: "ids, ticker and action of more than 1,024 characters together",
     Reason.TIME_TOO_EARLY: "an event time before 2021",
     Reason.TIME_IN_THE_FUTURE: "an event time more than 5 minutes ahead of the clock",
 }
@@ -362,7 +362,8 @@ def gate(fill: Fill, now: datetime) -> Reason | None:
         return Reason.ID_EMPTY
     if not fill.ticker:
         return Reason.TICKER_EMPTY
-    if len(fill.fill_id) + len(fill.order_id) + len(fill.ticker) > _MAX_TEXT:
+    texts = (fill.fill_id, fill.order_id, fill.ticker, fill.action, fill.client_order_id)
+    if sum(map(len, texts)) > _MAX_TEXT:
         return Reason.TEXT_TOO_LONG
     if fill.executed_at <= EARLIEST_FILL:
         return Reason.TIME_TOO_EARLY
@@ -379,6 +380,11 @@ def book_side(outcome: str) -> str:
 def side_price_dollars(fill: Fill) -> Decimal:
     """Give the price of the outcome acquired, in dollars a contract."""
     return fill.yes_price_dollars if fill.outcome == "yes" else fill.no_price_dollars
+
+
+def event_time(item: JsonValue) -> datetime | None:
+    """Give the event time of an item, where one can be read, however broken the rest is."""
+    return _readable_time(_given(item)) if isinstance(item, dict) else None
 
 
 def _given(item: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
@@ -600,7 +606,7 @@ def _instant(value: JsonValue) -> datetime:
     """Read RFC 3339 with a zone, or epoch seconds or milliseconds, as aware UTC."""
     if type(value) is str and len(value) <= 40 and _INSTANT(value):
         try:
-            moment = datetime.fromisoformat(value)
+            moment = datetime.fromisoformat(value.upper())
             return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
         except (ValueError, OverflowError):  # the 31st of February, or year 0
             raise _Refuse(Reason.TIME_UNREADABLE) from None

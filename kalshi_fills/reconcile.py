@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from kalshi_fills.exchange import Window
 from kalshi_fills.fills import Fill, FillKey
+from kalshi_fills.listing import Window
 from kalshi_fills.pipeline import Content, HourDigest, content, differences
 from kalshi_fills.store import FillStore
 

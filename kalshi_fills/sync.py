@@ -23,8 +23,9 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from kalshi_fills.errors import KalshiFillsError
-from kalshi_fills.exchange import Exchange, Page, Window
+from kalshi_fills.exchange import Exchange
 from kalshi_fills.fills import EARLIEST_FILL, Fill, FillKey, Rejected
+from kalshi_fills.listing import Page, Window
 from kalshi_fills.pipeline import (
     Counts,
     Expected,

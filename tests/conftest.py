@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -39,6 +40,25 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseServe
     running.start()
     yield running
     running.stop()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Callable[..., ClickHouseServer]]:
+    """Start servers of the test's own, that it may kill; they stop with the test."""
+    binary = os.environ.get("CLICKHOUSE_BINARY")
+    if not binary:
+        pytest.skip("no ClickHouse server to test against: CLICKHOUSE_BINARY is not set")
+    running: list[ClickHouseServer] = []
+
+    def start(folder: Path = tmp_path / "server") -> ClickHouseServer:
+        server = ClickHouseServer(binary, folder)
+        running.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in running:
+        server.stop()
 
 
 class ServerWithUsers(ClickHouseServer):
@@ -104,6 +124,24 @@ class Target:
     read: Callable[..., list[tuple[Any, ...]]]
 
 
+def embedded_rows(folder: Path, sql: str, params: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Read a folder of the embedded engine, of which a process is allowed one: so in another."""
+    code = (
+        "import sys, pickle; from pathlib import Path;"
+        "from kalshi_fills.warehouse import open_embedded;"
+        "folder, sql, params = pickle.load(sys.stdin.buffer);"
+        "w = open_embedded(Path(folder)); pickle.dump(w.rows(sql, params), sys.stdout.buffer)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=pickle.dumps((str(folder), sql, params)),
+        capture_output=True,
+        check=True,
+    )
+    rows: list[tuple[Any, ...]] = pickle.loads(done.stdout)
+    return rows
+
+
 @pytest.fixture(params=["embedded", pytest.param("server", marks=pytest.mark.server)])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
     """An empty database on each engine in turn, for commands run as processes."""
@@ -113,22 +151,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
         folder = tmp_path / "chdb"
 
         def read(sql: str, **params: Any) -> list[tuple[Any, ...]]:
-            # The engine allows a process one folder: another process reads this one.
-            code = (
-                "import sys, pickle; from pathlib import Path;"
-                "from kalshi_fills.warehouse import open_embedded;"
-                "folder, sql, params = pickle.load(sys.stdin.buffer);"
-                "w = open_embedded(Path(folder)); pickle.dump(w.rows(sql, params), sys.stdout.buffer)"
-            )
-            import pickle
-
-            done = subprocess.run(
-                [sys.executable, "-c", code],
-                input=pickle.dumps((str(folder), sql.replace("DB.", f"{database}."), params)),
-                capture_output=True,
-                check=True,
-            )
-            return pickle.loads(done.stdout)
+            return embedded_rows(folder, sql.replace("DB.", f"{database}."), params)
 
         yield Target(f"chdb://{folder}?database={database}", database, read)
         return

@@ -417,14 +417,12 @@ def test_a_failure_is_one_json_object_where_json_was_asked_for_after_the_command
     failed(cli(*words, "--format=json"), 2, "sync")
 
 
-@pytest.mark.xfail(strict=True, reason="the value of an option before the command is taken for it")
 def test_a_usage_failure_names_the_command_although_options_stand_before_it(
     cli: Cli, failed: Callable[..., str]
 ) -> None:
     failed(cli("--format", "json", "sync", "--no-such-option"), 2, "sync")
 
 
-@pytest.mark.xfail(strict=True, reason="a usage failure does not know of KALSHI_FILLS_FORMAT")
 def test_a_usage_failure_is_json_where_the_variable_asks_for_it(
     cli: Cli, failed: Callable[..., str]
 ) -> None:
@@ -471,7 +469,6 @@ def test_help_shows_every_command_option_and_exit_code(cli: Cli) -> None:
         assert "\x1b" not in done.out
 
 
-@pytest.mark.xfail(strict=True, reason="what stands in brackets in a help text is read as markup")
 def test_help_shows_every_variable_and_default(cli: Cli) -> None:
     for command in COMMANDS:
         text = " ".join(cli(command, "--help", env={"COLUMNS": "300"}).out.split())
@@ -570,9 +567,6 @@ def test_a_clock_that_is_off_is_explained(
 
 
 @server_only
-@pytest.mark.xfail(
-    strict=True, reason="the practice exchange's Date header is not of the clock it was given"
-)
 def test_how_far_the_clock_is_off_is_told(
     cli: Cli, migrated: Target, serve: Serve, now: datetime, failed: Callable[..., str]
 ) -> None:
@@ -655,9 +649,6 @@ def test_a_user_that_may_not_create_the_database_is_told(
 
 @pytest.mark.server
 @pytest.mark.parametrize("there", [True, False], ids=["database there", "no database"])
-@pytest.mark.xfail(
-    strict=True, reason="neither CREATE DATABASE nor ALTER DELETE is among the grants asked for"
-)
 def test_the_grants_that_migrate_asks_for_are_enough(
     cli: Cli,
     server_with_users: ServerWithUsers,

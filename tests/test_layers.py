@@ -28,20 +28,22 @@ ALLOWED: dict[str, set[str]] = {
         "warehouse",
     },
     "errors": set(),
-    "exchange": {"__init__", "errors", "fills", "signing"},
+    "exchange": {"__init__", "errors", "fetch", "fills", "listing", "signing"},
+    "fetch": {"fills", "listing"},
     "fills": set(),
     "grants": set(),
+    "listing": {"fills"},
     "locks": {"errors"},
     "logs": set(),
     "migrations": {"__init__", "errors", "fills", "grants", "queries", "warehouse"},
     "pipeline": {"errors", "fills"},
     "queries": set(),
-    "reconcile": {"exchange", "fills", "pipeline", "store"},
+    "reconcile": {"fills", "listing", "pipeline", "store"},
     "report": {"fills", "pipeline", "queries"},
     "settings": {"errors", "queries", "signing"},
     "signing": {"errors"},
     "store": {"__init__", "errors", "fills", "pipeline", "queries", "warehouse"},
-    "sync": {"errors", "exchange", "fills", "pipeline", "reconcile", "store"},
+    "sync": {"errors", "exchange", "fills", "listing", "pipeline", "reconcile", "store"},
     "warehouse": {"errors", "queries"},
 }
 """What each module imports of its own package, `__init__` standing for the version."""
@@ -63,7 +65,7 @@ HOMES: dict[str, str] = {
 }
 """Libraries that one module alone imports."""
 
-PURE = {"errors", "fills", "grants", "pipeline", "queries"}
+PURE = {"errors", "fills", "grants", "listing", "pipeline", "queries"}
 IMPURE_LIBRARIES = {"logging", "os", "random", "socket", "subprocess", "sys", "threading", "time"}
 IMPURE_LIBRARIES |= {"http", "urllib", "secrets", "uuid", "platformdirs"} | set(HOMES)
 

@@ -119,17 +119,6 @@ def book(warehouse: Warehouse, tables: Tables) -> Book:
     return Book(warehouse, tables)
 
 
-@pytest.fixture
-def broken(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    """Mark a case that is known to fail on one engine."""
-
-    def mark(engine: str, reason: str) -> None:
-        if request.node.callspec.params["warehouse"] == engine:
-            request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
-
-    return mark
-
-
 def kind(written: Written) -> str:
     return "new" if written.before is None else "corrected" if written.differences else "known"
 
@@ -425,8 +414,6 @@ def test_an_unknown_fee_is_not_zero(book: Book) -> None:
     assert book.rows("fill_id, fee_dollars") == [("unknown", None), ("zero", Decimal(0))]
 
 
-LIST_ESCAPED_TWICE = "the embedded engine does not unescape lists a second time"
-
 HOSTILE = {
     "quote": "it's",
     "backslash": "back\\slash\\",
@@ -438,12 +425,8 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_hostile_ids_are_stored_and_known_again(
-    book: Book, broken: Callable[[str, str], None], what: str
-) -> None:
+def test_hostile_ids_are_stored_and_known_again(book: Book, what: str) -> None:
     text = HOSTILE[what]
-    if set(text) & set("'\\\t\n"):
-        broken("embedded", LIST_ESCAPED_TWICE)
     fill = FILL._replace(
         fill_id=f"f{text}", order_id=f"o{text}", ticker=f"t{text}", action=text, raw_json=text
     )
@@ -770,7 +753,6 @@ def test_looking_up_what_was_stored_ends_when_the_server_stays_away(
         book.write(*many(3), warehouse=shaky)
 
 
-@pytest.mark.xfail(strict=True, reason="an insert that never succeeds is sent again for ever")
 def test_an_insert_that_never_succeeds_ends_the_write(
     book: Book, unreliable: Callable[..., Unreliable], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -783,7 +765,6 @@ def test_an_insert_that_never_succeeds_ends_the_write(
     assert shaky.inserts < 300
 
 
-@pytest.mark.xfail(strict=True, reason="a row is taken for written that only its links tell apart")
 def test_late_links_are_taken_although_the_answer_was_lost_and_nothing_stored(
     book: Book, unreliable: Callable[..., Unreliable]
 ) -> None:
@@ -836,11 +817,7 @@ def test_a_refused_item_is_kept_whole_with_its_reason(book: Book) -> None:
 
 
 @pytest.mark.parametrize("key", ["it's", "a\\b", "tab\t, line\n", "nul\0", "`", "", "'], ['"])
-def test_a_refused_item_may_have_any_keys(
-    book: Book, broken: Callable[[str, str], None], key: str
-) -> None:
-    if set(key) & set("'\\\t\n\0"):
-        broken("embedded", LIST_ESCAPED_TWICE)
+def test_a_refused_item_may_have_any_keys(book: Book, key: str) -> None:
     item = CLAIM | {key: 1, "after": 2}
 
     book.store().quarantine([refusal(item)], NOW)

@@ -53,24 +53,8 @@ HOSTILE = [
 ]
 
 
-ESCAPED = set("'\\\t\n\r\0")
-"""Characters that are written with a backslash on the way to the embedded engine."""
 
 
-@pytest.fixture
-def broken(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    """Mark a case that is known to fail on one engine."""
-
-    def mark(engine: str, reason: str) -> None:
-        if request.node.callspec.params["warehouse"] == engine:
-            request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
-
-    return mark
-
-
-LIST_ESCAPED_TWICE = "the embedded engine does not unescape lists a second time"
-UNSENT_IS_UNKNOWN = "a value the driver refuses to send is reported as an insert of unknown fate"
-LEFTOVERS = "the embedded engine puts what a failed query had printed before the next answer"
 
 
 @pytest.fixture
@@ -128,11 +112,8 @@ VALUES: dict[str, list[Any]] = {
 def test_values_come_back_exactly_as_they_went_in(
     warehouse: Warehouse,
     make: Callable[[str], str],
-    broken: Callable[[str, str], None],
     kind: str,
 ) -> None:
-    if kind == "Array(String)":
-        broken("embedded", LIST_ESCAPED_TWICE)
     values = VALUES[kind]
 
     found = stored(warehouse, make(kind), values)
@@ -171,11 +152,8 @@ def test_a_mostly_unknown_bool_column_keeps_what_is_unknown(
 def test_any_text_comes_back_alone_and_in_a_list(
     warehouse: Warehouse,
     make: Callable[[str], str],
-    broken: Callable[[str, str], None],
     text: str,
 ) -> None:
-    if ESCAPED & set(text):
-        broken("embedded", LIST_ESCAPED_TWICE)
     name = make("Array(String)")
 
     warehouse.insert(name, ("n", "v"), [(1, [text, "other", text])])
@@ -230,11 +208,7 @@ def test_any_text_is_bound_as_a_parameter(warehouse: Warehouse, text: str) -> No
 
 
 @pytest.mark.parametrize("text", [NEXT_LINE, *HOSTILE])
-def test_any_text_is_bound_in_a_list(
-    warehouse: Warehouse, broken: Callable[[str, str], None], text: str
-) -> None:
-    if ESCAPED & set(text):
-        broken("embedded", LIST_ESCAPED_TWICE)
+def test_any_text_is_bound_in_a_list(warehouse: Warehouse, text: str) -> None:
     found = warehouse.rows(
         "SELECT {x:Array(String)}, length({x:Array(String)})", {"x": [text, "other", text]}
     )
@@ -255,9 +229,8 @@ def test_a_list_of_twenty_thousand_ids_is_bound(warehouse: Warehouse) -> None:
 
 
 def test_a_list_of_twenty_thousand_hostile_texts_is_bound(
-    warehouse: Warehouse, broken: Callable[[str, str], None]
+    warehouse: Warehouse,
 ) -> None:
-    broken("embedded", LIST_ESCAPED_TWICE)
     ids = [f"{HOSTILE[number % len(HOSTILE)]}-{number}-{number:032x}" for number in range(20_000)]
 
     found = warehouse.rows(
@@ -292,9 +265,9 @@ def test_decimals_and_uuids_are_bound_exactly(warehouse: Warehouse) -> None:
 
 
 def test_commands_take_parameters(
-    warehouse: Warehouse, make: Callable[[str], str], broken: Callable[[str, str], None]
+    warehouse: Warehouse,
+    make: Callable[[str], str],
 ) -> None:
-    broken("embedded", LIST_ESCAPED_TWICE)
     name = make("Array(String)")
 
     warehouse.command(f"INSERT INTO {name} SELECT 1, {{x:Array(String)}}", {"x": ["it's", "a\\b"]})
@@ -382,11 +355,7 @@ def assert_one_sentence(error: WarehouseError) -> None:
         "SELECT throwIf(number = 150000), 'after many rows' FROM numbers(200000)",
     ],
 )
-def test_a_failed_query_leaves_nothing_in_the_next_answer(
-    warehouse: Warehouse, broken: Callable[[str, str], None], sql: str
-) -> None:
-    if "throwIf" in sql:
-        broken("embedded", LEFTOVERS)
+def test_a_failed_query_leaves_nothing_in_the_next_answer(warehouse: Warehouse, sql: str) -> None:
     with pytest.raises(WarehouseError):
         warehouse.rows(sql)
 
@@ -425,11 +394,9 @@ def test_an_insert_into_nothing_is_refused(warehouse: Warehouse, table: str) -> 
 def test_a_value_that_does_not_fit_is_refused_and_nothing_is_unknown(
     warehouse: Warehouse,
     make: Callable[[str], str],
-    broken: Callable[[str, str], None],
     kind: str,
     value: Any,
 ) -> None:
-    broken("server", UNSENT_IS_UNKNOWN)
     name = make(kind)
 
     with pytest.raises(WarehouseError) as caught:
@@ -544,7 +511,6 @@ def test_options_in_the_url_reach_the_server(server: ClickHouseServer) -> None:
 @pytest.mark.parametrize(
     "options", ["compression=no-such-method", "connect_timeout=soon", "secure=perhaps"]
 )
-@pytest.mark.xfail(strict=True, reason="what the driver says of bad options leaves as it is")
 def test_options_the_driver_refuses_are_an_error_of_ours(
     server: ClickHouseServer, options: str
 ) -> None:

@@ -54,6 +54,8 @@ CLOCK_TOLERANCE_MS = 10_000
 CACHED_ROWS = 400_000
 """Rendered fills kept in memory, about 600 bytes each; more are rendered again when asked for."""
 
+_ENDLESS_BYTES = 1 << 40
+_DRIP_SECONDS = 0.02
 _HTML = b"<!DOCTYPE html><html><head><title>Just a moment</title></head><body></body></html>"
 _PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.DIGEST_LENGTH)
 
@@ -125,7 +127,7 @@ class _Answer:
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     mishap: Mishap | None = None
-    """`reset` or `truncate`: how sending goes wrong."""
+    """`reset`, `truncate` or `endless_body`: how sending goes wrong."""
 
 
 class _Refused(Exception):
@@ -251,6 +253,8 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.mishap == "truncate":
             self.close_connection = True
         length = sum(map(len, answer.chunks))
+        if answer.mishap == "endless_body":
+            length += _ENDLESS_BYTES
         lines = [
             f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
             f"Date: {self.date_time_string(self._exchange.now_seconds())}",
@@ -266,6 +270,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif answer.mishap == "truncate":
             body = b"".join(answer.chunks)
             self.connection.sendall(head + body[: length // 2])
+        elif answer.mishap == "endless_body":
+            self.connection.sendall(b"".join((head, *answer.chunks)))
+            while True:  # until the client hangs up, or the server on it
+                time.sleep(_DRIP_SECONDS)
+                self.connection.sendall(b" ")
         else:
             self.connection.sendall(b"".join((head, *answer.chunks)))
 
@@ -297,6 +306,7 @@ class PracticeExchange:
         legacy_bare_list: bool = False,
         faults: Faults | None = None,
         restricted_subaccount: int | None = None,
+        largest_page: int = MAX_LIMIT,
         cached_rows: int = CACHED_ROWS,
     ) -> None:
         """Take what to serve and how; nothing listens before the context is entered.
@@ -316,6 +326,7 @@ class PracticeExchange:
             legacy_bare_list: answer fills as one JSON list of every matching row, no cursor.
             faults: what goes wrong.
             restricted_subaccount: the keys see this subaccount only.
+            largest_page: fills a page at most, however many are asked for.
             cached_rows: how many rendered fills to keep.
 
         Raises:
@@ -337,6 +348,7 @@ class PracticeExchange:
         self._legacy_bare_list = legacy_bare_list
         self._faults = faults or Faults()
         self._restricted = restricted_subaccount
+        self._largest_page = largest_page
         self._junk_serial = itertools.count(1)
         self._lock = threading.RLock()
         rows: list[_Row] = list(reversed(account.fills))
@@ -549,9 +561,9 @@ class PracticeExchange:
                 return _Answer(200, [])
             case "html_instead_of_json":
                 return _Answer(200, [_HTML], content_type="text/html; charset=utf-8")
-            case "truncate":
+            case "truncate" | "endless_body" as mishap:
                 answer = self._private_answer(request)
-                answer.mishap = "truncate"
+                answer.mishap = mishap
                 return answer
             case None:
                 return self._private_answer(request)
@@ -589,6 +601,7 @@ class PracticeExchange:
             if self._legacy_bare_list:
                 page = self._listing.page(span, None, len(self._bodies) + 1, match)
             else:
+                limit = min(limit, self._largest_page)
                 page = self._listing.page(span, cursor, limit, match, self._faults.page_mishap)
             bodies = [self._bodies[index] or self._render(index) for index in page.rows]
             self.served_items += len(bodies)

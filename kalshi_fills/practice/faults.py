@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 Mishap = Literal[
     "fail_first", "reset", "throttle", "server_error", "empty_body", "html_instead_of_json",
-    "truncate",
+    "truncate", "endless_body",
 ]  # fmt: skip
 PageMishap = Literal[
     "empty_page", "repeat_page", "overlap_page", "repeat_cursor", "endless_cursors"
@@ -33,6 +33,8 @@ class Faults:
     """The connection is reset before any answer."""
     truncate: float = 0.0
     """The body stops short of its Content-Length and the connection closes."""
+    endless_body: float = 0.0
+    """After the body come spaces, one every now and then, for ever."""
     slow: float = 0.0
     """The answer comes `slow_seconds` late; combines with the others."""
     empty_body: float = 0.0
