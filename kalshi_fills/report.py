@@ -131,6 +131,7 @@ def sync_json(report: SyncReport) -> dict[str, object]:
         },
         "breaks": [found._asdict() for found in report.breaks],
         "more_breaks": report.more_breaks,
+        "other_hosts": report.other_hosts,
         "requests": report.requests,
         "elapsed_seconds": report.elapsed_seconds,
     }
@@ -254,6 +255,8 @@ def _show_refusals(console: Console, report: SyncReport) -> None:
 
 def _meanings(report: SyncReport) -> Iterator[str]:
     counts = report.counts
+    for host in report.other_hosts:
+        yield f"A run on {host} is at work on the same table; whatever it does, nothing doubles."
     if counts.n_api == 0:
         yield "The exchange has no fills in this window."
     if lost := counts.n_api - counts.n_raw:

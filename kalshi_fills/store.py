@@ -176,6 +176,7 @@ class Unfinished(NamedTuple):
     """A run that the ledger still calls running."""
 
     run_id: UUID
+    host: str
     pid: int
     started_at: datetime
     window_start: datetime | None
@@ -263,9 +264,9 @@ class FillStore:
         found = self.warehouse.rows(self.tables.sql("sync/last_run"))
         return _utc(found[0][1]) if found else None
 
-    def unfinished(self, host: str) -> list[Unfinished]:
-        """Give this host's runs that never said how they ended, oldest first."""
-        found = self.warehouse.rows(self.tables.sql("sync/unfinished_runs"), {"host": host})
+    def unfinished(self) -> list[Unfinished]:
+        """Give the runs, of any host, that have not said how they ended, oldest first."""
+        found = self.warehouse.rows(self.tables.sql("sync/unfinished_runs"))
         return [Unfinished(*row) for row in found]
 
     def record(self, run: Run, recorded_at: datetime) -> None:

@@ -48,6 +48,9 @@ BLOCK_FILLS: Final = 20_000
 MAX_BREAKS: Final = 10_000
 """Breaks that a pass names; the rest is left uncounted."""
 
+_MAYBE_AT_WORK: Final = timedelta(hours=6)
+"""A run of another host that began longer ago is taken for dead, and not told of."""
+
 _LAG_WITHOUT_AS_OF: Final = timedelta(minutes=15)
 """How far the watermark stays behind where the exchange does not say how current it is."""
 
@@ -80,6 +83,8 @@ class SyncReport:
     """There are more breaks than were named."""
     claims: int = 0
     """Refused items that claim to be fills and were not accepted by the operator."""
+    other_hosts: list[str] = field(default_factory=list)
+    """Hosts whose runs were at work on the same table when this one began."""
     pages: int = 0
     requests: int = 0
     elapsed_seconds: float = 0.0
@@ -338,7 +343,10 @@ class _Pass:
         return mark
 
     def _close_dead_runs(self) -> None:
-        for run in self._store.unfinished(socket.gethostname()):
+        for run in self._store.unfinished():
+            if run.host != socket.gethostname():
+                self._tell_of(run)
+                continue
             # In a container every run may have the same id; this one is not in the ledger yet.
             if run.pid != os.getpid() and _alive(run.pid):
                 continue
@@ -349,6 +357,21 @@ class _Pass:
             self._recorded_at = run.recorded_at
             self._store.record(_dead(run, self._clock()), self._ledger_time())
         self._recorded_at = None
+
+    def _tell_of(self, run: Unfinished) -> None:
+        """Say that another host may be at work; the table stays right whatever it does."""
+        if self._now - run.started_at < _MAYBE_AT_WORK:
+            self._report.other_hosts.append(run.host)
+            log.warning(
+                "another_host_at_work",
+                extra={
+                    "fields": {
+                        "host": run.host,
+                        "run_id": run.run_id,
+                        "started_at": run.started_at.isoformat(),
+                    }
+                },
+            )
 
     def _record(self, status: str, error: str = "") -> None:
         report = self._report
@@ -458,7 +481,7 @@ def _dead(run: Unfinished, now: datetime) -> Run:
         run.window_end,
         None,
         Counts(),
-        socket.gethostname(),
+        run.host,
         run.pid,
         "the process ended without saying how; a later run closed its entry",
     )

@@ -830,7 +830,9 @@ def test_a_run_of_another_host_or_a_living_process_is_left_alone(bench: Bench) -
     record_run(bench, dead_pid(), host="another-host")
     record_run(bench, os.getppid())
 
-    bench.run()
+    report = bench.run()
+
+    assert report.other_hosts == ["another-host"]
 
     assert sorted(bench.runs("status")) == [("done",), ("running",), ("running",)]
 
