@@ -53,10 +53,6 @@ HOSTILE = [
 ]
 
 
-
-
-
-
 @pytest.fixture
 def make(warehouse: Warehouse, tables: Tables) -> Callable[[str], str]:
     """Make a table of one column `v` after a row number, and give its quoted name."""
