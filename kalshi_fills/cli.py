@@ -84,6 +84,7 @@ def _shared_parameters() -> list[inspect.Parameter]:
             str | None,
             typer.Option(
                 f"--{option.name}",
+                metavar=option.metavar,
                 help=option.help + told,
                 rich_help_panel="Shared options",
                 show_default=False,
@@ -327,8 +328,8 @@ def sync(
     from kalshi_fills.sync import SyncReport, SyncRequest
 
     mistakes, now = context.mistakes, context.now
-    start = moment(since, now, "--since", mistakes) if since else None
-    end = moment(until, now, "--until", mistakes) if until else None
+    start = moment(since, now, "--since", mistakes) if since is not None else None
+    end = moment(until, now, "--until", mistakes) if until is not None else None
     if start and end and start >= end:
         mistakes.add("--since is not before --until", "swap them, or leave --until out")
     if start and not end and start >= now:
@@ -391,8 +392,12 @@ def main() -> NoReturn:
         code = app(standalone_mode=False)
     except typer.Exit as ended:
         code = ended.exit_code
+    except KeyboardInterrupt:
+        code = Interrupted.exit_code
     except Exception as error:
         tell = getattr(error, "format_message", None)
+        if tell is None and type(error).__name__ == "Abort":
+            sys.exit(Interrupted.exit_code)
         if tell is None:
             raise
         sentence = str(tell()).strip().rstrip(".")

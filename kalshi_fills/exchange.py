@@ -7,9 +7,10 @@ nothing is followed but 200. Every attempt is signed anew.
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import json
 import logging
+import queue
 import re
 import threading
 import time
@@ -40,13 +41,13 @@ _FILLS_PATHS: Final = {LIVE: "/portfolio/fills", HISTORICAL: "/historical/fills"
 _CONNECT_SECONDS: Final = 5.0
 _READ_SECONDS: Final = 20.0
 _BODY_SECONDS: Final = 60.0
-_RETRY_STATUS: Final = frozenset((429, 500, 502, 503, 504))
 _STALE_PAGES: Final = 20
 _NOVELTY_BITS: Final = 1 << 25
 _BASIC_TIER: Final = (200, 200)
 _DEFAULT_COST: Final = 10
 _EARLIEST_CUTOFF: Final = datetime(1971, 1, 1, tzinfo=UTC)
 _MAYBE: Final = frozenset((403, 404))
+_NO_SUCH_ENDPOINT: Final = frozenset((404,))
 
 T = TypeVar("T")
 
@@ -98,34 +99,40 @@ class Exchange:
         self._rate_share = rate_share
         self._retry = retry or RetryBudget()
         self._clock = clock
-        self._sessions: list[requests.Session] = []
-        self._own = threading.local()
+        self._idle_sessions: queue.LifoQueue[requests.Session] = queue.LifoQueue()
+        self._counting = threading.Lock()
         self._closing = threading.Event()
         self._pace: Throttled | None = None
         self._costs: dict[str, int] = {}
         self._default_cost = _DEFAULT_COST
-        self._sent = itertools.count(1)
         self.requests = 0
         """How many requests were sent, retries included."""
 
     def close(self) -> None:
         """Close the connections; whoever still waits for a retry gives up."""
         self._closing.set()
-        for session in self._sessions:
-            session.close()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._idle_sessions.get_nowait().close()
 
-    @property
-    def _session(self) -> requests.Session:
-        """The thread's own connection."""
-        session: requests.Session | None = getattr(self._own, "session", None)
-        if session is None:
-            session = self._own.session = requests.Session()
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[requests.Session]:
+        """Lend a session that no other thread uses meanwhile."""
+        try:
+            session = self._idle_sessions.get_nowait()
+        except queue.Empty:
+            session = requests.Session()
             # A proxy of the environment has no business between us and this very machine.
             session.trust_env = urlsplit(self._root).scheme == "https"
             session.headers["User-Agent"] = f"kalshi-fills/{__version__}"
             session.headers["Accept"] = "application/json"
-            self._sessions.append(session)
-        return session
+        try:
+            yield session
+        finally:
+            if self._closing.is_set():
+                session.close()
+            else:
+                self._idle_sessions.put(session)
 
     def _sleep(self, seconds: float) -> None:
         if self._closing.wait(seconds):
@@ -174,9 +181,12 @@ class Exchange:
         return _time_or_none(told.get("as_of_time"))
 
     def cutoff(self) -> datetime | None:
-        """Give the time before which fills are only in the historical tier; None: no such tier."""
+        """Give the time before which fills are only in the historical tier.
+
+        None if the exchange tells of no such tier, as in its earlier eras; see `has_history`.
+        """
         try:
-            told = self._get("/historical/cutoff", {}, _object, optional=frozenset((404,)))
+            told = self._get("/historical/cutoff", {}, _object, optional=_NO_SUCH_ENDPOINT)
         except _NotThere:
             return None
         cutoff = _time_or_none(told.get("trades_created_ts"))
@@ -186,6 +196,14 @@ class Exchange:
                 hint="run the same command again; if it stays, upgrade kalshi-fills",
             )
         return max(cutoff, _EARLIEST_CUTOFF)
+
+    def has_history(self) -> bool:
+        """Say whether there is a historical tier at all, by asking it for one fill."""
+        with contextlib.suppress(_NotThere):
+            self._get("/historical/fills", {"limit": "1"}, _object, optional=_NO_SUCH_ENDPOINT)
+            return True
+        log.warning("no_historical_tier", extra={"fields": {"api_url": self._root}})
+        return False
 
     def fills(self, window: Window) -> Iterator[Page]:
         """Yield every page of fills in the window, both tiers, see `fetch`. Lazy.
@@ -278,7 +296,7 @@ class Exchange:
                     return read(body.decode())
                 except (ValueError, RecursionError):
                     raise _Transient(f"answered with {_describe(body)} instead of JSON") from None
-            if status in _RETRY_STATUS:
+            if status == 429 or status >= 500:
                 raise _Transient(
                     f"answered {status}{_said(body)}", _seconds(headers.get("Retry-After"))
                 )
@@ -345,16 +363,20 @@ class Exchange:
         headers = {}
         if self._signer is not None:
             headers = self._signer.headers("GET", full_path, int(self._clock() * 1000))
-        self.requests = next(self._sent)
+        with self._counting:
+            self.requests += 1
         try:
-            with self._session.get(
-                self._root + path,
-                params=params,
-                headers=headers,
-                timeout=(_CONNECT_SECONDS, _READ_SECONDS),
-                allow_redirects=False,
-                stream=True,
-            ) as answer:
+            with (
+                self._session() as session,
+                session.get(
+                    self._root + path,
+                    params=params,
+                    headers=headers,
+                    timeout=(_CONNECT_SECONDS, _READ_SECONDS),
+                    allow_redirects=False,
+                    stream=True,
+                ) as answer,
+            ):
                 # The read time-out holds for one read: a server that drips needs a deadline.
                 deadline = time.monotonic() + _BODY_SECONDS
                 blocks = []

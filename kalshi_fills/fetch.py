@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
+from kalshi_fills.errors import ExchangeError
 from kalshi_fills.fills import EARLIEST_FILL, event_time
 from kalshi_fills.listing import HISTORICAL, LIVE, Item, Page, Window
 
@@ -45,6 +46,10 @@ class Tiers(Protocol):
         """Give the time before which fills are only in the historical tier."""
         ...
 
+    def has_history(self) -> bool:
+        """Say whether there is a historical tier at all."""
+        ...
+
     def fills_pages(
         self, tier: str, bounds: Callable[[], tuple[int | None, int]]
     ) -> Iterator[Page]:
@@ -63,12 +68,23 @@ def fetch(tiers: Tiers, window: Window, workers: int = MAX_WORKERS) -> Iterator[
     before = tiers.cutoff()
     yield from _Tier(tiers, LIVE, window, before, workers).pages()
     after = tiers.cutoff()
-    if after is not None and (window.start is None or window.start < after):
+    if (before is None) != (after is None):
+        raise ExchangeError(
+            "the exchange told its historical cutoff once and then no more",
+            hint="run the same command again",
+        )
+    if after is None:
+        reaches_back = tiers.has_history()
+    else:
+        reaches_back = window.start is None or window.start < after
+    if reaches_back:
         yield from _Tier(tiers, HISTORICAL, window, None, workers).pages()
         after = tiers.cutoff()
-    for _ in range(_SEAM_READS):
+    for reads in range(_SEAM_READS + 1):
         if after is None or before is None or after == before:
             return
+        if reads == _SEAM_READS:
+            break
         log.info(
             "cutoff_moved", extra={"fields": {"from": before.isoformat(), "to": after.isoformat()}}
         )
@@ -76,6 +92,10 @@ def fetch(tiers: Tiers, window: Window, workers: int = MAX_WORKERS) -> Iterator[
         yield from _Tier(tiers, LIVE, seam, None, workers).pages()
         yield from _Tier(tiers, HISTORICAL, seam, None, workers).pages()
         before, after = after, tiers.cutoff()
+    raise ExchangeError(
+        f"the exchange's historical cutoff moved {_SEAM_READS} times while the seam was read",
+        hint="run the same command again",
+    )
 
 
 class _Range:

@@ -35,7 +35,9 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 class _Form(logging.Formatter, ABC):
     def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__()
-        self._secrets = tuple(secrets)
+        # In a JSON line a secret may stand with its quotes and line ends escaped.
+        plain = tuple(secrets)
+        self._secrets = plain + tuple(json.dumps(secret)[1:-1] for secret in plain)
 
     def format(self, record: logging.LogRecord) -> str:
         fields = getattr(record, "fields", {})

@@ -80,7 +80,7 @@ class MigrationReport:
     kept: list[str] = field(default_factory=list)
     """Tables kept aside by this run, with the rows of before."""
     columns: list[str] = field(default_factory=list)
-    """The columns of the fills table at the end."""
+    """The columns of the fills table at the end; in a dry run those it has now."""
 
     @property
     def changed(self) -> bool:
@@ -236,8 +236,7 @@ class Migration:
         for work in plan:
             report.steps.append(self._step(work, dry_run))
         report.kept = self._kept
-        held = _held(self._warehouse, self._tables) if not dry_run else []
-        report.columns = [column.name for column in held or _wanted()]
+        report.columns = [column.name for column in _held(self._warehouse, self._tables)]
         return report
 
     def _step(self, work: _Work, dry_run: bool) -> Step:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,7 @@ _INCLUDES: Final = {
 _ON_CLUSTER: Final = "/* ON CLUSTER */"
 _CLUSTER: Final = "/* cluster */"
 _OWN_COLUMNS: Final = " /* own columns */"
+_OWN_VALUES: Final = " /* own values */"
 _ENGINE: Final = re.compile(r"\bENGINE = (\w*MergeTree)")
 
 
@@ -69,7 +70,7 @@ class Tables:
         name: str,
         *,
         suffixes: Mapping[str, str] | None = None,
-        own_columns: Iterable[str] = (),
+        own_columns: Sequence[str] = (),
         everywhere: bool = False,
     ) -> str:
         """Give a file's statement over these tables.
@@ -77,7 +78,8 @@ class Tables:
         Args:
             name: path below `queries/` without the ending.
             suffixes: other suffixes to use for some of the file's tables.
-            own_columns: columns of the operator's own that the statement takes along.
+            own_columns: columns of the operator's own that the statement takes along, read where
+                several rows of a fill come together from the one that counts.
             everywhere: read the tables marked so on all replicas, not only on this host.
         """
         text = load(name).text
@@ -99,6 +101,10 @@ class Tables:
         text = _OWN_NAME.sub(named, text)
         text = text.replace(
             _OWN_COLUMNS, "".join(f", {quote_identifier(column)}" for column in own_columns)
+        )
+        text = text.replace(
+            _OWN_VALUES,
+            "".join(f", argMax({quote_identifier(column)}, version)" for column in own_columns),
         )
         cluster = "" if self.cluster is None else quote_identifier(self.cluster)
         if cluster:

@@ -45,7 +45,7 @@ def compare(
     *,
     known_to_pass: Callable[[FillKey], bool],
     current_until: datetime,
-) -> Iterator[Break]:
+) -> Iterator[tuple[Break, datetime]]:
     """Compare what the exchange sent in a window with what the table now holds.
 
     Args:
@@ -59,7 +59,8 @@ def compare(
             after it may be ahead of the exchange.
 
     Yields:
-        The breaks, by hour, as they are found; none if both sides agree.
+        The breaks, by hour, as they are found, each with the start of what was compared then;
+        none if both sides agree.
 
     Raises:
         KalshiFillsError: either side could not be read.
@@ -73,7 +74,8 @@ def compare(
     for first, last in _stretches(differing):
         start = first if window.start is None else max(first, window.start)
         stretch = Window(start, min(last + _HOUR, window.end))
-        yield from _in_stretch(store, stretch, ask_again, known_to_pass, current_until)
+        for found in _in_stretch(store, stretch, ask_again, known_to_pass, current_until):
+            yield found, start
 
 
 def _in_stretch(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _SHOWN_BREAKS: Final = 20
 _SHOWN_KEYS: Final = 8
+_SHOWN_LETTERS: Final = 60
 _PROGRESS_AFTER_SECONDS: Final = 1.0
 
 
@@ -69,19 +71,16 @@ def show_migration(report: MigrationReport, tables: Tables) -> None:
     """Print a migration's steps as a table, and what to run next."""
     console = _console()
     table = _table(f"migrate {tables.database}.{tables.fills}")
-    for name in ("step", "found", "action", "rows", "size", "seconds", "status"):
-        numbers = name in ("rows", "size", "seconds")
-        table.add_column(name, justify="right" if numbers else "left")
+    table.add_column("step", no_wrap=True)
+    table.add_column("what was found, and what is done")
+    table.add_column("status", no_wrap=True)
     for step in report.steps:
-        table.add_row(
-            step.name,
-            Text(step.found),
-            Text(step.action),
-            "" if step.rows is None else f"{step.rows:,}",
-            "" if step.bytes is None else decimal(step.bytes, precision=0),
-            f"{step.seconds:.2f}" if step.status == "done" else "",
-            step.status,
-        )
+        idle = step.status == "nothing to do"
+        text = step.found if idle else f"{_shortened(step.found)}: {step.action}"
+        if step.rows is not None:
+            text += f" ({step.rows:,} rows, {decimal(step.bytes or 0, precision=0)})"
+        took = f" {step.seconds:.2f} s" if step.status == "done" else ""
+        table.add_row(step.name, Text(text), "-" if idle else step.status + took)
     console.print(table)
     for kept in report.kept:
         console.print(Text(f"Kept aside with every row: {kept}"))
@@ -151,12 +150,14 @@ def show_sync(report: SyncReport, tables: Tables) -> None:
     reached = _stage_counts(counts)
     before = counts.n_api
     for stage, count in reached:
-        table.add_row(
-            str(stage),
-            f"{count:,}",
-            f"{before - count:,}" if before - count else "",
-            "" if stage is Stage.API else percent(count, before),
-        )
+        lost = f"{before - count:,}" if before - count else ""
+        rate = "" if stage is Stage.API else percent(count, before)
+        if stage is Stage.INSERTED and counts.n_known:
+            lost = f"{counts.n_known:,} known" + (
+                f", {counts.n_duplicate:,} repeats" if counts.n_duplicate else ""
+            )
+            rate = "" if count == 0 else rate
+        table.add_row(str(stage), f"{count:,}", lost, rate)
         before = count
     console.print(table)
     _show_refusals(console, report)
@@ -186,20 +187,14 @@ def spinner() -> Iterator[Callable[[str], None]]:
     if not console.is_terminal:
         yield lambda _: None
         return
-    began = time.monotonic()
     status = console.status("")
-    shown = False
-
-    def say(text: str) -> None:
-        nonlocal shown
-        status.update(Text(text))
-        if not shown and time.monotonic() - began > _PROGRESS_AFTER_SECONDS:
-            status.start()
-            shown = True
-
+    timer = threading.Timer(_PROGRESS_AFTER_SECONDS, status.start)
+    timer.daemon = True
+    timer.start()
     try:
-        yield say
+        yield lambda text: status.update(Text(text))
     finally:
+        timer.cancel()
         status.stop()
 
 
@@ -242,7 +237,7 @@ def _show_refusals(console: Console, report: SyncReport) -> None:
     table.add_column("count", justify="right")
     table.add_column("keys they had")
     for group in groups:
-        keys = ", ".join(group.keys[:_SHOWN_KEYS])
+        keys = _harmless(", ".join(group.keys[:_SHOWN_KEYS]))
         more = len(group.keys) - _SHOWN_KEYS
         table.add_row(
             str(group.stage),
@@ -284,7 +279,8 @@ def _meanings(report: SyncReport) -> Iterator[str]:
             "fills. Either the exchange changed its schema or money is missing."
         )
         if drift.new_keys:
-            yield f"Keys they have that fills never had: {', '.join(drift.new_keys[:20])}."
+            new_keys = _harmless(", ".join(drift.new_keys[:20]))
+            yield f"Keys they have that fills never had: {new_keys}."
         if drift.missing_keys:
             yield f"Keys every fill has that they lack: {', '.join(drift.missing_keys)}."
         yield (
@@ -304,14 +300,26 @@ def _show_breaks(console: Console, report: SyncReport) -> None:
     for found in report.breaks[:_SHOWN_BREAKS]:
         table.add_row(
             found.kind,
-            Text(f"{found.market_ticker or ''}\n{found.fill_id or ''}\n{found.order_id or ''}"),
+            Text("\n".join(map(_harmless, (found.market_ticker, found.fill_id, found.order_id)))),
             found.field or "",
-            Text(found.exchange or ""),
-            Text(found.table or ""),
+            Text(_harmless(found.exchange)),
+            Text(_harmless(found.table)),
         )
     console.print(table)
     if len(report.breaks) > _SHOWN_BREAKS:
         console.print(f"{len(report.breaks) - _SHOWN_BREAKS:,} more with --format json.")
+
+
+def _harmless(text: str | None) -> str:
+    """Write what came from outside so that it cannot steer a terminal."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text or ""
+    )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN_LETTERS else text[:_SHOWN_LETTERS].rstrip(" ,;") + " …"
 
 
 def _items(count: int) -> str:

@@ -35,6 +35,7 @@ DEFAULT_TABLE: Final = "mm_fills"
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}").fullmatch
 _DURATION: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)").fullmatch
+_LONGEST_PATH: Final = 4096
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -45,6 +46,7 @@ class Option(NamedTuple):
     variable: str | None
     default: str | None
     help: str
+    metavar: str = "NAME"
 
 
 OPTIONS: Final = (
@@ -54,24 +56,35 @@ OPTIONS: Final = (
         None,
         "Where the tables are: clickhouse://user:password@host:9000/database, clickhouses:// for "
         "TLS, or chdb:///folder for the embedded engine.",
+        "URL",
     ),
     Option("table", "KALSHI_FILLS_TABLE", DEFAULT_TABLE, "Name of the fills table."),
     Option("cluster", "CLICKHOUSE_CLUSTER", None, "Run on every replica of this cluster."),
-    Option("api-url", "KALSHI_API_URL", "prod", "The exchange: prod, demo, or the API's root URL."),
-    Option("api-key-id", "KALSHI_API_KEY_ID", None, "Id of the API key."),
+    Option(
+        "api-url",
+        "KALSHI_API_URL",
+        "prod",
+        "The exchange: prod, demo, or the API's root URL.",
+        "URL",
+    ),
+    Option("api-key-id", "KALSHI_API_KEY_ID", None, "Id of the API key.", "ID"),
     Option(
         "private-key",
         "KALSHI_PRIVATE_KEY_PATH",
         None,
         "File of the private key (or its text in KALSHI_PRIVATE_KEY).",
+        "PATH",
     ),
-    Option("env-file", None, None, "Read variables from this file; .env here if there is one."),
-    Option("format", "KALSHI_FILLS_FORMAT", "table", "What stdout holds: table or json."),
+    Option(
+        "env-file", None, None, "Read variables from this file; .env here if there is one.", "PATH"
+    ),
+    Option("format", "KALSHI_FILLS_FORMAT", "table", "What stdout holds: table or json.", "FORMAT"),
     Option(
         "log-format",
         "KALSHI_FILLS_LOG_FORMAT",
         None,
         "Log lines on stderr: text or json; text on a terminal, json elsewhere.",
+        "FORMAT",
     ),
 )
 """The options every command has, in the order of their help."""
@@ -223,7 +236,7 @@ def build(
         ("text", "json"),
         mistakes,
     )
-    secrets = [pem] if pem else []
+    secrets = [text for text in (pem, values["private-key"]) if text and "-----BEGIN" in text]
     if clickhouse.url is not None:
         password = urlsplit(clickhouse.url).password
         secrets += [password, unquote(password)] if password else []
@@ -358,7 +371,7 @@ def _api_url(value: str, mistakes: Mistakes) -> str:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         mistakes.add(
-            "KALSHI_API_URL is neither prod nor demo nor an http URL",
+            f"KALSHI_API_URL{_shown(value)} is neither prod nor demo nor an http URL",
             "use prod, demo, or the API's root such as " + ENVIRONMENTS["prod"],
         )
         return url
@@ -375,6 +388,11 @@ def _api_url(value: str, mistakes: Mistakes) -> str:
     if not parts.path.strip("/"):
         url = f"{url.rstrip('/')}/trade-api/v2"
     return url.rstrip("/")
+
+
+def _shown(value: str) -> str:
+    """Quote a value in an error, unless a password may be in it."""
+    return "" if "@" in value else f" {value!r}"
 
 
 def _loopback(host: str) -> bool:
@@ -407,6 +425,12 @@ def _signer(
         )
         return None
     where = "KALSHI_PRIVATE_KEY"
+    if path is not None and ("-----BEGIN" in path or len(path) > _LONGEST_PATH):
+        mistakes.add(
+            "KALSHI_PRIVATE_KEY_PATH holds something other than a path",
+            "it names the key's file; the key's text goes into KALSHI_PRIVATE_KEY",
+        )
+        return None
     if path is not None:
         where = path
         try:

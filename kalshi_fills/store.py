@@ -18,6 +18,7 @@ from kalshi_fills import __version__
 from kalshi_fills.errors import InsertUnknown, WarehouseError
 from kalshi_fills.fills import Fill, FillKey, Rejected, book_side, side_price_dollars
 from kalshi_fills.pipeline import (
+    CONTENT_FIELDS,
     Content,
     Counts,
     Difference,
@@ -33,23 +34,7 @@ from kalshi_fills.warehouse import TextTable, Warehouse
 NO_UUID: Final = UUID(int=0)
 
 FILL_COLUMNS: Final = (
-    "ts",
-    "fill_id",
-    "exchange_order_id",
-    "market_ticker",
-    "side",
-    "action",
-    "outcome_side",
-    "book_side",
-    "price_cents",
-    "yes_price_dollars",
-    "no_price_dollars",
-    "size",
-    "fee_dollars",
-    "is_taker",
-    "subaccount_number",
-    "exchange_index",
-    "direction_inferred",
+    *CONTENT_FIELDS,
     "id_synthetic",
     "source",
     "run_id",
@@ -76,6 +61,10 @@ _REJECTED_COLUMNS: Final = (
     "times_seen",
     "run_id",
 )
+_DERIVED_COLUMNS: Final = ("price", "fee")
+"""Columns of the engines that the table makes of the others."""
+
+_Row = tuple[object, ...]
 _VERSION: Final = FILL_COLUMNS.index("version")
 _MAX_VERSION: Final = (1 << 64) - 1
 _SETTLE_SECONDS: Final = 60.0
@@ -102,6 +91,8 @@ class Stored(NamedTuple):
     links: Links
     links_lost: bool
     """The row that counts lacks a link that a row it replaced has."""
+    own: tuple[object, ...]
+    """The values of the operator's own columns, in the order of the table."""
 
 
 class _Known(NamedTuple):
@@ -201,6 +192,7 @@ class FillStore:
         self._version = int(started_at.timestamp() * 1_000_000)
         self._dry_run = dry_run
         self._was_empty: bool | None = None
+        self._own: tuple[str, ...] | None = None
 
     def write(self, block: Mapping[FillKey, Fill]) -> list[Written]:
         """Store a block: what is new or differs is written, what is known is left alone.
@@ -211,9 +203,10 @@ class FillStore:
         Raises:
             WarehouseError: the table could not be read or written.
         """
-        outcome, rows, stale = self._plan(block)
+        outcome, rows, corrected, stale = self._plan(block)
         if not self._dry_run:
-            self._insert(rows)
+            self._insert(FILL_COLUMNS, rows)
+            self._insert((*FILL_COLUMNS, *self._own_columns()), corrected)
             if stale:
                 self._delete_under_other_tickers(stale)
         return outcome
@@ -303,9 +296,11 @@ class FillStore:
 
     def _plan(
         self, block: Mapping[FillKey, Fill]
-    ) -> tuple[list[Written], list[tuple[object, ...]], list[tuple[FillKey, str]]]:
+    ) -> tuple[list[Written], list[_Row], list[_Row], list[tuple[FillKey, str]]]:
+        """Give what becomes of each fill, the rows that are new, those that correct, the stale."""
         outcome: list[Written] = []
-        rows: list[tuple[object, ...]] = []
+        rows: list[_Row] = []
+        corrected: list[_Row] = []
         doubtful: dict[FillKey, tuple[Fill, int]] = {}
         stored = {} if self._is_empty() else self._digests(block)
         for key, fill in block.items():
@@ -334,9 +329,9 @@ class FillStore:
                 found = [Difference("content", f"{before:016x}", f"{now:016x}")]
             if found:
                 version = min(max(self._version, held.version + 1), _MAX_VERSION)
-                rows.append(self._row(whole, now, version, held.links))
+                corrected.append((*self._row(whole, now, version, held.links), *held.own))
             outcome.append(Written(whole, now, before, tuple(found)))
-        return outcome, rows, stale
+        return outcome, rows, corrected, stale
 
     def _is_empty(self) -> bool:
         """Whether the table had no row when this pass first wrote; it meets each fill once."""
@@ -355,21 +350,37 @@ class FillStore:
         wanted = list(keys)
         if not wanted:
             return {}
-        found = self.warehouse.rows(self.tables.sql("sync/stored_fills"), wanted=_wanted(wanted))
+        statement = self.tables.sql("sync/stored_fills", own_columns=self._own_columns())
+        found = self.warehouse.rows(statement, wanted=_wanted(wanted))
         return {
             FillKey(row[0], row[1]): Stored(
-                tuple(row[2]), int(row[3]), list(row[4]), Links(*row[5:9]), bool(row[9])
+                tuple(row[2]), int(row[3]), list(row[4]), Links(*row[5:9]), bool(row[9]), row[10:]
             )
             for row in found
         }
 
-    def _insert(self, rows: Sequence[tuple[object, ...]]) -> None:
+    def _own_columns(self) -> tuple[str, ...]:
+        """The operator's own columns that hold values: a correction takes them along."""
+        if self._own is None:
+            held = self.warehouse.rows(
+                self.tables.sql("schema/columns"),
+                {"database": self.tables.database, "table": self.tables.fills},
+            )
+            ours = {*FILL_COLUMNS, *_DERIVED_COLUMNS}
+            self._own = tuple(
+                str(name)
+                for name, _, kind, _ in held
+                if name not in ours and kind in ("", "DEFAULT")
+            )
+        return self._own
+
+    def _insert(self, columns: Sequence[str], rows: Sequence[_Row]) -> None:
         table = self.tables.name()
         deadline = time.monotonic() + _SETTLE_SECONDS
         missing = rows
         while missing:
             try:
-                self.warehouse.insert(table, FILL_COLUMNS, missing)
+                self.warehouse.insert(table, columns, missing)
                 return
             except InsertUnknown:
                 missing = self._not_there(rows, deadline)

@@ -10,7 +10,6 @@ safe. The pass fills a `SyncReport` as it goes, which a failed pass leaves behin
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import os
 import socket
@@ -22,7 +21,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from kalshi_fills.errors import KalshiFillsError
+from kalshi_fills.errors import KalshiFillsError, SettingsError
 from kalshi_fills.exchange import Exchange
 from kalshi_fills.fills import EARLIEST_FILL, Fill, FillKey, Rejected
 from kalshi_fills.listing import Page, Window
@@ -33,6 +32,7 @@ from kalshi_fills.pipeline import (
     Seen,
     content,
     contradictions,
+    differences,
     key_hash,
     prefer,
     sort_items,
@@ -131,7 +131,10 @@ class _Flushed(NamedTuple):
     """What became of one block."""
 
     written: list[Written]
-    conflicts: list[Break]
+    enriched: list[Written]
+    """Fills of earlier blocks that came again and told more; counted as the duplicates they are."""
+    conflicts: list[tuple[Break, datetime]]
+    """Contradictions within what the exchange sent, each with the fill's time."""
     claims: list[Rejected]
     """Refused items that claim to be fills and were not accepted."""
 
@@ -167,7 +170,7 @@ class _Pass:
         self._claim_without_time = False
         self._began = time.monotonic()
         self._recorded_at: datetime | None = None
-        self._unproven = False
+        self._unproven_since: datetime | None = None
 
     def run(self) -> None:
         report, store = self._report, self._store
@@ -201,7 +204,7 @@ class _Pass:
             self._record("done")
         except BaseException as error:
             self._writer.shutdown()  # what is being written ends before the ledger is
-            report.status = "failed"
+            report.status, report.watermark = "failed", before
             self._measure()
             self._fail(error)
             raise
@@ -266,7 +269,14 @@ class _Pass:
                 counts.n_known += 1
             if self._window.holds(written.fill.executed_at):
                 self._expected.add(written.fill.executed_at, written.digest)
-        self._conflicts += flushed.conflicts
+        for written in flushed.enriched:
+            if written.before is not None and self._window.holds(written.fill.executed_at):
+                moment, before = written.fill.executed_at, written.before
+                self._expected.replace(moment, before, written.digest)
+            self._report.corrections.add(written.fill, written.differences)
+        for conflict, moment in flushed.conflicts:
+            self._conflicts.append(conflict)
+            self._hold_at(moment)
         for item in flushed.claims:
             self._report.claims += 1
             # A time outside the window it was listed in says nothing of where it will be found.
@@ -283,7 +293,7 @@ class _Pass:
         A fill met again with other content never replaces the first by coming last: within a block
         the one that knows more is taken, and where two contradict each other that is a break.
         """
-        conflicts: list[Break] = []
+        conflicts: list[tuple[Break, datetime]] = []
         earlier: list[Fill] = []
         for fill in again:
             first = block.get(fill.key)
@@ -295,17 +305,23 @@ class _Pass:
             conflicts += _conflicts(content(chosen), other)
         written = self._store.write(block) if block else []
         held = self._store.whole({fill.key for fill in earlier})
+        richer: dict[FillKey, Fill] = {}
         for fill in earlier:
             stored = held.get(fill.key)  # a dry run stored nothing to compare with
-            if stored is not None:
-                conflicts += _conflicts(stored.content, fill)
+            if stored is None:
+                continue
+            found = _conflicts(stored.content, fill)
+            conflicts += found
+            if not found and differences(stored.content, content(fill)):
+                richer[fill.key] = fill
+        enriched = self._store.write(richer) if richer else []
         claims: list[Rejected] = []
         if rejected:
             self._store.quarantine(rejected, self._now)
             claiming = [item for item in rejected if item.claims_fill]
             accepted = self._store.accepted(claiming)
             claims = [item for item in claiming if item.fingerprint not in accepted]
-        return _Flushed(written, conflicts, claims)
+        return _Flushed(written, enriched, conflicts, claims)
 
     def _window_since_opening(self) -> Window:
         return self._window._replace(start=max(self._window.start or EARLIEST_FILL, EARLIEST_FILL))
@@ -323,10 +339,20 @@ class _Pass:
             known_to_pass=lambda key: key_hash(key) in self._seen,
             current_until=current_until,
         )
-        breaks = list(itertools.islice(found, MAX_BREAKS + 1))
-        self._report.more_breaks = len(breaks) > MAX_BREAKS
-        self._unproven = any(found.kind != "unexpected" for found in breaks)
-        return breaks[:MAX_BREAKS]
+        breaks: list[Break] = []
+        for one, since in found:  # to the end: what is not named holds the watermark all the same
+            if len(breaks) < MAX_BREAKS:
+                breaks.append(one)
+            else:
+                self._report.more_breaks = True
+            if one.kind != "unexpected":
+                self._hold_at(since)
+        return breaks
+
+    def _hold_at(self, moment: datetime) -> None:
+        """Keep the watermark from passing a time from which on the table is not proven right."""
+        if self._unproven_since is None or moment < self._unproven_since:
+            self._unproven_since = moment
 
     def _watermark(self, before: datetime | None, current_until: datetime) -> datetime | None:
         """Where the next window starts (less the overlap), by the rules of this pass."""
@@ -334,11 +360,13 @@ class _Pass:
             before is not None and self._window.start <= before
         )
         mark = before
-        if reaches_back and not self._claim_without_time and not self._unproven:
+        if reaches_back and not self._claim_without_time:
             mark = min(self._window.end, current_until).replace(microsecond=0)
             if before is not None:
                 mark = max(mark, before)  # an old range read again takes nothing back
-        if self._earliest_claim is not None and mark is not None:
+        if mark is not None and self._unproven_since is not None:
+            mark = min(mark, self._unproven_since.replace(microsecond=0))
+        if mark is not None and self._earliest_claim is not None:
             mark = min(mark, self._earliest_claim.replace(microsecond=0))
         return mark
 
@@ -439,23 +467,37 @@ class _Pass:
 def _window(request: SyncRequest, watermark: datetime | None, now: datetime) -> Window:
     end = request.until or now
     if request.since is not None:
-        return Window(request.since, end)
+        return _ordered(max(request.since, EARLIEST_FILL), end)
     if request.full or watermark is None:
         return Window(None, end)
-    return Window(watermark - request.overlap, end)
+    # An overlap may reach back beyond the calendar; no fill does.
+    start = watermark - min(request.overlap, watermark - EARLIEST_FILL)
+    return _ordered(start, end)
 
 
-def _conflicts(held: Sequence[str], fill: Fill) -> list[Break]:
+def _ordered(start: datetime, end: datetime) -> Window:
+    if start >= end:
+        raise SettingsError(
+            f"--until lies before {start:%Y-%m-%dT%H:%M:%SZ}, where this run would start",
+            hint="give --since, too, to read a range of the past again",
+        )
+    return Window(start, end)
+
+
+def _conflicts(held: Sequence[str], fill: Fill) -> list[tuple[Break, datetime]]:
     return [
-        Break(
-            "mismatch",
-            "fill",
-            fill.fill_id,
-            fill.order_id,
-            fill.ticker,
-            found.field,
-            found.sent,
-            found.stored,
+        (
+            Break(
+                "mismatch",
+                "fill",
+                fill.fill_id,
+                fill.order_id,
+                fill.ticker,
+                found.field,
+                found.sent,
+                found.stored,
+            ),
+            fill.executed_at,
         )
         for found in contradictions(held, content(fill))
     ]

@@ -19,7 +19,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn, Protocol
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
 from kalshi_fills.errors import InsertUnknown, LockedError, SettingsError, WarehouseError
@@ -42,6 +42,7 @@ _SERVER_SETTINGS: Final = {
     "insert_deduplicate": 0,
     "async_insert": 0,
 }
+_SILENT_SECONDS: Final = 120
 _AUTHENTICATION_CODES: Final = frozenset((192, 193, 194, 516))
 _GRANT_CODES: Final = frozenset((164, 497))
 
@@ -121,7 +122,11 @@ class _Server:
             f"{parts.hostname}:{parts.port or (9440 if parts.scheme[-1] == 's' else 9000)}"
         )
         self._errors = errors
-        query = "&".join(filter(None, (parts.query, urlencode({"server_side_params": "1"}))))
+        # The driver waits five minutes for a dead server; what works long sends its progress.
+        ours = {"server_side_params": "1", "send_receive_timeout": str(_SILENT_SECONDS)}
+        given = parse_qs(parts.query)
+        ours = {name: value for name, value in ours.items() if name not in given}
+        query = "&".join(filter(None, (parts.query, urlencode(ours))))
         # No database in the connection: it may not exist yet, and all names are qualified.
         try:
             self._client = Client.from_url(urlunsplit(parts._replace(path="/", query=query)))

@@ -331,9 +331,28 @@ def test_a_window_without_start_asks_for_everything_before_its_end(
         return Answer({}, 404) if request.path == "/historical/cutoff" else page()
 
     server = wire(script)
-    assert [page.tier for page in connect(server).fills(ALL)] == ["live"]
-    asked = [request.query for request in server.requests if request.query]
-    assert asked == [{"max_ts": str(int(NOW.timestamp()) + 1), "limit": "1000"}]
+    assert [page.tier for page in connect(server).fills(ALL)] == ["live", "historical"]
+    asked = [request.query for request in server.requests if "max_ts" in request.query]
+    assert asked == [{"max_ts": str(int(NOW.timestamp()) + 1), "limit": "1000"}] * 2
+
+
+def test_an_exchange_without_a_historical_tier_is_read_without_it(
+    wire: Wired, connect: Connect
+) -> None:
+    def script(request: Request) -> Answer:
+        return Answer({}, 404) if request.path.startswith("/historical") else page()
+
+    assert [page.tier for page in connect(wire(script)).fills(ALL)] == ["live"]
+
+
+def test_a_cutoff_that_is_told_only_once_is_an_error(wire: Wired, connect: Connect) -> None:
+    told = iter([Answer({"trades_created_ts": "2026-09-22T00:00:00Z"}), Answer({}, 404)])
+
+    def script(request: Request) -> Answer:
+        return next(told) if request.path == "/historical/cutoff" else page()
+
+    with pytest.raises(ExchangeError, match="cutoff once and then no more"):
+        list(connect(wire(script)).fills(ALL))
 
 
 def test_both_tiers_are_walked_to_the_end_live_first(
@@ -510,7 +529,8 @@ def test_a_cutoff_that_never_stands_still_does_not_loop_for_ever(
     wire: Wired, connect: Connect
 ) -> None:
     script, asked = moving_cutoff(*(f"2026-09-22T00:00:{second:02d}Z" for second in range(60)))
-    list(connect(wire(script)).fills(ALL))
+    with pytest.raises(ExchangeError, match="cutoff moved"):
+        list(connect(wire(script)).fills(ALL))
     assert len(asked) < 40
 
 

@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "errors": set(),
     "exchange": {"__init__", "errors", "fetch", "fills", "listing", "signing"},
-    "fetch": {"fills", "listing"},
+    "fetch": {"errors", "fills", "listing"},
     "fills": set(),
     "grants": set(),
     "listing": {"fills"},

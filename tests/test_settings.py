@@ -245,7 +245,7 @@ MISTAKES: dict[str, tuple[dict[str, str], str]] = {
     "embedded database": ({"clickhouse": "chdb:///x?database=a-b"}, "the database name 'a-b'"),
     "no folder": ({"clickhouse": "chdb://"}, "names no folder"),
     "root folder": ({"clickhouse": "chdb:///"}, "names no folder"),
-    "api url": ({"api_url": "production"}, "KALSHI_API_URL is neither prod nor demo"),
+    "api url": ({"api_url": "production"}, "KALSHI_API_URL 'production' is neither prod nor demo"),
     "api scheme": ({"api_url": "ftp://host/x"}, "nor an http URL"),
     "api port": ({"api_url": "https://host:port/x"}, "nor an http URL"),
     "api without TLS": ({"api_url": "http://api.example/x"}, "api.example is not loopback"),
@@ -638,3 +638,10 @@ def test_a_share_is_above_0_and_at_most_1(value: float) -> None:
     mistakes.settle()
     share(value, "--rate-share", mistakes)
     assert "--rate-share" in mistake(mistakes.settle).message
+
+
+def test_a_key_in_place_of_its_path_is_a_mistake_that_does_not_show_it(make: Make) -> None:
+    for text in (pem_of(ED_KEY), pem_of(ED_KEY).replace("\n", "\\n")):
+        error = mistake(lambda text=text: make(api_key_id="id", private_key=text))
+        assert "KALSHI_PRIVATE_KEY" in error.message
+        assert "BEGIN" not in error.message + error.hint

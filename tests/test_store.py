@@ -970,3 +970,18 @@ def test_unfinished_runs_are_those_of_any_host_that_still_run(book: Book) -> Non
         (uuid.UUID(int=1), "host", 4711, NOW),
         (uuid.UUID(int=4), "elsewhere", 4711, NOW),
     ]
+
+
+def test_a_correction_takes_the_operators_own_columns_along(book: Book) -> None:
+    table = book.tables.name()
+    book.warehouse.command(
+        f"ALTER TABLE {table} ADD COLUMN strategy String, ADD COLUMN edge Float64"
+    )
+    book.engine(strategy="mine", edge=0.25, price_cents=Decimal(99))
+
+    ((_, written),) = book.write(FILL).items()
+
+    assert kind(written) == "corrected"
+    assert book.rows("strategy, edge, yes_price_dollars") == [
+        ("mine", 0.25, FILL.yes_price_dollars)
+    ]

@@ -20,7 +20,7 @@ import pytest
 from conftest import KEY_ID, Account
 
 from kalshi_fills import sync as sync_module
-from kalshi_fills.errors import CountsError, ExchangeError, Interrupted
+from kalshi_fills.errors import CountsError, ExchangeError, Interrupted, SettingsError
 from kalshi_fills.exchange import Exchange, RetryBudget
 from kalshi_fills.migrations import Migration
 from kalshi_fills.pipeline import Counts
@@ -556,8 +556,17 @@ def test_a_window_of_long_ago_takes_nothing_back(bench: Bench) -> None:
     bench.serve(one_day(10))
     bench.run()
 
-    assert bench.run(until=NOW - 10 * HOUR).watermark == NOW_FLOORED
+    past = {"since": NOW - 20 * HOUR, "until": NOW - 10 * HOUR}
+    assert bench.run(**past).watermark == NOW_FLOORED
     assert bench.run(full=True, until=NOW - 10 * HOUR).watermark == NOW_FLOORED
+
+
+def test_an_end_before_the_start_of_the_window_is_refused(bench: Bench) -> None:
+    bench.serve(one_day(10))
+    bench.run()
+
+    with pytest.raises(SettingsError, match="--until lies before"):
+        bench.run(until=NOW - 10 * HOUR)
 
 
 def test_data_less_current_than_before_take_nothing_back(bench: Bench) -> None:
@@ -941,6 +950,25 @@ def test_the_next_run_stores_what_was_found_missing(bench: Bench) -> None:
     bench.run(
         warehouse=Meddling(bench.warehouse, lambda: bench.warehouse.command(delete(bench, victim)))
     )
+
+    bench.run()
+
+    assert bench.fills() == truth(account)
+
+
+def test_what_a_full_run_finds_missing_long_ago_is_stored_by_the_next_default_run(
+    bench: Bench,
+) -> None:
+    account = one_day(80)
+    bench.serve(account)
+    bench.run()
+    victim = account.fills[70]
+
+    found = bench.run(
+        full=True,
+        warehouse=Meddling(bench.warehouse, lambda: bench.warehouse.command(delete(bench, victim))),
+    )
+    assert [one.fill_id for one in found.breaks] == [victim.fill_id]
 
     bench.run()
 

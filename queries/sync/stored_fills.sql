@@ -12,7 +12,7 @@ SELECT
     argMaxIf(engine_version, version, engine_version != '') AS link_engine_version,
     argMaxIf(decision_id, version, decision_id != toUUID('00000000-0000-0000-0000-000000000000'))
         AS link_decision_id,
-    /* links lost */ AS links_lost
+    /* links lost */ AS links_lost /* own values */
 FROM `mm_fills`
 WHERE exchange_order_id IN (SELECT order_id FROM wanted)
     AND (fill_id, exchange_order_id) IN (SELECT fill_id, order_id FROM wanted)
