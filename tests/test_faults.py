@@ -633,9 +633,6 @@ def test_hostile_texts_pass_through_every_statement_unchanged(
 
 
 @server_only
-@pytest.mark.xfail(
-    strict=True, reason="tickers and ids reach the terminal with their control characters"
-)
 def test_hostile_texts_do_not_steer_the_terminal(
     cli: Cli, migrated: Target, serve: Serve, hostile: PracticeAccount
 ) -> None:
