@@ -471,7 +471,10 @@ def _window(request: SyncRequest, watermark: datetime | None, now: datetime) -> 
     if request.full or watermark is None:
         return Window(None, end)
     # An overlap may reach back beyond the calendar; no fill does.
-    start = watermark - min(request.overlap, watermark - EARLIEST_FILL)
+    overlap = min(request.overlap, watermark - EARLIEST_FILL)
+    start = watermark - overlap
+    if request.until is None and start >= end:  # our clock was set back behind the watermark
+        start = end - max(overlap, timedelta(seconds=1))
     return _ordered(start, end)
 
 
