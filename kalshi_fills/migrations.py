@@ -155,7 +155,7 @@ def require_today(warehouse: Warehouse, tables: Tables) -> None:
         SchemaError: a table is missing or not today's; its hint is to migrate.
     """
     there = _tables(warehouse, tables)
-    for suffix in _SUFFIX_OF.values():
+    for suffix in sorted(_SUFFIX_OF.values()):  # the fills table first: it is what people know
         if suffix != "_current" and suffix not in there:
             raise SchemaError(
                 f"the table {tables.database}.{tables.fills}{suffix} does not exist",

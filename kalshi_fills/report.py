@@ -252,7 +252,7 @@ def _meanings(report: SyncReport) -> Iterator[str]:
     counts = report.counts
     for host in report.other_hosts:
         yield f"A run on {host} is at work on the same table; whatever it does, nothing doubles."
-    if counts.n_api == 0:
+    if counts.n_api == 0 and report.status == "done":
         yield "The exchange has no fills in this window."
     if lost := counts.n_api - counts.n_raw:
         yield f"{_items(lost)} of the answer {_are(lost)} no objects at all, so no fills."
