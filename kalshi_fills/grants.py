@@ -21,7 +21,10 @@ _NEEDED: Final = (
     "ALTER MODIFY COLUMN",
     "ALTER DELETE",
 )
+_NEEDED_ON_CLUSTER: Final = ("CLUSTER", "REMOTE", "SYSTEM SYNC REPLICA")
 _PARENTS: Final = {
+    "REMOTE": ("SOURCES",),
+    "SYSTEM SYNC REPLICA": ("SYSTEM",),
     "CREATE DATABASE": ("CREATE",),
     "CREATE TABLE": ("CREATE",),
     "CREATE VIEW": ("CREATE",),
@@ -35,7 +38,12 @@ _LINE: Final = re.compile(r"^(GRANT|REVOKE) (.+) ON (\S+)\.(\S+) (?:TO|FROM) ")
 
 
 def missing_grants(
-    lines: Iterable[str], database: str, table: str, *, database_is_there: bool
+    lines: Iterable[str],
+    database: str,
+    table: str,
+    *,
+    database_is_there: bool,
+    on_cluster: bool = False,
 ) -> list[str]:
     """Give the needed privileges that no line grants on the database's tables of ours.
 
@@ -44,6 +52,7 @@ def missing_grants(
         database: where the tables are.
         table: the fills table, whose followers (`..._runs` and so on) are meant too.
         database_is_there: otherwise the privilege to create it is needed, too.
+        on_cluster: then those to run on every replica, read from all, and wait for them, too.
     """
     granted: set[str] = set()
     revoked: set[str] = set()
@@ -63,6 +72,8 @@ def missing_grants(
         else:
             revoked |= named
     needed = _NEEDED if database_is_there else ("CREATE DATABASE", *_NEEDED)
+    if on_cluster:
+        needed = (*needed, *_NEEDED_ON_CLUSTER)
     return [
         privilege
         for privilege in needed

@@ -623,12 +623,14 @@ class Migration:
             self._tables.database,
             self._tables.fills,
             database_is_there=self._database_engine() is not None,
+            on_cluster=self._tables.cluster is not None,
         )
         if missing:
+            where = "*.*" if self._tables.cluster else f"{self._tables.database}.*"
             raise SchemaError(
-                f"this ClickHouse user lacks {', '.join(missing)} on {self._tables.database}.*",
+                f"this ClickHouse user lacks {', '.join(missing)} on {where}",
                 hint="nothing was changed; as an administrator run: "
-                f"GRANT {', '.join(missing)} ON {self._tables.database}.* TO its_name",
+                f"GRANT {', '.join(missing)} ON {where} TO its_name",
             )
 
     def _database_engine(self) -> str | None:

@@ -32,6 +32,10 @@ _REPLICA = """
     <interserver_http_port>{interserver_port}</interserver_http_port>
     <interserver_http_host>127.0.0.1</interserver_http_host>
     <zookeeper><node><host>127.0.0.1</host><port>{keeper_port}</port></node></zookeeper>
+    <user_directories>
+        <users_xml><path>config.xml</path></users_xml>
+        <memory/>
+    </user_directories>
     <macros><shard>1</shard><replica>{name}</replica></macros>
     <distributed_ddl><path>/clickhouse/task_queue/ddl</path></distributed_ddl>
     <remote_servers>

@@ -71,6 +71,38 @@ def test_a_sync_on_the_other_replica_inserts_nothing(cluster, both, cli, serve, 
     assert cli("migrate", *options, "--format", "json", url=second).json["changed"] is False
 
 
+def test_a_truncate_on_one_replica_is_seen_on_the_other_and_a_full_sync_refills_both(
+    cluster, both, cli, serve, now
+):
+    account = generate_account(5, 60, start=now - timedelta(days=3), end=now)
+    exchange = serve(account)
+    first, second = (replica.url("emptied") for replica in cluster.replicas)
+    options = ("--cluster", CLUSTER, "--format", "json")
+    cli("migrate", *options, url=first)
+    cli("sync", *options, url=first, api=exchange.url)
+
+    both[0].command("TRUNCATE TABLE emptied.mm_fills")
+    assert _same_on(both, "SELECT count() FROM emptied.mm_fills FINAL") == [(0,)]
+    again = cli("sync", *options, "--full", url=second, api=exchange.url)
+
+    assert again.json["stages"]["n_new"] == 60
+    assert _same_on(both, "SELECT count() FROM emptied.mm_fills FINAL") == [(60,)]
+
+
+def test_a_user_who_may_not_run_on_the_cluster_is_told_before_anything_is_done(cluster, both, cli):
+    for warehouse in both:
+        warehouse.command("CREATE USER IF NOT EXISTS local IDENTIFIED WITH no_password")
+        warehouse.command("GRANT SELECT, INSERT, CREATE, DROP, ALTER ON alone.* TO local")
+    url = cluster.replicas[0].url("alone", user="local", password="")
+
+    done = cli("migrate", "--cluster", CLUSTER, url=url)
+
+    assert done.code == 5
+    assert "CLUSTER" in done.err
+    assert "nothing was changed" in done.err
+    assert both[0].rows("SELECT count() FROM system.databases WHERE name = 'alone'") == [(0,)]
+
+
 def test_a_watermark_set_on_one_replica_holds_on_the_other(cluster, cli, serve, now):
     account = generate_account(4, 50, start=now - timedelta(days=3), end=now)
     exchange = serve(account)
