@@ -7,6 +7,7 @@
     │   ├── InsertUnknown  5   an insert was sent and its answer never came
     │   └── SchemaError    5   the tables are not today's, or not ours
     ├── CountsError        6   the counts of a pass do not add up
+    ├── DeclinedError      1   the operator was asked, and did not say yes
     ├── LockedError       75   another run is at work on the same table
     └── Interrupted      130   the operator or the system asked the pass to end
 
@@ -38,9 +39,16 @@ class SettingsError(KalshiFillsError):
 
 
 class ExchangeError(KalshiFillsError):
-    """The exchange could not be reached, refused us, or answered with something else."""
+    """The exchange could not be reached, refused us, or answered with something else.
+
+    `status` is the HTTP status of a final refusal, None where none came.
+    """
 
     exit_code = 4
+
+    def __init__(self, message: str, *, hint: str, status: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
 
 
 class WarehouseError(KalshiFillsError):
@@ -65,6 +73,12 @@ class CountsError(KalshiFillsError):
     """Items went in that did not come out: a bug, never hidden."""
 
     exit_code = 6
+
+
+class DeclinedError(KalshiFillsError):
+    """The operator was asked before something is removed, and did not say yes."""
+
+    exit_code = 1
 
 
 class LockedError(KalshiFillsError):

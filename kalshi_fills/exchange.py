@@ -17,15 +17,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Final, NamedTuple, NoReturn, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import requests
+import requests.adapters
 import tenacity
 from throttled import MemoryStore, RateLimiterType, Throttled, rate_limiter
 from urllib3.exceptions import HTTPError
 
-from kalshi_fills import __version__
+from kalshi_fills import __version__, wire
 from kalshi_fills.errors import ExchangeError
 from kalshi_fills.fetch import Bounds, fetch
 from kalshi_fills.fills import JsonValue
@@ -37,10 +38,11 @@ log = logging.getLogger(__name__)
 PAGE_LIMIT: Final = 1000
 """Items a page; the exchange refuses more."""
 
-_FILLS_PATHS: Final = {LIVE: "/portfolio/fills", HISTORICAL: "/historical/fills"}
+FILLS_PATHS: Final = {LIVE: "/portfolio/fills", HISTORICAL: "/historical/fills"}
+"""Where each tier's fills are listed."""
+
 _CONNECT_SECONDS: Final = 5.0
 _READ_SECONDS: Final = 20.0
-_BODY_SECONDS: Final = 60.0
 _STALE_PAGES: Final = 20
 _NOVELTY_BITS: Final = 1 << 25
 _BASIC_TIER: Final = (200, 200)
@@ -59,6 +61,19 @@ class RetryBudget(NamedTuple):
     attempts: int = 8
     first_wait_seconds: float = 0.25
     longest_wait_seconds: float = 8.0
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Gives the library's sessions connections whose answers have a deadline."""
+
+    def init_poolmanager(self, *given: Any, **named: Any) -> None:
+        super().init_poolmanager(*given, **named)
+        self.poolmanager.pool_classes_by_scheme = wire.POOLS
+
+    def proxy_manager_for(self, *given: Any, **named: Any) -> Any:
+        manager = super().proxy_manager_for(*given, **named)
+        manager.pool_classes_by_scheme = wire.POOLS
+        return manager
 
 
 class _Transient(Exception):
@@ -124,6 +139,8 @@ class Exchange:
             session = requests.Session()
             # A proxy of the environment has no business between us and this very machine.
             session.trust_env = urlsplit(self._root).scheme == "https"
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, _Adapter())
             session.headers["User-Agent"] = f"kalshi-fills/{__version__}"
             session.headers["Accept"] = "application/json"
         try:
@@ -228,7 +245,7 @@ class Exchange:
                 asked["min_ts"] = str(start - 1)
             return asked
 
-        for items in self.walk(_FILLS_PATHS[tier], {}, "fills", filters):
+        for items in self.walk(FILLS_PATHS[tier], {}, "fills", filters):
             yield Page(tier, items)
 
     def walk(
@@ -365,6 +382,7 @@ class Exchange:
             headers = self._signer.headers("GET", full_path, int(self._clock() * 1000))
         with self._counting:
             self.requests += 1
+        began = time.monotonic()
         try:
             with (
                 self._session() as session,
@@ -377,16 +395,15 @@ class Exchange:
                     stream=True,
                 ) as answer,
             ):
-                # The read time-out holds for one read: a server that drips needs a deadline.
-                deadline = time.monotonic() + _BODY_SECONDS
                 blocks = []
                 # What has come is taken at once: a large read would wait for a dripping server.
                 while block := answer.raw.read1(1 << 18, decode_content=True):
                     blocks.append(block)
-                    if time.monotonic() > deadline:
-                        raise _Transient(f"took more than {_BODY_SECONDS:.0f} s to send a page")
                 return answer.status_code, answer.headers, b"".join(blocks)
         except (requests.RequestException, HTTPError) as error:
+            if time.monotonic() - began >= wire.ANSWER_SECONDS:
+                slow = f"took more than {wire.ANSWER_SECONDS:.0f} s to send a page"
+                raise _Transient(slow) from error
             raise _Transient(_why_unreachable(error)) from error
 
     def _refused(self, path: str, status: int, headers: Mapping[str, str], body: bytes) -> NoReturn:
@@ -403,7 +420,7 @@ class Exchange:
         else:
             sentence = f"the exchange refused GET {path} with {status}{_said(body)}"
             hint = "check KALSHI_API_URL; it ends in /trade-api/v2"
-        raise ExchangeError(sentence, hint=hint)
+        raise ExchangeError(sentence, hint=hint, status=status)
 
     def _unauthorised(self, headers: Mapping[str, str], body: bytes) -> tuple[str, str]:
         if b"timestamp" in body:

@@ -66,7 +66,10 @@ def fetch(tiers: Tiers, window: Window, workers: int = MAX_WORKERS) -> Iterator[
         ExchangeError: a page could not be had within its budget.
     """
     before = tiers.cutoff()
-    yield from _Tier(tiers, LIVE, window, before, workers).pages()
+    live = _Tier(tiers, LIVE, window, before, workers)
+    if before is not None and window.start is not None:
+        live.measure(max(window.start, before), window.end, window)
+    yield from live.pages()
     after = tiers.cutoff()
     if (before is None) != (after is None):
         raise ExchangeError(
@@ -78,7 +81,10 @@ def fetch(tiers: Tiers, window: Window, workers: int = MAX_WORKERS) -> Iterator[
     else:
         reaches_back = window.start is None or window.start < after
     if reaches_back:
-        yield from _Tier(tiers, HISTORICAL, window, None, workers).pages()
+        archive = _Tier(tiers, HISTORICAL, window, None, workers)
+        if after is not None:
+            archive.measure(window.start, min(window.end, after), window)
+        yield from archive.pages()
         after = tiers.cutoff()
     for reads in range(_SEAM_READS + 1):
         if after is None or before is None or after == before:
@@ -111,6 +117,33 @@ class _Range:
         """How much of the range is probably still to come."""
         low = floor if self.start is None else self.start
         return 0 if self.frontier is None else max(self.frontier - low, 0)
+
+
+class _Measure:
+    """How much of the window's time a tier has left to read, going by what is known by now."""
+
+    def __init__(self, low: datetime | None, high: datetime, window: Window) -> None:
+        self._low = None if low is None else low.timestamp()
+        self._high = high.timestamp()
+        self._start = None if window.start is None else window.start.timestamp()
+        self._end = window.end.timestamp()
+
+    def ended(self, part: _Range, ranges: list[_Range]) -> None:
+        """Note that one of the open ranges is read: the oldest that is not empty has the first."""
+        if self._low is None and part is min(ranges, key=lambda each: each.start or 0):
+            self._low = part.frontier
+
+    def share(self, ranges: list[_Range]) -> float | None:
+        """Give the share of the window that is read, if these ranges of the tier are open."""
+        if self._low is None:
+            return None
+        start = self._low if self._start is None else self._start
+        unread = max(self._low - start, 0.0)  # of the other tier, which comes after this one
+        for part in ranges:
+            high = part.end if part.frontier is None else part.frontier
+            low = self._low if part.start is None else max(part.start, self._low)
+            unread += max(min(high, self._high) - low, 0.0)
+        return min(max(1 - unread / max(self._end - start, 1.0), 0.0), 1.0)
 
 
 class _Zone:
@@ -148,6 +181,17 @@ class _Tier:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._ready: queue.Queue[Page | BaseException | None] = queue.Queue(maxsize=4)
+        self._measure: _Measure | None = None
+
+    def measure(self, low: datetime | None, high: datetime, window: Window) -> None:
+        """Let pages tell which share of the window is read.
+
+        Args:
+            low: where the tier's fills of the window begin; None if that is still to be found.
+            high: where they end.
+            window: what all tiers are read for.
+        """
+        self._measure = _Measure(low, high, window)
 
     def pages(self) -> Iterator[Page]:
         """Yield the pages as they come, from whichever worker."""
@@ -192,11 +236,12 @@ class _Tier:
             for page in self._tiers.fills_pages(self._tier, bounds):
                 if self._stop.is_set():
                     return
-                self._advance(part, page)
-                self._deliver(page)
+                self._deliver(page._replace(share=self._advance(part, page)))
         except BaseException as error:  # raised again where the pages are used
             ending = error
         with self._lock:
+            if self._measure is not None:
+                self._measure.ended(part, self._ranges)
             self._ranges.remove(part)
         self._deliver(ending)
 
@@ -207,7 +252,8 @@ class _Tier:
                 self._ready.put(what, timeout=_FAREWELL_SECONDS)
                 return
 
-    def _advance(self, part: _Range, page: Page) -> None:
+    def _advance(self, part: _Range, page: Page) -> float | None:
+        """Note how far a range is read by now; give the share of the window that is."""
         span = _span(page)
         with self._lock:
             if span is not None and (part.frontier is None or span[0] < part.frontier):
@@ -217,6 +263,7 @@ class _Tier:
                     zone.owner = None
                     edge = zone.middle - _EDGE_SECONDS
                     zone.low = edge if span is None else min(edge, span[0])
+            return None if self._measure is None else self._measure.share(self._ranges)
 
     def _split(self) -> _Range | None:
         """Take the older half of the largest range still open from its worker."""
@@ -258,7 +305,7 @@ class _Tier:
                     continue
                 self._seen_in_zones.add(mark)
             kept.append(item)
-        return Page(page.tier, kept)
+        return page._replace(items=kept)
 
 
 def _span(page: Page) -> tuple[int, int] | None:

@@ -286,6 +286,8 @@ _PRICE_TIERS: Final = (
 )
 _PRICE_KEYS: Final = frozenset(key for tier in _PRICE_TIERS for key in tier) | {"price"}
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,16}(?:\.[0-9]{1,18})?", re.ASCII).fullmatch
+_GOOD_CONTRACTS: Final = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,2})?", re.ASCII).fullmatch
+_GOOD_FEE: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?", re.ASCII).fullmatch
 _INSTANT: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
     r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})",
@@ -370,6 +372,26 @@ def gate(fill: Fill, now: datetime) -> Reason | None:
     if fill.executed_at > now + CLOCK_TOLERANCE:
         return Reason.TIME_IN_THE_FUTURE
     return None
+
+
+@lru_cache(1 << 14)
+def good_contracts(text: str) -> Decimal | None:
+    """Read a `count_fp` that passes the gate for certain; None where `read_item` must look."""
+    return (Decimal(text) or None) if _GOOD_CONTRACTS(text) else None
+
+
+@lru_cache(1 << 14)
+def good_fee(text: str) -> Decimal | None:
+    """Read a `fee_cost` that passes the gate for certain; None where `read_item` must look."""
+    return Decimal(text) if _GOOD_FEE(text) else None
+
+
+def good_instant(text: str) -> datetime | None:
+    """Read a `created_time`; None where `read_item` must look."""
+    try:
+        return _instant(text)
+    except _Refuse:
+        return None
 
 
 def book_side(outcome: str) -> str:
@@ -566,7 +588,7 @@ def _decimal(value: JsonValue, reason: Reason) -> Decimal:
     raise _Refuse(reason)
 
 
-@lru_cache(1 << 16)
+@lru_cache(1 << 14)
 def _read_decimal(text: str) -> Decimal | None:
     # Prices and quantities are few texts again and again.
     if not _DECIMAL(text):
@@ -678,7 +700,7 @@ _TWIN_TYPES: Final[Mapping[str, Callable[[JsonValue], None]]] = {
 """Older twins of canonical fields: not read where the canonical one is there, but still typed."""
 
 
-@lru_cache(1 << 16)
+@lru_cache(1 << 14)
 def _fits(value: Decimal, decimals: int) -> bool:
     return value == value.quantize(_SCALES[decimals], context=_EXACTLY)
 

@@ -41,6 +41,8 @@ class Page(NamedTuple):
 
     tier: str
     items: list[Item]
+    share: float | None = None
+    """Which share of the walk's range of time is read now; None where that is not known."""
 
 
 def _whole_number(text: str) -> int | Decimal:
@@ -118,7 +120,10 @@ def _decode_compact(text: str, name: str) -> tuple[list[Item], str] | None:
     """
     opening = f'"{name}":[{{'
     start = text.find(opening)
-    if start < 0 or _spaced(text, start):
+    if start < 0:
+        return None
+    # The expression looks at every character; most answers have no space in them at all.
+    if any(space in text for space in " \t\r\n") and _spaced(text, start):
         return None
     try:
         told = _quick_decoder.decode(text)
@@ -132,7 +137,7 @@ def _decode_compact(text: str, name: str) -> tuple[list[Item], str] | None:
     parts = text[start:end].split("},{")
     if len(parts) != len(values) or text.find("}]", end + 2) >= 0:
         return None
-    items = [Item(value, f"{{{part}}}") for value, part in zip(values, parts, strict=True)]
+    items = list(map(Item._make, zip(values, [f"{{{part}}}" for part in parts], strict=True)))
     try:
         if _quick_decoder.decode(items[0].text) != values[0]:  # a list of that name deeper inside
             return None

@@ -19,7 +19,7 @@ def exclusive(target: str, table: str) -> Iterator[None]:
     """Hold the lock of one table of one ClickHouse for the length of the block.
 
     Args:
-        target: the ClickHouse, as it is described without its password.
+        target: the ClickHouse, named in one way however its URL spells it.
         table: the fills table's qualified name.
 
     Raises:

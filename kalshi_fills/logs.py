@@ -12,16 +12,28 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import TextIO
 
 
 def configure(form: str, *, verbose: bool, secrets: Iterable[str] = ()) -> None:
     """Send the log to stderr as `json` or `text`; verbose adds what is for debugging."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(_Json(secrets) if form == "json" else _Text(secrets))
     logger = logging.getLogger("kalshi_fills")
     logger.handlers = [handler]
     logger.propagate = False
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is at the time: a progress bar puts itself below the lines."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]  # it is read only, by design
+        return sys.stderr
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:

@@ -13,15 +13,17 @@ texts that the table computes alike (`queries/sync/content_texts.sql`).
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 import xxhash
 
+from kalshi_fills.alike import read_items
 from kalshi_fills.errors import CountsError
 from kalshi_fills.fills import (
     EXPECTED_KEYS,
@@ -34,7 +36,6 @@ from kalshi_fills.fills import (
     Rejected,
     Stage,
     book_side,
-    read_item,
     side_price_dollars,
 )
 
@@ -60,7 +61,7 @@ CONTENT_FIELDS: Final = (
 """The columns whose equality makes two rows the same fill with the same content, in order."""
 
 _INFERRED: Final = CONTENT_FIELDS.index("direction_inferred")
-_HUNDRED: Final = Decimal(100)
+_HOUR: Final = timedelta(hours=1)
 _MASK_64: Final = (1 << 64) - 1
 
 Content = tuple[str, ...]
@@ -196,8 +197,7 @@ def sort_items(
     """
     kept: list[Fill] = []
     rejected: list[Rejected] = []
-    for value, text in items:
-        outcome = read_item(value, text, source, now)
+    for outcome in read_items(items, source, now):
         if isinstance(outcome, Fill):
             kept.append(outcome)
         else:
@@ -217,40 +217,87 @@ def sort_items(
 
 def content(fill: Fill) -> Content:
     """Give a fill's content as texts, as `queries/sync/content_texts.sql` gives a row's."""
-    fee, taker = fill.fee_dollars, fill.is_taker
-    subaccount, shard = fill.subaccount_number, fill.exchange_index
-    return (
-        fill.executed_at.isoformat(" ", "microseconds")[:26],
-        fill.fill_id,
-        fill.order_id,
-        fill.ticker,
-        fill.outcome,
-        fill.action,
-        fill.outcome,
-        book_side(fill.outcome),
-        _fixed(side_price_dollars(fill) * _HUNDRED, 4),
-        _fixed(fill.yes_price_dollars, 6),
-        _fixed(fill.no_price_dollars, 6),
-        _fixed(fill.contracts, 2),
-        "" if fee is None else _fixed(fee, 6),
-        "" if taker is None else "true" if taker else "false",
-        "" if subaccount is None else str(subaccount),
-        "" if shard is None else str(shard),
-        "true" if fill.direction_inferred else "false",
+    return contents([fill])[0]
+
+
+def contents(fills: Sequence[Fill]) -> list[Content]:
+    """Give the contents of fills, in their order; together they take half as long."""
+    if not fills:
+        return []
+    sent = dict(zip(Fill._fields, zip(*fills, strict=True), strict=True))
+    outcome = sent["outcome"]
+    texts = (
+        [_time_text(moment) for moment in sent["executed_at"]],
+        sent["fill_id"],
+        sent["order_id"],
+        sent["ticker"],
+        outcome,
+        sent["action"],
+        outcome,
+        map(book_side, outcome),
+        [_cents_text(side_price_dollars(fill)) for fill in fills],
+        map(_dollars_text, sent["yes_price_dollars"]),
+        map(_dollars_text, sent["no_price_dollars"]),
+        map(_contracts_text, sent["contracts"]),
+        map(_fee_text, sent["fee_dollars"]),
+        map(_FLAG_TEXTS.__getitem__, sent["is_taker"]),
+        map(_small_text, sent["subaccount_number"]),
+        map(_small_text, sent["exchange_index"]),
+        map(_FLAG_TEXTS.__getitem__, sent["direction_inferred"]),
     )
+    return list(zip(*texts, strict=True))
 
 
-@lru_cache(1 << 16)
-def _fixed(value: Decimal, decimals: int) -> str:
-    return f"{value:.{decimals}f}"
+_FLAG_TEXTS: Final = {None: "", True: "true", False: "false"}
+
+
+def _time_text(moment: datetime) -> str:
+    return moment.isoformat(" ", "microseconds")[:26]
+
+
+@lru_cache(1 << 14)
+def _cents_text(dollars: Decimal) -> str:
+    return f"{dollars * 100:.4f}"
+
+
+@lru_cache(1 << 14)
+def _dollars_text(dollars: Decimal) -> str:
+    return f"{dollars:.6f}"
+
+
+@lru_cache(1 << 14)
+def _contracts_text(contracts: Decimal) -> str:
+    return f"{contracts:.2f}"
+
+
+@lru_cache(1 << 14)
+def _fee_text(dollars: Decimal | None) -> str:
+    return "" if dollars is None else f"{dollars:.6f}"
+
+
+@lru_cache
+def _small_text(number: int | None) -> str:
+    return "" if number is None else str(number)
 
 
 def digest(texts: Content) -> int:
     """Give 64 bits of a content, equal to the table's own digest of the same row."""
+    # Side and prices are few, and what follows the fee is fewer: their texts are joined once.
+    joined = (
+        f"{_counted(texts[:4])}{_counted_before(texts[4:11])}"
+        f"{_counted(texts[11:13])}{_counted_before(texts[13:])}"
+    )
+    return xxhash.xxh64_intdigest(joined.encode())
+
+
+def _counted(texts: Sequence[str]) -> str:
     joined = "".join([f"{len(text)}:{text}" for text in texts])
     if not joined.isascii():  # the table counts bytes
         joined = "".join([f"{len(text.encode())}:{text}" for text in texts])
-    return xxhash.xxh64_intdigest(joined.encode())
+    return joined
+
+
+_counted_before = lru_cache(1 << 12)(_counted)
 
 
 def key_hash(key: FillKey) -> int:
@@ -342,12 +389,15 @@ class Expected:
 
     def __init__(self) -> None:
         self._hours: dict[datetime, HourDigest] = {}
+        self._last_hour: tuple[datetime, HourDigest] | None = None
 
     def add(self, executed_at: datetime, content_digest: int) -> None:
         """Expect one fill."""
-        hour = self._hours.setdefault(
-            executed_at.replace(minute=0, second=0, microsecond=0), HourDigest()
-        )
+        last = self._last_hour  # fills come by time: mostly it is the hour of the one before
+        if last is None or not last[0] <= executed_at < last[0] + _HOUR:
+            start = executed_at.replace(minute=0, second=0, microsecond=0)
+            last = self._last_hour = (start, self._hours.setdefault(start, HourDigest()))
+        hour = last[1]
         hour.fills += 1
         hour.digest_sum = (hour.digest_sum + content_digest) & _MASK_64
 
@@ -365,60 +415,32 @@ class Expected:
 class Seen:
     """The fills a pass has met: 64 bits of each identity and 32 of its content.
 
-    Open addressing in 256 pairs of arrays, so that growing one copies little: about 18 bytes a
-    fill, where a set of numbers would take a hundred.
+    Sorted arrays by the first bits of the identity, short enough that to insert into one moves
+    little: about 13 bytes a fill, where a set of numbers would take a hundred.
     """
 
-    _SHARDS: Final = 256
-    _FIRST_SLOTS: Final = 61
-    _FILLED: Final = 0.7
-    _GROWTH: Final = 1.4
+    _SHARD_BITS: Final = 12
 
     def __init__(self) -> None:
-        self._keys = [array("Q", bytes(8 * self._FIRST_SLOTS)) for _ in range(self._SHARDS)]
-        self._marks = [array("I", bytes(4 * self._FIRST_SLOTS)) for _ in range(self._SHARDS)]
-        self._used = [0] * self._SHARDS
+        shards = range(1 << self._SHARD_BITS)
+        self._keys = [array("Q") for _ in shards]
+        self._marks = [array("I") for _ in shards]
 
     def __len__(self) -> int:
-        return sum(self._used)
+        return sum(map(len, self._keys))
 
     def put(self, key: int, content_digest: int) -> int | None:
         """Remember a fill; give the content's 32 bits remembered before, None if it is new."""
-        key = key or 1  # 0 marks an empty slot
-        shard = key % self._SHARDS
+        shard = key >> 64 - self._SHARD_BITS
         keys = self._keys[shard]
-        slots = len(keys)
-        slot = (key >> 8) % slots
-        while (there := keys[slot]) != key:
-            if not there:
-                keys[slot] = key
-                self._marks[shard][slot] = content_digest & 0xFFFFFFFF
-                self._used[shard] += 1
-                if self._used[shard] > self._FILLED * slots:
-                    self._grow(shard)
-                return None
-            slot = slot + 1 if slot + 1 < slots else 0
-        return self._marks[shard][slot]
+        place = bisect_left(keys, key)
+        if place < len(keys) and keys[place] == key:
+            return self._marks[shard][place]
+        keys.insert(place, key)
+        self._marks[shard].insert(place, content_digest & 0xFFFFFFFF)
+        return None
 
     def __contains__(self, key: int) -> bool:
-        key = key or 1
-        keys = self._keys[key % self._SHARDS]
-        slots = len(keys)
-        slot = (key >> 8) % slots
-        while (there := keys[slot]) != key:
-            if not there:
-                return False
-            slot = slot + 1 if slot + 1 < slots else 0
-        return True
-
-    def _grow(self, shard: int) -> None:
-        old_keys, old_marks = self._keys[shard], self._marks[shard]
-        slots = int(len(old_keys) * self._GROWTH) | 1
-        keys, marks = array("Q", bytes(8 * slots)), array("I", bytes(4 * slots))
-        for key, mark in zip(old_keys, old_marks, strict=True):
-            if key:
-                slot = (key >> 8) % slots
-                while keys[slot]:
-                    slot = slot + 1 if slot + 1 < slots else 0
-                keys[slot], marks[slot] = key, mark
-        self._keys[shard], self._marks[shard] = keys, marks
+        keys = self._keys[key >> 64 - self._SHARD_BITS]
+        place = bisect_left(keys, key)
+        return place < len(keys) and keys[place] == key

@@ -107,13 +107,14 @@ class ClickHouseTarget:
     folder: Path | None
     database: str
 
-    def describe(self) -> str:
-        """Name the target without its password."""
+    def identity(self) -> str:
+        """Name the target in one way however its URL spells it, and without its password."""
         if self.folder is not None:
-            return f"chdb://{self.folder} ({self.database})"
+            return f"chdb://{self.folder.resolve()}"
         parts = urlsplit(self.url or "")
-        port = f":{parts.port}" if parts.port else ""
-        return f"{parts.scheme}://{parts.hostname}{port}/{self.database}"
+        host = (parts.hostname or "").rstrip(".")
+        port = parts.port or (9440 if parts.scheme == "clickhouses" else 9000)
+        return f"clickhouse://{'localhost' if _loopback(host) else host}:{port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,18 @@ the ledger of runs. It decides nothing about what a fill is; it knows columns, v
 from __future__ import annotations
 
 import json
+import os
+import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from kalshi_fills import __version__
 from kalshi_fills.errors import InsertUnknown, WarehouseError
-from kalshi_fills.fills import Fill, FillKey, Rejected, book_side, side_price_dollars
+from kalshi_fills.fills import Fill, FillKey, Rejected
 from kalshi_fills.pipeline import (
     CONTENT_FIELDS,
     Content,
@@ -25,11 +27,12 @@ from kalshi_fills.pipeline import (
     HourDigest,
     completed,
     content,
+    contents,
     differences,
     digest,
 )
 from kalshi_fills.queries import Tables
-from kalshi_fills.warehouse import TextTable, Warehouse
+from kalshi_fills.warehouse import Column, TextTable, Warehouse
 
 NO_UUID: Final = UUID(int=0)
 
@@ -64,8 +67,8 @@ _REJECTED_COLUMNS: Final = (
 _DERIVED_COLUMNS: Final = ("price", "fee")
 """Columns of the engines that the table makes of the others."""
 
-_Row = tuple[object, ...]
-_VERSION: Final = FILL_COLUMNS.index("version")
+_NULLABLE: Final = frozenset(("fee_dollars", "is_taker", "subaccount_number", "exchange_index"))
+"""Columns of the content that have no value where the text is empty."""
 _MAX_VERSION: Final = (1 << 64) - 1
 _SETTLE_SECONDS: Final = 60.0
 _SETTLE_WAIT_SECONDS: Final = 1.0
@@ -81,6 +84,9 @@ class Links(NamedTuple):
     decision_id: UUID = NO_UUID
 
 
+_NO_LINKS: Final = Links()
+
+
 class Stored(NamedTuple):
     """What the table holds of one fill, whole."""
 
@@ -93,6 +99,18 @@ class Stored(NamedTuple):
     """The row that counts lacks a link that a row it replaced has."""
     own: tuple[object, ...]
     """The values of the operator's own columns, in the order of the table."""
+
+
+class _Row(NamedTuple):
+    """A row to be written."""
+
+    fill: Fill
+    texts: Content
+    digest: int
+    version: int
+    links: Links
+    own: tuple[object, ...]
+    """The values of the operator's own columns, where it replaces a row."""
 
 
 class _Known(NamedTuple):
@@ -192,7 +210,8 @@ class FillStore:
         self._version = int(started_at.timestamp() * 1_000_000)
         self._dry_run = dry_run
         self._was_empty: bool | None = None
-        self._own: tuple[str, ...] | None = None
+        self._own: dict[str, str] | None = None
+        self._given_up = False
 
     def write(self, block: Mapping[FillKey, Fill]) -> list[Written]:
         """Store a block: what is new or differs is written, what is known is left alone.
@@ -205,11 +224,19 @@ class FillStore:
         """
         outcome, rows, corrected, stale = self._plan(block)
         if not self._dry_run:
-            self._insert(FILL_COLUMNS, rows)
-            self._insert((*FILL_COLUMNS, *self._own_columns()), corrected)
+            self._insert(rows, {})
+            self._insert(corrected, self._own_columns())
             if stale:
                 self._delete_under_other_tickers(stale)
         return outcome
+
+    def give_up(self) -> None:
+        """Let what another thread is writing fail at once, and write nothing from then on.
+
+        Its fate stays unknown; the next run reads the same range again.
+        """
+        self._given_up = True
+        self.warehouse.give_up()
 
     def quarantine(self, rejected: Sequence[Rejected], seen_at: datetime) -> None:
         """Keep refused items whole; one that comes back is counted, not repeated."""
@@ -257,6 +284,37 @@ class FillStore:
         found = self.warehouse.rows(self.tables.sql("sync/last_run"))
         return _utc(found[0][1]) if found else None
 
+    def latest_entry(self) -> datetime:
+        """Give the time of the latest entry in the run ledger; 1970 if it has none."""
+        return _aware(self.warehouse.rows(self.tables.sql("sync/latest_entry"))[0][0])
+
+    def rewind(self, watermark: datetime | None, why: str, now: datetime) -> None:
+        """Set the watermark back by an entry of its own, written later than every other."""
+        at = max(now, self.latest_entry() + timedelta(microseconds=1))
+        run = Run(
+            self._run_id,
+            "done",
+            now,
+            now,
+            None,
+            now,
+            watermark,
+            Counts(),
+            socket.gethostname(),
+            os.getpid(),
+            why,
+        )
+        self.record(run, at)
+
+    def held_by_rewinds(self, mark: datetime | None, since: datetime) -> datetime | None:
+        """Give a watermark, or the earliest one that it was set back to after a moment."""
+        ((rewinds, to_none, earliest),) = self.warehouse.rows(
+            self.tables.sql("sync/rewound_since"), {"since": since}
+        )
+        if not rewinds:
+            return mark
+        return None if to_none or mark is None else min(mark, _aware(earliest))
+
     def unfinished(self) -> list[Unfinished]:
         """Give the runs, of any host, that have not said how they ended, oldest first."""
         found = self.warehouse.rows(self.tables.sql("sync/unfinished_runs"))
@@ -264,7 +322,7 @@ class FillStore:
 
     def record(self, run: Run, recorded_at: datetime) -> None:
         """Write the run's row into the ledger; the latest one counts."""
-        if self._dry_run:
+        if self._dry_run or self._given_up:
             return
         facts: dict[str, object] = {
             **run._asdict(),
@@ -285,7 +343,7 @@ class FillStore:
             found = self.warehouse.rows(
                 self.tables.sql("sync/digests_per_hour"), {"start": start, "end": end}
             )
-        return {_hour(row[0]): HourDigest(int(row[1]), int(row[2])) for row in found}
+        return {_aware(row[0]): HourDigest(int(row[1]), int(row[2])) for row in found}
 
     def between(self, start: datetime, end: datetime) -> list[tuple[FillKey, str, Content]]:
         """Give identity, ticker and content of the stored fills of a range."""
@@ -303,12 +361,13 @@ class FillStore:
         corrected: list[_Row] = []
         doubtful: dict[FillKey, tuple[Fill, int]] = {}
         stored = {} if self._is_empty() else self._digests(block)
-        for key, fill in block.items():
-            sent = digest(content(fill))
+        texts_of_all = contents(list(block.values()))
+        for (key, fill), texts in zip(block.items(), texts_of_all, strict=True):
+            sent = digest(texts)
             known = stored.get(key)
             if known is None:
                 outcome.append(Written(fill, sent, None, ()))
-                rows.append(self._row(fill, sent, self._version, Links()))
+                rows.append(_Row(fill, texts, sent, self._version, _NO_LINKS, ()))
             elif known.digest == sent and not known.care:
                 outcome.append(Written(fill, sent, sent, ()))
             else:
@@ -320,7 +379,8 @@ class FillStore:
             if held.links_lost:
                 found.append(Difference("links", "", "kept from the engine's own row"))
             whole = completed(fill, held.content)
-            now = digest(content(whole))
+            texts = content(whole)
+            now = digest(texts)
             elsewhere = [ticker for ticker in held.tickers if ticker != whole.ticker]
             stale += [(key, ticker) for ticker in elsewhere]
             if elsewhere and not found:
@@ -329,7 +389,7 @@ class FillStore:
                 found = [Difference("content", f"{before:016x}", f"{now:016x}")]
             if found:
                 version = min(max(self._version, held.version + 1), _MAX_VERSION)
-                corrected.append((*self._row(whole, now, version, held.links), *held.own))
+                corrected.append(_Row(whole, texts, now, version, held.links, held.own))
             outcome.append(Written(whole, now, before, tuple(found)))
         return outcome, rows, corrected, stale
 
@@ -350,7 +410,7 @@ class FillStore:
         wanted = list(keys)
         if not wanted:
             return {}
-        statement = self.tables.sql("sync/stored_fills", own_columns=self._own_columns())
+        statement = self.tables.sql("sync/stored_fills", own_columns=list(self._own_columns()))
         found = self.warehouse.rows(statement, wanted=_wanted(wanted))
         return {
             FillKey(row[0], row[1]): Stored(
@@ -359,51 +419,50 @@ class FillStore:
             for row in found
         }
 
-    def _own_columns(self) -> tuple[str, ...]:
-        """The operator's own columns that hold values: a correction takes them along."""
+    def _own_columns(self) -> dict[str, str]:
+        """The operator's own columns that hold values, and their types: a correction keeps them."""
         if self._own is None:
             held = self.warehouse.rows(
                 self.tables.sql("schema/columns"),
                 {"database": self.tables.database, "table": self.tables.fills},
             )
             ours = {*FILL_COLUMNS, *_DERIVED_COLUMNS}
-            self._own = tuple(
-                str(name)
-                for name, _, kind, _ in held
+            self._own = {
+                str(name): str(type_)
+                for name, type_, kind, _ in held
                 if name not in ours and kind in ("", "DEFAULT")
-            )
+            }
         return self._own
 
-    def _insert(self, columns: Sequence[str], rows: Sequence[_Row]) -> None:
+    def _insert(self, rows: Sequence[_Row], own_columns: Mapping[str, str]) -> None:
         table = self.tables.name()
         deadline = time.monotonic() + _SETTLE_SECONDS
         missing = rows
         while missing:
             try:
-                self.warehouse.insert(table, columns, missing)
+                self.warehouse.insert_columns(table, self._columns(missing, own_columns))
                 return
             except InsertUnknown:
+                if self._given_up:
+                    raise
                 missing = self._not_there(rows, deadline)
-                if missing and time.monotonic() > deadline:
+                if missing and (self._given_up or time.monotonic() > deadline):
                     raise
 
-    def _not_there(
-        self, rows: Sequence[tuple[object, ...]], deadline: float
-    ) -> list[tuple[object, ...]]:
+    def _not_there(self, rows: Sequence[_Row], deadline: float) -> list[_Row]:
         """Look up which of the rows an insert of unknown fate left out."""
         while True:
             time.sleep(_SETTLE_WAIT_SECONDS)
             try:
-                keys = [FillKey(str(row[1]), str(row[2])) for row in rows]
-                there = self._digests(keys)
+                there = self._digests([row.fill.key for row in rows])
             except WarehouseError:
-                if time.monotonic() > deadline:
+                if self._given_up or time.monotonic() > deadline:
                     raise
                 continue
             return [
                 row
-                for row, key in zip(rows, keys, strict=True)
-                if key not in there or there[key].version < int(str(row[_VERSION]))
+                for row in rows
+                if row.fill.key not in there or there[row.fill.key].version < row.version
             ]
 
     def _delete_under_other_tickers(self, stale: Sequence[tuple[FillKey, str]]) -> None:
@@ -416,38 +475,40 @@ class FillStore:
             },
         )
 
-    def _row(
-        self, fill: Fill, content_digest: int, version: int, links: Links
-    ) -> tuple[object, ...]:
-        return (
-            fill.executed_at,
-            fill.fill_id,
-            fill.order_id,
-            fill.ticker,
-            fill.outcome,
-            fill.action,
-            fill.outcome,
-            book_side(fill.outcome),
-            side_price_dollars(fill) * 100,
-            fill.yes_price_dollars,
-            fill.no_price_dollars,
-            fill.contracts,
-            fill.fee_dollars,
-            fill.is_taker,
-            fill.subaccount_number,
-            fill.exchange_index,
-            fill.direction_inferred,
-            fill.id_synthetic,
-            fill.source,
-            self._run_id,
-            content_digest,
-            fill.raw_json,
-            version,
-            fill.client_order_id or links.client_order_id,
-            links.engine_instance_id,
-            links.engine_version,
-            links.decision_id,
+    def _columns(self, rows: Sequence[_Row], own_columns: Mapping[str, str]) -> list[Column]:
+        """Lay rows out as columns: what is digested, as the very texts that were digested."""
+        fills, texts, digests, versions, links, own = zip(*rows, strict=True)
+        values: dict[str, Sequence[object]] = dict(
+            zip(CONTENT_FIELDS, zip(*texts, strict=True), strict=True)
         )
+        for name in _NULLABLE:
+            values[name] = [text or None for text in values[name]]
+        values |= {
+            "id_synthetic": ["true" if fill.id_synthetic else "false" for fill in fills],
+            "source": [fill.source for fill in fills],
+            "run_id": [str(self._run_id)] * len(rows),
+            "content_hash": list(map(str, digests)),
+            "raw_json": [fill.raw_json for fill in fills],
+            "version": list(map(str, versions)),
+            "client_order_id": [
+                fill.client_order_id or link.client_order_id
+                for fill, link in zip(fills, links, strict=True)
+            ],
+        }
+        if any(link is not _NO_LINKS for link in links):  # otherwise they are the table's defaults
+            values |= {
+                "engine_instance_id": [link.engine_instance_id for link in links],
+                "engine_version": [link.engine_version for link in links],
+                "decision_id": [str(link.decision_id) for link in links],
+            }
+        columns = [
+            Column(name, "Nullable(String)" if name in _NULLABLE else "String", values[name])
+            for name in FILL_COLUMNS
+            if name in values
+        ]
+        for index, (name, type_) in enumerate(own_columns.items()):
+            columns.append(Column(name, type_, [row[index] for row in own]))
+        return columns
 
 
 def _wanted(keys: Iterable[FillKey]) -> TextTable:
@@ -458,5 +519,5 @@ def _utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.astimezone(UTC)
 
 
-def _hour(moment: datetime) -> datetime:
+def _aware(moment: datetime) -> datetime:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)

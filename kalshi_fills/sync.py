@@ -15,13 +15,13 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from kalshi_fills.errors import KalshiFillsError, SettingsError
+from kalshi_fills.errors import Interrupted, KalshiFillsError, SettingsError
 from kalshi_fills.exchange import Exchange
 from kalshi_fills.fills import EARLIEST_FILL, Fill, FillKey, Rejected
 from kalshi_fills.listing import Page, Window
@@ -49,7 +49,11 @@ MAX_BREAKS: Final = 10_000
 """Breaks that a pass names; the rest is left uncounted."""
 
 _MAYBE_AT_WORK: Final = timedelta(hours=6)
-"""A run of another host that began longer ago is taken for dead, and not told of."""
+"""A run that this host's lock does not tell of and that began longer ago is taken for dead."""
+
+_PATIENCE_SECONDS: Final = 5.0
+"""How long a pass that is asked to end waits for ClickHouse."""
+_GIVING_UP_SECONDS: Final = 0.5
 
 _LAG_WITHOUT_AS_OF: Final = timedelta(minutes=15)
 """How far the watermark stays behind where the exchange does not say how current it is."""
@@ -84,8 +88,10 @@ class SyncReport:
     claims: int = 0
     """Refused items that claim to be fills and were not accepted by the operator."""
     other_hosts: list[str] = field(default_factory=list)
-    """Hosts whose runs were at work on the same table when this one began."""
+    """Hosts of runs that may have been at work on the same table when this one began."""
     pages: int = 0
+    share_read: float | None = None
+    """Which share of the window's time has been read; None where that is not known yet."""
     requests: int = 0
     elapsed_seconds: float = 0.0
     stage: str = "start"
@@ -170,6 +176,7 @@ class _Pass:
         self._claim_without_time = False
         self._began = time.monotonic()
         self._recorded_at: datetime | None = None
+        self._ledger_read_at = now
         self._unproven_since: datetime | None = None
 
     def run(self) -> None:
@@ -177,6 +184,7 @@ class _Pass:
         self._step("ledger")
         self._close_dead_runs()
         before = store.last_watermark()
+        self._ledger_read_at = store.latest_entry()
         self._window = report.window = _window(self._request, before, self._now)
         report.watermark = before
         self._record("running")
@@ -198,15 +206,16 @@ class _Pass:
             if self._request.accept_rejected:
                 store.accept_rejected()
                 report.claims, self._earliest_claim, self._claim_without_time = 0, None, False
-            report.watermark = self._watermark(before, current_until)
+            # What a truncate removed meanwhile must be read again, whatever this pass has proven.
+            mark = self._watermark(before, current_until)
+            report.watermark = store.held_by_rewinds(mark, self._ledger_read_at)
             report.status = "done"
             self._measure()
             self._record("done")
         except BaseException as error:
-            self._writer.shutdown()  # what is being written ends before the ledger is
             report.status, report.watermark = "failed", before
             self._measure()
-            self._fail(error)
+            self._leave(error)
             raise
         finally:
             self._writer.shutdown()
@@ -225,6 +234,8 @@ class _Pass:
         for fill in kept:
             self._take_fill(fill)
         report.pages += 1
+        if page.share is not None:
+            report.share_read = max(page.share, report.share_read or 0.0)
         if max(len(self._block), len(self._rejected), len(self._again)) >= BLOCK_FILLS:
             self._flush()
         report.requests = self._exchange.requests
@@ -376,7 +387,8 @@ class _Pass:
                 self._tell_of(run)
                 continue
             # In a container every run may have the same id; this one is not in the ledger yet.
-            if run.pid != os.getpid() and _alive(run.pid):
+            if run.pid != os.getpid() and _alive(run.pid) and self._may_be_at_work(run):
+                self._tell_of(run)  # with a lock folder of its own, or its id is another's by now
                 continue
             log.warning(
                 "run_found_dead",
@@ -386,15 +398,19 @@ class _Pass:
             self._store.record(_dead(run, self._clock()), self._ledger_time())
         self._recorded_at = None
 
+    def _may_be_at_work(self, run: Unfinished) -> bool:
+        return self._now - run.started_at < _MAYBE_AT_WORK
+
     def _tell_of(self, run: Unfinished) -> None:
-        """Say that another host may be at work; the table stays right whatever it does."""
-        if self._now - run.started_at < _MAYBE_AT_WORK:
+        """Say that another run may be at work; the table stays right whatever it does."""
+        if self._may_be_at_work(run):
             self._report.other_hosts.append(run.host)
             log.warning(
-                "another_host_at_work",
+                "another_run_at_work",
                 extra={
                     "fields": {
                         "host": run.host,
+                        "process": run.pid,
                         "run_id": run.run_id,
                         "started_at": run.started_at.isoformat(),
                     }
@@ -429,6 +445,24 @@ class _Pass:
             moment = max(moment, self._recorded_at + timedelta(microseconds=1))
         self._recorded_at = moment
         return moment
+
+    def _leave(self, error: BaseException) -> None:
+        """Let what is being written end, and say in the ledger how the run did.
+
+        Whoever interrupts it does not wait for a ClickHouse that has gone silent: without an entry
+        of its end the run is one that died, which loses nothing.
+        """
+        asked_to_end = isinstance(error, Interrupted) or not isinstance(error, Exception)
+        patience = _PATIENCE_SECONDS if asked_to_end else None
+        leaving = self._writer.submit(self._fail, error)  # behind what is being written
+        while not leaving.done():
+            try:
+                wait([leaving], patience)
+            finally:  # interrupted once more, too
+                if not leaving.done():
+                    self._store.give_up()
+                    patience = _GIVING_UP_SECONDS
+        leaving.result()
 
     def _fail(self, error: BaseException) -> None:
         sentence = (

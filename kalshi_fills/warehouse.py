@@ -13,6 +13,7 @@ import importlib
 import json
 import logging
 import re
+import socket
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -35,6 +36,15 @@ class TextTable(NamedTuple):
 
     columns: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
+
+
+class Column(NamedTuple):
+    """One column of a block to be inserted."""
+
+    name: str
+    type: str
+    """The type its values travel as, which the engine casts to the table's: often a text."""
+    values: Sequence[Value]
 
 
 _SERVER_SETTINGS: Final = {
@@ -83,6 +93,22 @@ class Warehouse(Protocol):
         Raises:
             InsertUnknown: the answer never came.
             WarehouseError: refused, nothing of the block is stored.
+        """
+        ...
+
+    def insert_columns(self, table: str, columns: Sequence[Column]) -> None:
+        """Insert one block of many rows, given column by column; several times as fast.
+
+        Raises:
+            InsertUnknown: the answer never came.
+            WarehouseError: refused, nothing of the block is stored.
+        """
+        ...
+
+    def give_up(self) -> None:
+        """Make a statement fail that another thread runs and that is silent, so that it can end.
+
+        A statement of the embedded engine has nobody to wait for and ends by itself.
         """
         ...
 
@@ -149,7 +175,7 @@ class _Server:
                 {
                     "name": "wanted",
                     "structure": [(column, "String") for column in wanted.columns],
-                    "data": [dict(zip(wanted.columns, row, strict=True)) for row in wanted.rows],
+                    "data": wanted.rows,
                 }
             ]
         try:
@@ -183,12 +209,24 @@ class _Server:
         if not rows:
             return
         names = ", ".join(map(quote_identifier, columns))
+        self._insert(f"INSERT INTO {table} ({names}) VALUES", rows)
+
+    def insert_columns(self, table: str, columns: Sequence[Column]) -> None:
+        rows = list(zip(*(column.values for column in columns), strict=True))
+        if not rows:
+            return
+        # The driver encodes texts fast, and numbers and times slowly: the server reads them. A
+        # table that travels with the query takes no privilege, as the function `input` would.
+        structure = [(column.name, column.type) for column in columns]
+        names = ", ".join(quote_identifier(column.name) for column in columns)
+        self._insert(
+            f"INSERT INTO {table} ({names}) SELECT {names} FROM block",  # noqa: S608 - all quoted
+            external_tables=[{"name": "block", "structure": structure, "data": rows}],
+        )
+
+    def _insert(self, *statement: object, **options: object) -> None:
         try:
-            self._client.execute(
-                f"INSERT INTO {table} ({names}) VALUES",
-                rows,
-                settings=_SERVER_SETTINGS,
-            )
+            self._client.execute(*statement, **options, settings=_SERVER_SETTINGS)
         except self._failures() as error:
             lost = (OSError, EOFError, self._errors.NetworkError, self._errors.SocketTimeoutError)
             if not isinstance(error, lost):
@@ -197,6 +235,12 @@ class _Server:
                 f"the connection to ClickHouse at {self._where} was lost during an insert",
                 hint="run the same command again: it looks up what was stored",
             ) from error
+
+    def give_up(self) -> None:
+        connected = self._client.connection.socket
+        with contextlib.suppress(OSError):
+            if connected is not None:
+                connected.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._client.disconnect()
@@ -296,6 +340,17 @@ class _Embedded:
         names = ", ".join(map(quote_identifier, columns))
         lines = "\n".join(["\t".join([_TSV[type(value)](value) for value in row]) for row in rows])
         self._query(f"INSERT INTO {table} ({names}) FORMAT TabSeparated\n{lines}\n")
+
+    def insert_columns(self, table: str, columns: Sequence[Column]) -> None:
+        if not columns or not columns[0].values:
+            return
+        names = ", ".join(quote_identifier(column.name) for column in columns)
+        fields = zip(*(_tsv_column(column.values) for column in columns), strict=True)
+        lines = "\n".join(map("\t".join, fields))
+        self._query(f"INSERT INTO {table} ({names}) FORMAT TabSeparated\n{lines}\n")
+
+    def give_up(self) -> None:
+        pass
 
     def close(self) -> None:
         with contextlib.suppress(RuntimeError):
@@ -411,6 +466,16 @@ _TSV: Final[Mapping[type, Callable[[Any], str]]] = {
     tuple: _tsv_list,
 }
 """How the embedded engine reads each type in tab-separated text."""
+
+
+def _tsv_column(values: Sequence[Value]) -> Sequence[str]:
+    """Write the values of a column; where all are texts without a special sign, they stay."""
+    texts = [value for value in values if type(value) is str]
+    if len(texts) == len(values):
+        joined = "".join(texts)
+        if not any(chr(sign) in joined for sign in _ESCAPES):
+            return texts
+    return [_TSV[type(value)](value) for value in values]
 
 
 def _escaped(value: Value) -> Value:

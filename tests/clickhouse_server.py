@@ -84,6 +84,10 @@ class ClickHouseServer:
                 time.sleep(0.05)
         raise RuntimeError("the server did not come up")
 
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)

@@ -31,6 +31,7 @@ from hypothesis import strategies as st
 from throttled import MemoryStore, Throttled
 
 from kalshi_fills import exchange as exchange_module
+from kalshi_fills import wire as wire_module
 from kalshi_fills.errors import ExchangeError
 from kalshi_fills.exchange import Exchange, RetryBudget, Window, decode_listing
 from kalshi_fills.practice.account import generate_account
@@ -82,6 +83,8 @@ class Answer:
     silent_seconds: float = 0.0
     drip_seconds: float = 0.0
     """Pause after each byte of the body."""
+    drips_headers: bool = False
+    """Pause after each byte of the headers, too."""
 
 
 def page(items: Any = (), cursor: Any = "", name: str = "fills") -> Answer:
@@ -130,12 +133,13 @@ class Wire:
                 lines += [
                     f"{name}: {value}" for name, value in headers.items() if value is not None
                 ]
-                self.connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+                head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+                at_once, slowly = (b"", head + body) if answer.drips_headers else (head, body)
                 if not answer.drip_seconds:
-                    self.connection.sendall(body)
-                    return
-                for number in range(len(body)):
-                    self.connection.sendall(body[number : number + 1])
+                    at_once, slowly = at_once + slowly, b""
+                self.connection.sendall(at_once)
+                for number in range(len(slowly)):
+                    self.connection.sendall(slowly[number : number + 1])
                     time.sleep(answer.drip_seconds)
 
         class Server(ThreadingHTTPServer):
@@ -726,14 +730,29 @@ def test_a_server_that_says_nothing_is_left(
     assert len(server.requests) == QUICK.attempts
 
 
-def test_a_body_that_drips_is_left_at_its_deadline(
-    wire: Wired, connect: Connect, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("drips_headers", [False, True])
+def test_an_answer_that_drips_is_left_at_its_deadline(
+    wire: Wired, connect: Connect, monkeypatch: pytest.MonkeyPatch, drips_headers: bool
 ) -> None:
-    monkeypatch.setattr(exchange_module, "_BODY_SECONDS", 0.2)
-    server = wire(Answer({"fills": [], "cursor": "", "pad": "x" * 100}, drip_seconds=0.02))
+    monkeypatch.setattr(wire_module, "ANSWER_SECONDS", 0.2)
+    body = {"fills": [], "cursor": "", "pad": "x" * 100}
+    server = wire(Answer(body, drip_seconds=0.02, drips_headers=drips_headers))
     began = time.monotonic()
-    failure(lambda: walked(connect(server, retry=QUICK._replace(attempts=1))))
+    error = failure(lambda: walked(connect(server, retry=QUICK._replace(attempts=1))))
     assert time.monotonic() - began < 1.5
+    assert "to send a page" in error.message
+
+
+def test_the_deadline_of_one_answer_is_not_that_of_the_next(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire_module, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(exchange_module, "PAGE_LIMIT", 10)
+    practice = serve(account_of(60), latency_seconds=0.2)
+    exchange = connect(practice, retry=QUICK._replace(attempts=1))
+    began = time.monotonic()
+    assert len(walked(exchange)) == 60
+    assert time.monotonic() - began > 1
 
 
 # Refusals that are final

@@ -42,7 +42,7 @@ from test_sync import (
     truth,
 )
 
-from kalshi_fills import exchange as exchange_module
+from kalshi_fills import wire as wire_module
 from kalshi_fills.errors import ExchangeError
 from kalshi_fills.exchange import RetryBudget
 from kalshi_fills.practice.account import PracticeAccount, PracticeFill, generate_account
@@ -338,7 +338,7 @@ def test_a_listing_without_an_end_is_given_up_and_moves_no_watermark(
     monkeypatch: pytest.MonkeyPatch,
     what: str,
 ) -> None:
-    monkeypatch.setattr(exchange_module, "_BODY_SECONDS", 0.3)
+    monkeypatch.setattr(wire_module, "ANSWER_SECONDS", 0.3)
     bench = Bench(warehouse, tables, api_key, serve)
     account = generate_account(6, 2_000, start=NOW - DAY, end=NOW - HOUR)
     bench.serve(account, largest_page=50)

@@ -250,7 +250,7 @@ def test_killed_at_two_hundred_moments_of_a_backfill_it_loses_and_doubles_nothin
 class Wire:
     """What lies between the tool and a server: it counts bytes and kills the server at one."""
 
-    def __init__(self, server: ClickHouseServer) -> None:
+    def __init__(self, server: ClickHouseServer | Frozen) -> None:
         self._server = server
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -368,6 +368,54 @@ def test_the_server_killed_twenty_times_in_mid_insert_loses_and_doubles_nothing(
     own_server: Any, start: Start, serve: Serve, cli: Cli, now: datetime
 ) -> None:
     server_kills(own_server, start, serve, cli, account_of(100_000, now), kills=20)
+
+
+# Asked to end
+
+
+class Frozen:
+    """A server that, when it is to be killed, goes silent instead."""
+
+    def __init__(self, server: ClickHouseServer) -> None:
+        self._server = server
+        self.port = server.port
+
+    def kill(self) -> None:
+        self._server.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._server.signal(signal.SIGCONT)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_end_it_does_not_wait_for_a_server_that_is_silent_in_mid_insert(
+    own_server: Any, start: Start, serve: Serve, cli: Cli, now: datetime, number: signal.Signals
+) -> None:
+    account = account_of(5_000, now)
+    server = own_server()
+    frozen = Frozen(server)
+    url = server.url("kalshi")
+    exchange = serve(account, limits=UNLIMITED)
+    assert cli("migrate", url=url).code == 0
+    with closing(Wire(frozen)) as wire:
+        wire.deadly = sum(len(fill.payload_json("current")) for fill in account.fills[:2_000])
+        process = start(url.replace(f":{server.port}/", f":{wire.port}/"), exchange.url)
+        assert wire.killed.wait(60)
+        time.sleep(0.5)
+
+        process.send_signal(number)
+        began = time.monotonic()
+        done = ended(process, 60)
+
+        assert time.monotonic() - began < 12
+        assert_failed(done, 130)
+        frozen.thaw()
+    assert cli("sync", url=url, api=exchange.url).code == 0
+    with closing(open_server(url)) as opened:
+        assert_the_truth(opened.rows(f"SELECT {COLUMNS} FROM kalshi.mm_fills FINAL"), account)
+        states = opened.rows("SELECT status FROM kalshi.mm_fills_runs FINAL ORDER BY started_at")
+    assert states == [("failed",), ("done",)]
 
 
 # Two at once

@@ -289,20 +289,26 @@ def test_no_mistake_is_no_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "database", "shown"),
+    ("url", "database", "identity"),
     [
-        ("clickhouse://h", "kalshi", "clickhouse://h/kalshi"),
-        ("clickhouse://h:9000/", "kalshi", "clickhouse://h:9000/kalshi"),
-        (URL, "trading", "clickhouse://db.example:9000/trading"),
-        ("clickhouses://u:p@h:9440/x?ca_certs=/y", "x", "clickhouses://h:9440/x"),
-        ("clickhouse://u:p%40ss%2F%23@h/x", "x", "clickhouse://h/x"),
+        ("clickhouse://h", "kalshi", "clickhouse://h:9000"),
+        ("clickhouse://h:9000/", "kalshi", "clickhouse://h:9000"),
+        (URL, "trading", "clickhouse://db.example:9000"),
+        ("clickhouse://DB.Example./trading", "trading", "clickhouse://db.example:9000"),
+        ("clickhouses://u:p@h/x?ca_certs=/y", "x", "clickhouse://h:9440"),
+        ("clickhouses://u:p@h:9440/x?ca_certs=/y", "x", "clickhouse://h:9440"),
+        ("clickhouse://u:p%40ss%2F%23@h/x", "x", "clickhouse://h:9000"),
+        ("clickhouse://localhost/x", "x", "clickhouse://localhost:9000"),
+        ("clickhouse://127.0.0.1:9000/x", "x", "clickhouse://localhost:9000"),
+        ("clickhouse://[::1]/x", "x", "clickhouse://localhost:9000"),
+        ("clickhouse://127.0.0.1:9001/x", "x", "clickhouse://localhost:9001"),
     ],
 )
-def test_server_urls(url: str, database: str, shown: str, make: Make) -> None:
+def test_server_urls(url: str, database: str, identity: str, make: Make) -> None:
     target = make(clickhouse=url).clickhouse
     assert (target.folder, target.database) == (None, database)
     assert str.__str__(target.url or "") == url
-    assert target.describe() == shown
+    assert target.identity() == identity
 
 
 @pytest.mark.parametrize(
@@ -317,7 +323,14 @@ def test_server_urls(url: str, database: str, shown: str, make: Make) -> None:
 def test_embedded_urls(url: str, folder: str, database: str, make: Make) -> None:
     target = make(clickhouse=url).clickhouse
     assert (target.url, str(target.folder), target.database) == (None, folder, database)
-    assert target.describe() == f"chdb://{folder} ({database})"
+    assert target.identity() == f"chdb://{folder}"
+
+
+def test_a_folder_and_a_link_to_it_are_the_same(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    one, other = (make(clickhouse=f"chdb://{tmp_path}/{name}") for name in ("data", "link"))
+    assert one.clickhouse.identity() == other.clickhouse.identity()
 
 
 def test_without_url_and_engine_the_hint_names_both_ways_out(
@@ -487,7 +500,7 @@ def test_no_secret_shows_in_settings(make: Make) -> None:
     pem = KEYS["Ed25519"]
     made = make({"KALSHI_API_KEY_ID": "id", "KALSHI_PRIVATE_KEY": pem})
     shown = f"{made!r} {made} {made.clickhouse!r} {made.signer!r} {made.signer} {made.tables}"
-    shown += made.clickhouse.describe()
+    shown += made.clickhouse.identity()
     assert "hunter2" not in shown
     for line in pem.splitlines():
         assert line not in shown

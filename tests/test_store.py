@@ -18,7 +18,7 @@ from kalshi_fills.migrations import Migration
 from kalshi_fills.pipeline import Counts, content, digest
 from kalshi_fills.queries import Tables
 from kalshi_fills.store import NO_UUID, FillStore, Run, Written
-from kalshi_fills.warehouse import Warehouse
+from kalshi_fills.warehouse import Column, Warehouse
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 DECISION = uuid.UUID("5b0d2a1f-51c3-4d0b-9f57-8e0f7a3e9c11")
@@ -672,15 +672,17 @@ class Unreliable:
         self.real.command(sql, params)
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        if table != self.table:
-            self.real.insert(table, columns, rows)
-            return
+        self.real.insert(table, columns, rows)
+
+    def insert_columns(self, table: str, columns: Sequence[Column]) -> None:
+        assert table == self.table
         self.inserts += 1
         fate = self.fates.pop(0) if self.fates else "fine"
         if fate == "half":
-            self.real.insert(table, columns, rows[: len(rows) // 2])
-        elif fate != "lost":
-            self.real.insert(table, columns, rows)
+            half = len(columns[0].values) // 2
+            columns = [column._replace(values=column.values[:half]) for column in columns]
+        if fate != "lost":
+            self.real.insert_columns(table, columns)
         if fate != "fine":
             raise InsertUnknown("the connection was lost during an insert", hint="run it again")
 

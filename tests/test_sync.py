@@ -32,7 +32,7 @@ from kalshi_fills.queries import Tables
 from kalshi_fills.signing import Signer
 from kalshi_fills.store import FillStore, Run, Written
 from kalshi_fills.sync import SyncReport, SyncRequest, sync
-from kalshi_fills.warehouse import Warehouse
+from kalshi_fills.warehouse import Column, Warehouse
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 500_000, tzinfo=UTC)
 NOW_FLOORED = NOW.replace(microsecond=0)
@@ -801,22 +801,24 @@ def dead_pid() -> int:
     return process.pid
 
 
-def record_run(bench: Bench, pid: int, host: str | None = None) -> uuid.UUID:
+def record_run(
+    bench: Bench, pid: int, host: str | None = None, began: datetime = NOW - HOUR
+) -> uuid.UUID:
     run_id = uuid.uuid4()
-    FillStore(bench.warehouse, bench.tables, run_id, NOW - HOUR, False).record(
+    FillStore(bench.warehouse, bench.tables, run_id, began, False).record(
         Run(
             run_id,
             "running",
-            NOW - HOUR,
+            began,
             None,
             None,
-            NOW - HOUR,
+            began,
             None,
             Counts(),
             host or socket.gethostname(),
             pid,
         ),
-        NOW - HOUR,
+        began,
     )
     return run_id
 
@@ -834,16 +836,36 @@ def test_a_run_that_died_is_closed_as_failed(bench: Bench) -> None:
     assert error
 
 
-def test_a_run_of_another_host_or_a_living_process_is_left_alone(bench: Bench) -> None:
+def test_a_run_of_another_host_or_a_living_process_is_left_alone_and_told_of(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     bench.serve(account_of())
     record_run(bench, dead_pid(), host="another-host")
     record_run(bench, os.getppid())
 
     report = bench.run()
 
-    assert report.other_hosts == ["another-host"]
-
+    assert sorted(report.other_hosts) == sorted(["another-host", socket.gethostname()])
+    told = [
+        entry.__dict__["fields"]
+        for entry in caplog.records
+        if entry.getMessage() == "another_run_at_work"
+    ]
+    assert {(entry["host"], entry["process"] == os.getppid()) for entry in told} == {
+        ("another-host", False),
+        (socket.gethostname(), True),
+    }
     assert sorted(bench.runs("status")) == [("done",), ("running",), ("running",)]
+
+
+def test_a_living_process_whose_run_began_hours_ago_has_another_ones_id(bench: Bench) -> None:
+    bench.serve(account_of())
+    record_run(bench, os.getppid(), began=NOW - 7 * HOUR)
+
+    report = bench.run()
+
+    assert report.other_hosts == []
+    assert bench.runs("status") == [("failed",), ("done",)]
 
 
 def test_a_run_that_died_with_the_id_this_process_has_now_is_closed(bench: Bench) -> None:
@@ -886,6 +908,9 @@ class Meddling:
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         self.real.insert(table, columns, rows)
+
+    def insert_columns(self, table: str, columns: Sequence[Column]) -> None:
+        self.real.insert_columns(table, columns)
 
     def close(self) -> None:
         self.real.close()

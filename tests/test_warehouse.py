@@ -20,7 +20,7 @@ from conftest import ServerWithUsers
 
 from kalshi_fills.errors import InsertUnknown, KalshiFillsError, LockedError, WarehouseError
 from kalshi_fills.queries import Tables, quote_identifier
-from kalshi_fills.warehouse import Warehouse, open_embedded, open_server
+from kalshi_fills.warehouse import Column, Warehouse, open_embedded, open_server
 
 NEXT_LINE = "\u0085 next line, which Python counts as a line's end"
 
@@ -119,6 +119,83 @@ def test_values_come_back_exactly_as_they_went_in(
     for value in found:
         if isinstance(value, datetime):
             assert value.utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_values_given_as_columns_come_back_exactly(
+    warehouse: Warehouse, make: Callable[[str], str], kind: str
+) -> None:
+    name, values = make(kind), VALUES[kind]
+
+    warehouse.insert_columns(
+        name, [Column("v", kind, values), Column("n", "UInt64", range(len(values)))]
+    )
+
+    assert [row[0] for row in warehouse.rows(f"SELECT v FROM {name} ORDER BY n")] == values
+
+
+TEXTS: dict[str, list[str | None]] = {
+    "Decimal(9, 4)": ["0", "0.0001", "99.9999", "12.3", "-99999.9999"],
+    "Decimal(18, 2)": ["0.01", "0.29", "9007199254740993.01"],
+    "Nullable(Decimal(18, 6))": [None, "0.000001", "123456789012.123457"],
+    "Bool": ["true", "false"],
+    "Nullable(Bool)": ["true", None, "false"],
+    "Nullable(UInt8)": [None, "0", "255"],
+    "DateTime64(6, 'UTC')": ["2021-01-01 00:00:00.000001", "2100-12-31 23:59:59.999999"],
+    "UUID": [str(UUID(int=0)), "8e0f7a3e-51c3-4d0b-9f57-5b0d2a1f9c11"],
+    "UInt64": ["0", "9007199254740993", "18446744073709551615"],
+    "String": [NEXT_LINE, *HOSTILE],
+    "LowCardinality(String)": [NEXT_LINE, *HOSTILE],
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_texts_given_as_a_column_become_the_values_they_spell(
+    warehouse: Warehouse, make: Callable[[str], str], kind: str
+) -> None:
+    name, texts = make(kind), TEXTS[kind]
+    travelling = "Nullable(String)" if None in texts else "String"
+
+    warehouse.insert_columns(
+        name,
+        [
+            Column("n", "String", [str(number) for number in range(len(texts))]),
+            Column("v", travelling, texts),
+        ],
+    )
+
+    assert [row[0] for row in warehouse.rows(f"SELECT toString(v) FROM {name} ORDER BY n")] == texts
+
+
+def test_every_character_in_a_column_comes_back(
+    warehouse: Warehouse, make: Callable[[str], str]
+) -> None:
+    name = make("String")
+    values = [chr(code) + "x" for code in range(0xD800)]
+
+    warehouse.insert_columns(
+        name, [Column("n", "UInt64", range(len(values))), Column("v", "String", values)]
+    )
+
+    found = [row[0] for row in warehouse.rows(f"SELECT v FROM {name} ORDER BY n")]
+    assert [(one, sent) for one, sent in zip(found, values, strict=True) if one != sent] == []
+
+
+def test_columns_without_rows_are_inserted_without_asking_the_engine(warehouse: Warehouse) -> None:
+    warehouse.insert_columns("`no`.`such_table`", [Column("n", "String", [])])
+
+
+def test_a_text_that_spells_no_value_is_refused_and_nothing_of_its_block_is_stored(
+    warehouse: Warehouse, make: Callable[[str], str]
+) -> None:
+    name = make("Decimal(9, 4)")
+
+    with pytest.raises(WarehouseError):
+        warehouse.insert_columns(
+            name, [Column("n", "String", ["1", "2"]), Column("v", "String", ["0.5", "half"])]
+        )
+
+    assert warehouse.rows(f"SELECT count() FROM {name}") == [(0,)]
 
 
 @pytest.mark.parametrize("true", [0, 1, 2_999])

@@ -17,8 +17,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -360,6 +361,8 @@ class PracticeExchange:
         self._bodies: list[bytes | None] = [None] * len(rows)
         self._may_cache = cached_rows
         self._orders: Listing[PracticeOrder] | None = None
+        self._changed_orders: dict[str, Mapping[str, Any] | None] = {}
+        self._moved: Counter[tuple[str, int]] = Counter()
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
         self._connections: set[socket.socket] = set()
@@ -456,6 +459,27 @@ class PracticeExchange:
         """Move the boundary between the tiers of orders."""
         with self._lock:
             self._orders_cutoff_us = 0 if when is None else to_us(when)
+
+    def change_order(self, order_id: str, **changes: Any) -> None:
+        """Show an order other than its fills make it, such as with a higher `fill_count`."""
+        with self._lock:
+            self._changed_orders[order_id] = changes
+
+    def hide_order(self, order_id: str) -> None:
+        """Leave an order out of the listings, as if it came into them late."""
+        with self._lock:
+            self._changed_orders[order_id] = None
+
+    def show_order(self, order_id: str) -> None:
+        """Show an order as it is again."""
+        with self._lock:
+            self._changed_orders.pop(order_id, None)
+
+    def move_position(self, ticker: str, subaccount: int, contracts: Decimal) -> None:
+        """Add contracts to a position without any fill, as a transfer does; yes above zero."""
+        with self._lock:
+            # Hundredths of a contract, so that they can be counted.
+            self._moved[ticker, subaccount] += int(contracts * 100)
 
     def insert_item(self, value: Any, at: int | datetime = 0) -> None:
         """Put any JSON value into the listing of fills.
@@ -673,7 +697,8 @@ class PracticeExchange:
         def matches(order: PracticeOrder) -> bool:
             archived = order.status != "resting" and order.updated_at_us < orders_cutoff_us
             return (
-                archived != live
+                self._changed_orders.get(order.order_id, {}) is not None
+                and archived != live
                 and (ticker is None or order.ticker == ticker)
                 and (events is None or order.ticker.rpartition("-")[0] in events)
                 and (status is None or order.status == status)
@@ -690,7 +715,11 @@ class PracticeExchange:
                 LAST if max_ts is None else (max_ts * SECOND_US, ""),
             )
             page = self._orders.page(span, cursor, limit, matches)
-            orders = [self._orders.rows[index].payload() for index in page.rows]
+            shown = [self._orders.rows[index] for index in page.rows]
+            orders = [
+                replace(order, **(self._changed_orders.get(order.order_id) or {})).payload()
+                for order in shown
+            ]
         return _json_answer(200, {"cursor": page.cursor, "orders": orders})
 
     def _get_positions(self, request: _Request) -> _Answer:
@@ -717,6 +746,11 @@ class PracticeExchange:
                 status="unsettled" if status is None else status,  # type: ignore[arg-type]  # one_of has checked it
                 at_us=self._now_us(),
             )
+            for (moved_ticker, moved_to), hundredths in self._moved.items():
+                row = positions.setdefault(
+                    (moved_ticker, moved_to), PracticePosition(moved_ticker, moved_to, 0)
+                )
+                row.position += Decimal(hundredths).scaleb(-2)
         listing = Listing(positions.values())
         page = listing.page((FIRST, LAST), cursor, limit, matches)
         rows = [listing.rows[index] for index in page.rows]
