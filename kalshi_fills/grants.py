@@ -6,11 +6,11 @@ Found before anything is done, so that a missing one does not stop a migration h
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
-_NEEDED: Final = (
+TO_MIGRATE: Final = (
     "SELECT",
     "INSERT",
     "CREATE TABLE",
@@ -21,6 +21,8 @@ _NEEDED: Final = (
     "ALTER MODIFY COLUMN",
     "ALTER DELETE",
 )
+TO_EXCHANGE: Final = ("SELECT", "INSERT", "CREATE TABLE", "DROP TABLE")
+TO_EMPTY: Final = ("SELECT", "INSERT", "TRUNCATE")
 _NEEDED_ON_CLUSTER: Final = ("CLUSTER", "REMOTE", "SYSTEM SYNC REPLICA")
 _PARENTS: Final = {
     "REMOTE": ("SOURCES",),
@@ -39,19 +41,19 @@ _LINE: Final = re.compile(r"^(GRANT|REVOKE) (.+) ON (\S+)\.(\S+) (?:TO|FROM) ")
 
 def missing_grants(
     lines: Iterable[str],
+    needed: Sequence[str],
     database: str,
     table: str,
     *,
-    database_is_there: bool,
     on_cluster: bool = False,
 ) -> list[str]:
     """Give the needed privileges that no line grants on the database's tables of ours.
 
     Args:
         lines: what `SHOW GRANTS FINAL` answers, one grant a line, those of roles among them.
+        needed: the privileges to look for.
         database: where the tables are.
         table: the fills table, whose followers (`..._runs` and so on) are meant too.
-        database_is_there: otherwise the privilege to create it is needed, too.
         on_cluster: then those to run on every replica, read from all, and wait for them, too.
     """
     granted: set[str] = set()
@@ -71,7 +73,6 @@ def missing_grants(
             granted |= named
         else:
             revoked |= named
-    needed = _NEEDED if database_is_there else ("CREATE DATABASE", *_NEEDED)
     if on_cluster:
         needed = (*needed, *_NEEDED_ON_CLUSTER)
     return [

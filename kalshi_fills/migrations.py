@@ -20,10 +20,11 @@ No row of an old table is ever destroyed: the table is kept, whole, under its da
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -31,7 +32,7 @@ from typing import Final, NamedTuple
 from kalshi_fills import __version__
 from kalshi_fills.errors import SchemaError, WarehouseError
 from kalshi_fills.fills import CLOCK_TOLERANCE
-from kalshi_fills.grants import missing_grants
+from kalshi_fills.grants import TO_MIGRATE, missing_grants
 from kalshi_fills.queries import Statement, Tables, load, names, quote_identifier
 from kalshi_fills.warehouse import Warehouse
 
@@ -50,7 +51,7 @@ _COLUMN: Final = re.compile(
 _VERSIONED: Final = re.compile(r"ReplacingMergeTree\((?:.*, )?version\)")
 _SORTING_KEY: Final = re.compile(r"^ORDER BY \((.+)\)$", re.MULTILINE)
 _FILLS_MARKS: Final = frozenset(("ts", "market_ticker", "exchange_order_id"))
-_EXCHANGING_ENGINES: Final = frozenset(("Atomic", "Overlay", "Replicated", "Shared"))
+EXCHANGING_ENGINES: Final = frozenset(("Atomic", "Overlay", "Replicated", "Shared"))
 _IN_FLIGHT_SECONDS: Final = 300.0
 _IN_FLIGHT_WAIT_SECONDS: Final = 0.1
 _UNSEEN_IN_FLIGHT_SECONDS: Final = 3.0
@@ -98,6 +99,8 @@ class Table(NamedTuple):
     partition_key: str
     rows: int | None
     bytes: int | None
+    identity: str
+    """What stays with the rows when two tables are exchanged."""
 
 
 class Column(NamedTuple):
@@ -154,7 +157,7 @@ def require_today(warehouse: Warehouse, tables: Tables) -> None:
     Raises:
         SchemaError: a table is missing or not today's; its hint is to migrate.
     """
-    there = _tables(warehouse, tables)
+    there = tables_there(warehouse, tables)
     for suffix in sorted(_SUFFIX_OF.values()):  # the fills table first: it is what people know
         if suffix != "_current" and suffix not in there:
             raise SchemaError(
@@ -172,9 +175,58 @@ def require_today(warehouse: Warehouse, tables: Tables) -> None:
             f"a migration of {tables.database}.{tables.fills} was not finished",
             hint="run `kalshi-fills migrate`: it goes on where it stopped",
         )
+    _wait_for_replicas(warehouse, tables, there)
+
+
+def _wait_for_replicas(warehouse: Warehouse, tables: Tables, there: dict[str, Table]) -> None:
     for suffix, table in there.items():
         if table.engine.startswith("Replicated") and suffix in _SUFFIX_OF.values():
             warehouse.command(tables.sql("schema/sync_replica", suffixes={"": suffix}))
+
+
+class Schema(NamedTuple):
+    """What the fills table is like, against today's; nothing is refused here."""
+
+    exists: bool
+    is_of_fills: bool
+    """It has what makes a table one of fills, whatever its age."""
+    replaces: bool
+    """Its engine keeps one row of each key, and knows FINAL."""
+    problems: list[str]
+    """In what it differs from today's, missing columns first; empty where it is today's."""
+    others_missing: list[str]
+    """Tables of the tool beside it that are not there."""
+
+
+def schema_of(warehouse: Warehouse, tables: Tables) -> Schema:
+    """Say what the fills table is like; needs no more than the right to read.
+
+    Replicated tables are waited for where the user may do so, as in `require_today`.
+    """
+    there = tables_there(warehouse, tables)
+    table = there.get("")
+    if table is None:
+        return Schema(False, False, False, [], [])
+    with contextlib.suppress(WarehouseError):
+        _wait_for_replicas(warehouse, tables, there)
+    held = _held(warehouse, tables)
+    return Schema(
+        exists=True,
+        is_of_fills=not _foreign(held, table),
+        replaces=table.engine.endswith("ReplacingMergeTree"),
+        problems=list(_problems(held, table)),
+        others_missing=[
+            tables.fills + suffix for suffix in _SUFFIX_OF.values() if suffix not in there
+        ],
+    )
+
+
+def _foreign(held: list[_Declared], table: Table) -> str:
+    """Say why a table is none of fills; empty if it is one, of whatever age."""
+    missing = sorted(_FILLS_MARKS - {column.name for column in held})
+    if missing:
+        return f"it has no column {missing[0]}"
+    return "" if "MergeTree" in table.engine else f"its engine is {table.engine}"
 
 
 def _problems(held: list[_Declared], table: Table) -> Iterator[str]:
@@ -191,6 +243,69 @@ def _problems(held: list[_Declared], table: Table) -> Iterator[str]:
 def columns(warehouse: Warehouse, tables: Tables, suffix: str = "") -> list[Column]:
     """Give the columns of one of the tables, in order; empty if there is no such table."""
     return [Column(column.name, column.type) for column in _held(warehouse, tables, suffix)]
+
+
+def own_columns(warehouse: Warehouse, tables: Tables, suffix: str = "") -> list[str]:
+    """Give the operator's own columns of a table that hold values, and are not computed."""
+    return [
+        column.name
+        for column in _own(_held(warehouse, tables, suffix))
+        if column.default_kind in ("", "DEFAULT")
+    ]
+
+
+def database_engine(warehouse: Warehouse, tables: Tables) -> str | None:
+    """Give the engine of the tables' database, None if there is no such database."""
+    found = warehouse.rows(tables.sql("schema/database"), {"database": tables.database})
+    return str(found[0][0]) if found else None
+
+
+def require_grants(warehouse: Warehouse, tables: Tables, needed: Sequence[str]) -> None:
+    """Hold the user to the privileges that a command needs, before it does anything.
+
+    Raises:
+        SchemaError: some are missing; its hint is how to grant them.
+    """
+    if warehouse.rows(tables.sql("schema/read_only"))[0][0]:
+        raise SchemaError(
+            "this ClickHouse user may only read (its profile sets readonly)",
+            hint="use a user that may create and alter tables in CLICKHOUSE_URL; nothing was "
+            "changed",
+        )
+    try:
+        lines = [str(row[0]) for row in warehouse.rows(tables.sql("schema/grants"))]
+    except WarehouseError:
+        return  # an engine without users has no grants to miss
+    on_cluster = tables.cluster is not None
+    missing = missing_grants(lines, needed, tables.database, tables.fills, on_cluster=on_cluster)
+    if missing:
+        where = "*.*" if on_cluster else f"{tables.database}.*"
+        raise SchemaError(
+            f"this ClickHouse user lacks {', '.join(missing)} on {where}",
+            hint="nothing was changed; as an administrator run: "
+            f"GRANT {', '.join(missing)} ON {where} TO its_name",
+        )
+
+
+def wait_for_inserts(warehouse: Warehouse, tables: Tables) -> None:
+    """Wait until the inserts that run now have ended, on whichever host of the cluster.
+
+    One that began before an exchange ends in the table that stood there then, after it.
+    """
+    on_cluster = "_on_cluster" if tables.cluster else ""
+    statement = tables.sql(f"schema/inserts_in_flight{on_cluster}")
+    since = time.monotonic()
+    while time.monotonic() - since < _IN_FLIGHT_SECONDS:
+        try:
+            running = warehouse.rows(statement, {"seconds": time.monotonic() - since})
+        except WarehouseError as error:
+            # Without the right to look: what comes later still stays in the kept table.
+            log.warning("inserts_in_flight_unknown", extra={"fields": {"because": str(error)}})
+            time.sleep(_UNSEEN_IN_FLIGHT_SECONDS)
+            return
+        if not running[0][0]:
+            return
+        time.sleep(_IN_FLIGHT_WAIT_SECONDS)
 
 
 def _wanted() -> list[_Declared]:
@@ -255,7 +370,7 @@ class Migration:
         return step
 
     def _plan(self) -> list[_Work]:
-        there = _tables(self._warehouse, self._tables)
+        there = tables_there(self._warehouse, self._tables)
         applied = self._applied(there)
         self._refuse_foreign(there)
         plan = [self._database()]
@@ -278,12 +393,14 @@ class Migration:
                 found = "there" if suffix in there else "missing"
                 plan.append(self._create(number, statement, found, number in applied))
         if any(work.do is not None for work in plan):
-            self._refuse_without_grants()
+            there_already = database_engine(self._warehouse, self._tables) is not None
+            needed = TO_MIGRATE if there_already else ("CREATE DATABASE", *TO_MIGRATE)
+            require_grants(self._warehouse, self._tables, needed)
         return plan
 
     def _database(self) -> _Work:
         name = f"database {self._tables.database}"
-        if self._database_engine() is not None:
+        if database_engine(self._warehouse, self._tables) is not None:
             return _Work(name, "there", "none")
         return _Work(name, "missing", "create", lambda: self._command("schema/create_database"))
 
@@ -355,8 +472,8 @@ class Migration:
         self, there: dict[str, Table], held: list[_Declared], reasons: list[str]
     ) -> list[_Work]:
         old = there[""]
-        engine = self._database_engine()
-        if engine not in _EXCHANGING_ENGINES:
+        engine = database_engine(self._warehouse, self._tables)
+        if engine not in EXCHANGING_ENGINES:
             raise SchemaError(
                 f"the database {self._tables.database} has the engine {engine}, in which tables "
                 "cannot be exchanged atomically, and the table must be rebuilt",
@@ -476,15 +593,10 @@ class Migration:
             )
 
     def _carry_over(self, to: str, source: str, everywhere: bool) -> str:
-        own = [
-            column.name
-            for column in _own(_held(self._warehouse, self._tables, source))
-            if column.default_kind in ("", "DEFAULT")  # the others compute themselves
-        ]
         statement = self._tables.sql(
             "schema/carry_over",
             suffixes={NEXT: to, "": source},
-            own_columns=own,
+            own_columns=own_columns(self._warehouse, self._tables, source),
             everywhere=everywhere,
         )
         self._warehouse.command(statement, {"latest": self._now + CLOCK_TOLERANCE})
@@ -496,27 +608,10 @@ class Migration:
 
     def _late_rows(self, everywhere: bool) -> str:
         before = self._counts.get("carried", 0)
-        self._wait_for_inserts()
+        wait_for_inserts(self._warehouse, self._tables)
         self._carry_over("", NEXT, everywhere)
         late = self._counts["carried"] - before
         return f"{late:,} fills had come late" if before else "copied once more"
-
-    def _wait_for_inserts(self) -> None:
-        since = time.monotonic()
-        while time.monotonic() - since < _IN_FLIGHT_SECONDS:
-            try:
-                running = self._warehouse.rows(
-                    self._tables.sql("schema/inserts_in_flight"),
-                    {"seconds": time.monotonic() - since},
-                )
-            except WarehouseError as error:
-                # Without the right to look: what comes later still stays in the kept table.
-                log.warning("inserts_in_flight_unknown", extra={"fields": {"because": str(error)}})
-                time.sleep(_UNSEEN_IN_FLIGHT_SECONDS)
-                return
-            if not running[0][0]:
-                return
-            time.sleep(_IN_FLIGHT_WAIT_SECONDS)
 
     def _exchange(self) -> None:
         self._command("schema/exchange")
@@ -598,46 +693,12 @@ class Migration:
         table = there.get("")
         if table is None:
             return
-        held = {column.name for column in _held(self._warehouse, self._tables)}
-        missing = sorted(_FILLS_MARKS - held)
-        if missing or "MergeTree" not in table.engine:
-            why = f"it has no column {missing[0]}" if missing else f"its engine is {table.engine}"
+        why = _foreign(_held(self._warehouse, self._tables), table)
+        if why:
             raise SchemaError(
                 f"{self._tables.database}.{self._tables.fills} is not a table of fills: {why}",
                 hint="name another table with --table; this one was not touched",
             )
-
-    def _refuse_without_grants(self) -> None:
-        if self._warehouse.rows(self._tables.sql("schema/read_only"))[0][0]:
-            raise SchemaError(
-                "this ClickHouse user may only read (its profile sets readonly)",
-                hint="use a user that may create and alter tables in CLICKHOUSE_URL; nothing was "
-                "changed",
-            )
-        try:
-            lines = [str(row[0]) for row in self._warehouse.rows(self._tables.sql("schema/grants"))]
-        except WarehouseError:
-            return  # an engine without users has no grants to miss
-        missing = missing_grants(
-            lines,
-            self._tables.database,
-            self._tables.fills,
-            database_is_there=self._database_engine() is not None,
-            on_cluster=self._tables.cluster is not None,
-        )
-        if missing:
-            where = "*.*" if self._tables.cluster else f"{self._tables.database}.*"
-            raise SchemaError(
-                f"this ClickHouse user lacks {', '.join(missing)} on {where}",
-                hint="nothing was changed; as an administrator run: "
-                f"GRANT {', '.join(missing)} ON {where} TO its_name",
-            )
-
-    def _database_engine(self) -> str | None:
-        found = self._warehouse.rows(
-            self._tables.sql("schema/database"), {"database": self._tables.database}
-        )
-        return str(found[0][0]) if found else None
 
     def _count(self, suffix: str, everywhere: bool) -> int:
         statement = self._tables.sql(
@@ -676,7 +737,7 @@ def _own(held: list[_Declared]) -> list[_Declared]:
     return [column for column in held if column.name not in ours]
 
 
-def _tables(warehouse: Warehouse, tables: Tables) -> dict[str, Table]:
+def tables_there(warehouse: Warehouse, tables: Tables) -> dict[str, Table]:
     """Give the tables of ours that are there, by suffix."""
     found = warehouse.rows(
         tables.sql("schema/tables"), {"database": tables.database, "prefix": tables.fills}

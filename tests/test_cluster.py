@@ -89,6 +89,72 @@ def test_a_truncate_on_one_replica_is_seen_on_the_other_and_a_full_sync_refills_
     assert _same_on(both, "SELECT count() FROM emptied.mm_fills FINAL") == [(60,)]
 
 
+def test_what_truncate_removes_is_kept_and_restored_on_every_replica(
+    cluster, both, cli, serve, now
+):
+    account = generate_account(6, 60, start=now - timedelta(days=3), end=now)
+    exchange = serve(account)
+    first, second = (replica.url("removed") for replica in cluster.replicas)
+    options = ("--cluster", CLUSTER, "--format", "json")
+    cli("migrate", *options, url=first)
+    cli("sync", *options, url=first, api=exchange.url)
+    digest = "count(), sum(cityHash64(toString(tuple(*))))"
+    before = _same_on(both, f"SELECT {digest} FROM removed.mm_fills FINAL")
+    alone = cli("truncate", "--yes", "--format", "json", url=first)
+
+    gone = cli("truncate", "--yes", *options, url=second)
+
+    assert (alone.code, "--cluster" in alone.json["hint"]) == (5, True)
+    assert gone.code == 0, gone.err
+    assert (gone.json["rows_removed"], gone.json["watermark"]) == (60, None)
+    backup = gone.json["backup"]
+    assert _same_on(both, "SELECT count() FROM removed.mm_fills FINAL") == [(0,)]
+    assert _same_on(both, f"SELECT {digest} FROM removed.{backup} FINAL") == before
+    assert f"ON CLUSTER `{CLUSTER}`" in gone.json["backups"][0]["drop"]
+    back = cli("truncate", "--restore", backup, *options, url=first)
+    assert back.code == 0, back.err
+    assert _same_on(both, f"SELECT {digest} FROM removed.mm_fills FINAL") == before
+    for warehouse in both:
+        assert (
+            warehouse.rows(
+                "SELECT name FROM system.tables WHERE database = 'removed' AND name LIKE '%backup%'"
+            )
+            == []
+        )
+    again = cli("sync", *options, url=second, api=exchange.url)
+    assert (again.json["stages"]["n_known"], again.json["breaks"]) == (60, [])
+
+
+@pytest.mark.parametrize("what", ["garbage", "before"])
+def test_what_stays_stays_on_every_replica(cluster, both, cli, what):
+    database = f"sifted_{what}"
+    first, second = (replica.url(database) for replica in cluster.replicas)
+    options = ("--cluster", CLUSTER, "--format", "json")
+    cli("migrate", *options, url=first)
+    both[0].command(
+        f"INSERT INTO {database}.mm_fills (ts, fill_id, exchange_order_id, market_ticker, side, "
+        "price_cents, size, source, version) SELECT toDateTime64('2026-06-01', 6, 'UTC') + "
+        "toIntervalDay(number), toString(number), 'o', 't', 'yes', if(number < 20, 0, 41), 1, "
+        "'live', 5 FROM numbers(100)"
+    )
+    words = ("--garbage",) if what == "garbage" else ("--before", "2026-06-21")
+
+    done = cli("truncate", *words, "--yes", *options, url=second)
+
+    assert done.code == 0, done.err
+    assert (done.json["rows_removed"], done.json["rows_left"]) == (20, 80)
+    count = "count(), min(toUInt32(fill_id)), max(toUInt32(fill_id))"
+    assert _same_on(both, f"SELECT {count} FROM {database}.mm_fills FINAL") == [(80, 20, 99)]
+    backup = f"{database}.{done.json['backup']}"
+    assert _same_on(both, f"SELECT {count} FROM {backup} FINAL") == [(20, 0, 19)]
+    for warehouse in both:
+        left = warehouse.rows(
+            "SELECT name FROM system.tables WHERE database = {d:String} AND name LIKE '%\\_\\_%'",
+            {"d": database},
+        )
+        assert left == []
+
+
 def test_a_user_who_may_not_run_on_the_cluster_is_told_before_anything_is_done(cluster, both, cli):
     for warehouse in both:
         warehouse.command("CREATE USER IF NOT EXISTS local IDENTIFIED WITH no_password")

@@ -1,5 +1,19 @@
 -- title: the tables of a database whose name starts like ours
-SELECT name, engine, engine_full, sorting_key, partition_key, total_rows, total_bytes
+-- why: `identity` stays with the rows when tables are exchanged; a database that gives its tables no
+--   uuid has it in their folder's name
+SELECT
+    name,
+    engine,
+    engine_full,
+    sorting_key,
+    partition_key,
+    total_rows,
+    total_bytes,
+    if(
+        uuid != toUUID('00000000-0000-0000-0000-000000000000'),
+        toString(uuid),
+        extract(toString(data_paths), '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}')
+    ) AS identity
 FROM system.tables
 WHERE database = {database:String} AND startsWith(name, {prefix:String})
 ORDER BY name

@@ -1,0 +1,11 @@
+-- title: copy the rows that stay, or those that go
+-- why: every version of them, so not collapsed: one may hold a link that the next sync takes over
+INSERT INTO `mm_fills__to` (/* columns */)
+SELECT /* columns */
+FROM `mm_fills__from`
+WHERE /* row digest */ IN (
+    SELECT __row
+    FROM `mm_fills__verdicts`
+    WHERE if({going:Bool}, __reason NOT IN ('', 'mended'), __reason = '')
+)
+SETTINGS optimize_on_insert = 0

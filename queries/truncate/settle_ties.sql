@@ -1,0 +1,17 @@
+-- title: copy once more the row that counts where several have the same version
+-- why: of these the one written last counts, and a copy keeps no order
+INSERT INTO `mm_fills__to` (/* columns */)
+SELECT /* columns */
+FROM `mm_fills__from` FINAL
+WHERE /* key digest */ IN (
+        SELECT /* key digest */
+        FROM `mm_fills__from`
+        GROUP BY market_ticker, fill_id, exchange_order_id, if(fill_id = '', content_hash, 0), version
+        HAVING count() > 1
+    )
+    AND /* row digest */ IN (
+        SELECT __row
+        FROM `mm_fills__verdicts`
+        WHERE if({going:Bool}, __reason NOT IN ('', 'mended'), __reason = '')
+    )
+SETTINGS optimize_on_insert = 0

@@ -1,0 +1,408 @@
+"""truncate is killed at random moments, beside an engine that never stops writing."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clickhouse_server import ClickHouseServer
+from conftest import ROOT, Target
+
+from kalshi_fills.migrations import Migration, require_today
+from kalshi_fills.queries import Tables
+from kalshi_fills.warehouse import open_server
+
+Read = Callable[..., list[tuple[Any, ...]]]
+
+# Of ten rows five are junk, one has its id in its payload alone, one repeats a fill under another
+# ticker, and three are valid; half of each are older than the cut. Each has a name of its own.
+SEED = """INSERT INTO DB.mm_fills (ts, fill_id, exchange_order_id, market_ticker, side, price_cents,
+    size, source, version, client_order_id, raw_json) SELECT
+    toDateTime64(if(intDiv(number, 10) % 2, '2026-09-01 00:00:00', '2026-05-01 00:00:00'), 6, 'UTC')
+        + toIntervalSecond(number % 3600),
+    multiIf(number % 10 = 5, '', number % 10 = 6, toString(number + 1), toString(number)),
+    concat('order-', toString(if(number % 10 = 6, number + 1, number) % 5000)),
+    if(number % 10 = 6, 'KXOTHER', concat('KXHIGHNY-', toString(number % 200))),
+    'yes', if(number % 10 < 5, 0, 41), 1, if(number % 10 < 6, '', 'live'),
+    multiIf(number % 10 < 6, 0, number % 10 = 6, 4, 5),
+    concat('seed-', toString(number)),
+    if(number % 10 = 5, concat('{"order_id": "order-', toString(number % 5000), '", "fill_id": "p',
+        toString(number), '"}'), '{}')
+    FROM numbers(ROWS)"""
+SYNCED = """INSERT INTO DB.mm_fills_runs (run_id, status, started_at, window_end, watermark,
+    recorded_at) SELECT generateUUIDv4(), 'done', '2026-10-01', '2026-10-01', '2026-10-01',
+    '2026-10-01'"""
+CUT = "2026-07-01T00:00:00Z"
+MODES = {
+    "everything": (),
+    "garbage": ("--garbage",),
+    "before": ("--before", CUT),
+    "everything for good": ("--no-backup",),
+}
+
+
+@dataclass
+class Figures:
+    """What a test of kills has seen."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    """How often, by what was asked for and what the kill left behind."""
+    whole: int = 0
+    """Runs that were through before the kill came."""
+    written: int = 0
+
+    def __str__(self) -> str:
+        left = ", ".join(f"{count} x {what}" for what, count in self.kills.most_common())
+        return (
+            f"{self.kills.total()} kills ({left}), {self.whole} runs were through before, "
+            f"{self.written:,} rows written meanwhile"
+        )
+
+
+class Writer(threading.Thread):
+    """An engine that goes on inserting by its own columns, and remembers the answers."""
+
+    def __init__(self, url: str, database: str) -> None:
+        super().__init__(daemon=True)
+        self.acknowledged: set[str] = set()
+        self.errors: list[Exception] = []
+        self._table = f"{database}.mm_fills"
+        self._warehouse = open_server(url)
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        names = ("ts", "market_ticker", "exchange_order_id", "client_order_id", "side")
+        names += ("price", "price_cents", "size")
+        for number in itertools.count():
+            if self._end.is_set():
+                return
+            mine, junk = f"written-{number}", number % 2
+            values = (datetime.now(UTC), "KXHIGHNY-1", f"order-{number % 9}", mine, "yes")
+            values += (0.0, 0, 2) if junk else (0.37, 37, 2)
+            try:
+                self._warehouse.insert(self._table, names, [values])
+                self.acknowledged.add(mine)
+            except Exception as error:
+                self.errors.append(error)
+            time.sleep(0.01)
+
+    def end(self) -> None:
+        self._end.set()
+        self.join(timeout=60)
+        assert not self.is_alive()
+        self._warehouse.close()
+
+
+@contextmanager
+def writing(url: str | None, database: str) -> Iterator[Writer | None]:
+    if url is None:  # the embedded engine is one process's alone
+        yield None
+        return
+    writer = Writer(url, database)
+    writer.start()
+    try:
+        yield writer
+    finally:
+        writer.end()
+
+
+class Killer:
+    """Runs truncate as a process and kills it at a random moment."""
+
+    def __init__(self, url: str, home: Path, seed: int) -> None:
+        self._url = url
+        self._home = home
+        self.random = random.Random(seed)
+        self._longest: dict[str, float] = {}
+        self._steps: dict[str, int] = {}
+
+    def start(self, mode: str) -> subprocess.Popen[bytes]:
+        variables = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self._home),
+            "XDG_STATE_HOME": str(self._home / "state"),
+            "PYTHONPATH": str(ROOT),
+            "CLICKHOUSE_URL": self._url,
+        }
+        words = ["truncate", *MODES[mode], "--yes", "--format", "json"]
+        return subprocess.Popen(
+            [sys.executable, "-m", "kalshi_fills", *words],
+            env=variables,
+            cwd=self._home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def measure(self, mode: str) -> None:
+        """Let a run end by itself, to know how long one takes and its steps."""
+        process = self.start(mode)
+        assert self._until(process, "truncate_plan")
+        began = time.monotonic()
+        steps = 0
+        while self._until(process, "truncate_step"):
+            steps += 1
+        process.communicate(timeout=240)
+        assert process.returncode == 0
+        self._longest[mode] = time.monotonic() - began
+        self._steps[mode] = steps
+
+    def kill_one(self, mode: str) -> bool:
+        """Start a run and kill it; say whether it was still alive then.
+
+        Any moment since its start, any since its plan is made, or one soon after any of its steps.
+        """
+        process = self.start(mode)
+        kind = self.random.random()
+        if kind < 0.1:
+            time.sleep(self.random.uniform(0.1, 0.6))
+        elif kind < 0.6 or not self._steps[mode]:
+            self._until(process, "truncate_plan")
+            time.sleep(self.random.uniform(0, self._longest[mode]))
+        else:
+            for _ in range(self.random.randrange(self._steps[mode]) + 1):
+                self._until(process, "truncate_step")
+            time.sleep(self.random.uniform(0, 0.05))
+        process.kill()
+        process.communicate(timeout=60)
+        assert process.returncode in (-9, 0)
+        return process.returncode != 0
+
+    def finish(self, mode: str) -> dict[str, Any]:
+        """Run it to its end."""
+        for _ in range(2):
+            process = self.start(mode)
+            out, told = process.communicate(timeout=240)
+            if process.returncode == 0:
+                return json.loads(out)
+            # Two runs within a second would give their backups one name.
+            assert "is there already" in json.loads(out)["error"], told.decode()
+            time.sleep(1)
+        pytest.fail("it was refused twice")
+
+    def _until(self, process: subprocess.Popen[bytes], event: str) -> bool:
+        """Read the log on to the next such line; false if there is none any more."""
+        assert process.stderr is not None
+        return any(event in line.decode() for line in process.stderr)
+
+
+def names_there(read: Read, database: str) -> list[str]:
+    found = read(
+        "SELECT name FROM system.tables WHERE database = {d:String} AND (name = 'mm_fills' OR "
+        "name LIKE 'mm\\_fills\\_backup\\_%' OR name LIKE 'mm\\_fills\\_\\_%')",
+        d=database,
+    )
+    return sorted(row[0] for row in found if not row[0].endswith("_verdicts"))
+
+
+def held(read: Read, tables: list[str], named: str) -> set[str]:
+    """Give the names of the rows that stand in any of these tables."""
+    union = " UNION ALL ".join(f"SELECT client_order_id AS it FROM DB.{name}" for name in tables)
+    found = read(f"SELECT DISTINCT it FROM ({union}) WHERE startsWith(it, {{n:String}})", n=named)
+    return {row[0] for row in found}
+
+
+def state_left(names: list[str], rows_in_table: int, rows: int) -> str:
+    """Say how far the killed run came."""
+    if any(name.endswith("_removed") for name in names):
+        return "the removed half copied"
+    if any("__truncate" in name for name in names):
+        return "beside, before the exchange" if rows_in_table >= rows else "beside, exchanged"
+    return "nothing done" if rows_in_table >= rows else "all done"
+
+
+def assert_no_hole(read: Read, mode: str) -> None:
+    """Hold that what a sync wrote and is gone will be read again."""
+    ((gone,),) = read("SELECT count() FROM DB.mm_fills FINAL WHERE source = 'live'")
+    ((mark,),) = read(
+        "SELECT watermark FROM DB.mm_fills_runs FINAL WHERE status = 'done' "
+        "ORDER BY recorded_at DESC LIMIT 1"
+    )
+    if mode != "garbage" and gone == 0:
+        assert mark is None
+    if mode == "garbage":
+        assert mark == datetime(2026, 10, 1, tzinfo=UTC)
+
+
+def assert_done(read: Read, database: str, mode: str, rows: int, acknowledged: set[str]) -> None:
+    """Hold that every row is where it belongs."""
+    names = names_there(read, database)
+    backups = [name for name in names if "_backup_" in name]
+    assert not [name for name in names if "__truncate" in name]
+    left, kept = held(read, ["mm_fills"], "seed-"), held(read, names, "seed-")
+    seeds = {f"seed-{number}" for number in range(rows)}
+    if mode == "everything for good":
+        assert left == set()
+        assert not backups
+        return
+    assert kept == seeds
+    assert acknowledged - held(read, names, "written-") == set()
+    stays = {
+        "everything": lambda number: False,
+        "garbage": lambda number: number % 10 in (5, 7, 8, 9),
+        "before": lambda number: number // 10 % 2 == 1,
+    }[mode]
+    assert left == {f"seed-{number}" for number in range(rows) if stays(number)}
+    assert kept - left == held(read, backups, "seed-")
+    if mode == "garbage":
+        assert read(
+            "SELECT count() - uniqExact(fill_id, exchange_order_id) FROM DB.mm_fills FINAL "
+            "WHERE fill_id != ''"
+        ) == [(0,)]
+
+
+def torture(
+    read: Read,
+    database: str,
+    killer: Killer,
+    *,
+    reset: Callable[[], None],
+    rows: int,
+    kills: int,
+    url: str | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Figures:
+    """Kill that many runs; after at most three the next one ends the work."""
+    figures = Figures()
+    for mode in MODES:
+        reset()
+        killer.measure(mode)
+        assert_done(read, database, mode, rows, set())
+    modes = itertools.cycle(["garbage", "before", "everything", "garbage", "before", *MODES])
+    while figures.kills.total() < kills:
+        mode = next(modes)
+        reset()
+        with writing(url, database) as writer:
+            for _ in range(min(kills - figures.kills.total(), 3)):
+                if not killer.kill_one(mode):
+                    figures.whole += 1
+                    break
+                names = names_there(read, database)
+                if mode != "everything for good":
+                    assert len(held(read, names, "seed-")) == rows
+                in_table = len(held(read, ["mm_fills"], "seed-"))
+                state = state_left(names, in_table, rows)
+                figures.kills[f"{mode}: {state}"] += 1
+                assert_no_hole(read, mode)
+                if state == "all done":
+                    break
+            done = killer.finish(mode)
+        assert done["rows_before"] == done["rows_removed"] + done["rows_left"]
+        check()
+        if writer is not None:
+            assert writer.errors == []
+            figures.written += len(writer.acknowledged)
+        assert_done(read, database, mode, rows, writer.acknowledged if writer else set())
+        assert_no_hole(read, mode)
+    print(figures)
+    return figures
+
+
+def _on_the_server(server: ClickHouseServer, home: Path, *, rows: int, kills: int) -> Figures:
+    database = f"truncate_killed_{os.getpid()}"
+    opened = open_server(server.url("default"))
+    tables = Tables(database)
+
+    def read(sql: str, **params: Any) -> list[tuple[Any, ...]]:
+        return opened.rows(sql.replace("DB.", f"{database}."), params)
+
+    def reset() -> None:
+        read(f"DROP DATABASE IF EXISTS {database} SYNC")
+        Migration(opened, tables, datetime.now(UTC)).run(dry_run=False)
+        read(SEED.replace("ROWS", str(rows)))
+        read(SYNCED)
+
+    killer = Killer(server.url(database), home, seed=kills)
+    try:
+        return torture(
+            read,
+            database,
+            killer,
+            reset=reset,
+            rows=rows,
+            kills=kills,
+            url=server.url(database),
+            check=lambda: require_today(opened, tables),
+        )
+    finally:
+        opened.command(f"DROP DATABASE IF EXISTS {database} SYNC")
+        opened.close()
+
+
+@pytest.mark.server
+def test_killed_beside_a_writing_engine_it_loses_nothing(
+    server: ClickHouseServer, tmp_path: Path
+) -> None:
+    assert _on_the_server(server, tmp_path, rows=10_000, kills=4).kills.total() == 4
+
+
+@pytest.mark.server
+@pytest.mark.torture
+@pytest.mark.timeout(3600)
+def test_killed_a_hundred_times_beside_a_writing_engine_it_loses_nothing(
+    server: ClickHouseServer, tmp_path: Path
+) -> None:
+    figures = _on_the_server(server, tmp_path, rows=200_000, kills=100)
+
+    assert figures.kills.total() == 100
+    assert len(figures.kills) >= 6
+
+
+def _embedded(target: Target, home: Path, *, rows: int, kills: int) -> Figures:
+    folder, seeded = home / "chdb", home / "seeded"
+    code = (
+        "import sys, datetime; from pathlib import Path;"
+        f"sys.path.insert(0, {str(ROOT)!r});"
+        "from kalshi_fills.migrations import Migration; from kalshi_fills.queries import Tables;"
+        "from kalshi_fills.warehouse import open_embedded;"
+        "w = open_embedded(Path(sys.argv[1]));"
+        "Migration(w, Tables(sys.argv[2]), datetime.datetime.now(datetime.UTC)).run(dry_run=False);"
+        "[w.command(sql) for sql in sys.argv[3:]]; w.close()"
+    )
+    statements = [
+        sql.replace("DB.", f"{target.database}.")
+        for sql in (SEED.replace("ROWS", str(rows)), SYNCED)
+    ]
+    subprocess.run(
+        [sys.executable, "-c", code, str(folder), target.database, *statements], check=True
+    )
+    folder.rename(seeded)
+
+    def reset() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(seeded, folder, symlinks=True)
+
+    killer = Killer(target.url, home, seed=kills)
+    return torture(target.read, target.database, killer, reset=reset, rows=rows, kills=kills)
+
+
+@pytest.mark.parametrize("target", ["embedded"], indirect=True)
+def test_killed_with_the_embedded_engine_it_loses_nothing(target: Target, tmp_path: Path) -> None:
+    assert _embedded(target, tmp_path, rows=10_000, kills=4).kills.total() == 4
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("target", ["embedded"], indirect=True)
+def test_killed_a_hundred_times_with_the_embedded_engine_it_loses_nothing(
+    target: Target, tmp_path: Path
+) -> None:
+    figures = _embedded(target, tmp_path, rows=200_000, kills=100)
+
+    assert figures.kills.total() == 100
+    assert len(figures.kills) >= 6
