@@ -15,17 +15,25 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn, get_type_hints
 
 import typer
 
 from kalshi_fills import __version__, logs, report
-from kalshi_fills.errors import Interrupted, KalshiFillsError, SettingsError
+from kalshi_fills.errors import (
+    DeclinedError,
+    ExchangeError,
+    Interrupted,
+    KalshiFillsError,
+    SettingsError,
+)
 from kalshi_fills.settings import OPTIONS, Mistakes, Settings, build, duration, moment, share
 
 log = logging.getLogger(__name__)
@@ -218,7 +226,7 @@ def _run(
         report.show_failure(name, error.exit_code, message, hint, wanted)
         code = error.exit_code
     except KeyboardInterrupt:
-        message = "interrupted; what was stored stays, the watermark stays where it was"
+        message = "interrupted; what was done stays, and no more is claimed"
         report.show_failure(name, 130, message, f"run `kalshi-fills {name}` again", wanted)
         code = 130
     except Exception as error:
@@ -237,7 +245,7 @@ def _signals() -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         raise Interrupted(
-            "ended by SIGTERM; what was stored stays, the watermark stays where it was",
+            "ended by SIGTERM; what was done stays, and no more is claimed",
             hint="run the same command again when it may run to its end",
         )
 
@@ -249,19 +257,21 @@ def _signals() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _warehouse(settings: Settings) -> Iterator[Any]:
+def _warehouse(settings: Settings, *, only_to_look: bool = False) -> Iterator[Any]:
     from kalshi_fills.warehouse import open_embedded, open_server
 
     target = settings.clickhouse
-    if target.url is not None:
-        warehouse = open_server(target.url)
-    else:
-        assert target.folder is not None
-        warehouse = open_embedded(target.folder)
-    try:
+    with contextlib.ExitStack() as stack:
+        if target.url is not None:
+            warehouse = open_server(target.url)
+        else:
+            folder = target.folder
+            assert folder is not None
+            if only_to_look and not folder.exists():  # the engine would make it
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            warehouse = open_embedded(folder)
+        stack.callback(warehouse.close)
         yield warehouse
-    finally:
-        warehouse.close()
 
 
 @_command
@@ -281,7 +291,7 @@ def migrate(
     context.mistakes.settle()
     settings = context.settings
     with (
-        exclusive(settings.clickhouse.describe(), settings.tables.name()),
+        exclusive(settings.clickhouse.identity(), settings.tables.name()),
         _warehouse(settings) as warehouse,
         report.spinner() as say,
     ):
@@ -366,9 +376,9 @@ def _sync(context: Context, signer: Any, rate_share: float, request: Any, done: 
     settings = context.settings
     # A pass makes many small objects and no circles of them: looking for circles is a third of it.
     gc.freeze()
-    gc.set_threshold(200_000, 20, 20)
+    gc.set_threshold(500_000, 20, 20)
     with (
-        exclusive(settings.clickhouse.describe(), settings.tables.name()),
+        exclusive(settings.clickhouse.identity(), settings.tables.name()),
         _warehouse(settings) as warehouse,
         contextlib.closing(Exchange(settings.api_url, signer, rate_share=rate_share)) as exchange,
         report.sync_progress() as progress,
@@ -383,6 +393,220 @@ def _sync(context: Context, signer: Any, rate_share: float, request: Any, done: 
             now=context.now,
             clock=lambda: datetime.now(UTC),
             progress=progress,
+        )
+
+
+@_command
+def diagnose(
+    context: Context,
+    since: Annotated[
+        str, typer.Option(metavar="T", help="Start: an ISO 8601 instant (UTC) or a time back.")
+    ] = "24h",
+    until: Until = None,
+    offline: Annotated[
+        bool,
+        typer.Option(
+            "--offline", help="Look at the table only; needs no API key.", show_default=False
+        ),
+    ] = False,
+    page: Annotated[
+        str | None,
+        typer.Option(
+            "--report",
+            metavar="FILE.html",
+            help="Write one page with plots, too; needs kalshi-fills\\[report].",
+        ),
+    ] = None,
+    query: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Print one of the diagnostic queries in full."),
+    ] = None,
+) -> int:
+    """Prove that table and exchange agree, or name the root cause.
+
+    Looks and never writes, whatever the table is like: of today, old, empty, or not there at all.
+    """
+    from kalshi_fills.diagnose import diagnose as run_diagnosis
+    from kalshi_fills.diagnose import schema_of_fills
+    from kalshi_fills.evidence import Evidence, query_names
+    from kalshi_fills.listing import Window
+
+    mistakes, now, settings = context.mistakes, context.now, context.settings
+    start = moment(since, now, "--since", mistakes)
+    end = (moment(until, now, "--until", mistakes) if until is not None else None) or now
+    if start and start >= end:
+        mistakes.add(
+            "--since is not before --until",
+            "give a --since before it (left out, it is 24h back from now), or leave --until out",
+        )
+    if query is not None and query not in query_names():
+        mistakes.add(
+            f"there is no diagnostic query {query!r}", f"use one of: {', '.join(query_names())}"
+        )
+    if page is not None:
+        from kalshi_fills.page import require_page
+
+        require_page(page, mistakes)
+    mistakes.settle()
+    window = Window(start, end)
+    if query is not None:
+        with _warehouse(settings, only_to_look=True) as warehouse:
+            schema = schema_of_fills(warehouse, settings.tables)
+            answer = Evidence(warehouse, settings.tables, schema, window).query(query)
+        if context.json:
+            report.show({"command": "diagnose", "query": report.query_json(answer)})
+        else:
+            report.show_query(answer)
+        return 0
+    with contextlib.ExitStack() as stack:
+        exchange = None if offline else stack.enter_context(_exchange_to_read(settings))
+        warehouse = stack.enter_context(_warehouse(settings, only_to_look=True))
+        say = stack.enter_context(report.spinner())
+        found = run_diagnosis(warehouse, settings.tables, exchange, window, now, say)
+    if page is not None:
+        from kalshi_fills.page import write_page
+
+        write_page(found, settings.tables, now, page)
+    if context.json:
+        report.show(report.diagnosis_json(found))
+    else:
+        report.show_diagnosis(found, settings.tables)
+    return 3 if found.verdict == "fail" else 0
+
+
+@contextlib.contextmanager
+def _exchange_to_read(settings: Settings) -> Iterator[Any]:
+    """The exchange for a diagnosis, which can do without it: an error says so."""
+    from kalshi_fills.exchange import Exchange
+
+    offline = "`kalshi-fills diagnose --offline` looks at the table without the exchange"
+    try:
+        signer = settings.require_signer()
+    except SettingsError as error:
+        raise SettingsError(error.message, hint=f"{error.hint}; {offline}") from None
+    with contextlib.closing(Exchange(settings.api_url, signer)) as exchange:
+        try:
+            yield exchange
+        except ExchangeError as error:
+            raise ExchangeError(
+                error.message, hint=f"{error.hint}; {offline}", status=error.status
+            ) from error
+
+
+@_command
+def truncate(
+    context: Context,
+    garbage: Annotated[
+        bool,
+        typer.Option(
+            "--garbage", help="Only rows that are no valid fills, or repeats.", show_default=False
+        ),
+    ] = False,
+    before: Annotated[
+        str | None,
+        typer.Option(
+            metavar="T", help="Only rows older than T: an ISO 8601 instant, or a time back."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan, write nothing.", show_default=False)
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask for the table's name.", show_default=False)
+    ] = False,
+    no_backup: Annotated[
+        bool, typer.Option("--no-backup", help="Keep nothing of what goes.", show_default=False)
+    ] = False,
+    list_backups: Annotated[
+        bool,
+        typer.Option(
+            "--list-backups", help="List the backups and how to drop them.", show_default=False
+        ),
+    ] = False,
+    restore: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Bring this backup back into the empty table."),
+    ] = None,
+) -> None:
+    """Remove rows as the last resort: all of them, the garbage, or the old.
+
+    What goes is kept as a backup, and the watermark is rewound so that the next sync reads it
+    again. Asks for the table's name first.
+    """
+    from kalshi_fills.locks import exclusive
+    from kalshi_fills.truncation import TruncateRequest, Truncation
+
+    mistakes, settings = context.mistakes, context.settings
+    moment_before = (
+        moment(before, context.now, "--before", mistakes) if before is not None else None
+    )
+    if moment_before and moment_before > context.now:
+        mistakes.add("--before lies in the future", "leave it out to remove every row")
+    _refuse_contradictions(
+        mistakes,
+        ("--list-backups", list_backups),
+        ("--restore", restore is not None),
+        ("--garbage", garbage),
+        ("--before", before is not None),
+    )
+    if no_backup and (list_backups or restore is not None):
+        mistakes.add("--no-backup removes nothing by itself", "leave it out")
+    asks = not (yes or dry_run or list_backups or restore is not None)
+    if asks and not sys.stdin.isatty():
+        mistakes.add(
+            "truncate asks for the table's name, and there is no terminal to ask on",
+            "see first what it would do with --dry-run, then give --yes",
+        )
+    mistakes.settle()
+    if list_backups:
+        with _warehouse(settings) as warehouse:
+            listed = Truncation(warehouse, settings.tables, uuid.uuid4(), context.now).listing()
+        if context.json:
+            report.show(report.truncation_json(listed, settings.tables))
+        else:
+            report.show_backups(listed, settings.tables, context.now)
+        return
+    request = TruncateRequest(garbage, moment_before, restore, not no_backup)
+    with (
+        exclusive(settings.clickhouse.identity(), settings.tables.name()),
+        _warehouse(settings) as warehouse,
+    ):
+        truncation = Truncation(warehouse, settings.tables, uuid.uuid4(), context.now)
+        done = truncation.plan(request)
+        done.dry_run = dry_run
+        if done.has_work and not dry_run:
+            if asks:
+                _ask_for_the_name(context, done)
+            with report.spinner() as say:
+                done = truncation.act(request, say)
+    if context.json:
+        report.show(report.truncation_json(done, settings.tables))
+    else:
+        report.show_truncation(done, settings.tables, sys.stdout)
+
+
+def _refuse_contradictions(mistakes: Mistakes, *options: tuple[str, bool]) -> None:
+    given = [name for name, is_given in options if is_given]
+    if len(given) > 1:
+        mistakes.add(f"{' and '.join(given)} contradict each other", "give one of them")
+
+
+def _ask_for_the_name(context: Context, planned: Any) -> None:
+    """Show the plan, and have the operator type the table's name.
+
+    Raises:
+        DeclinedError: something else was typed; nothing was changed.
+    """
+    tables = context.settings.tables
+    stream = sys.stdout if sys.stdout.isatty() and not context.json else sys.stderr
+    report.show_truncation(planned, tables, stream)
+    stream.write(f"Type the table's name, {tables.fills}, to go on: ")
+    stream.flush()
+    typed = sys.stdin.readline().strip()
+    if typed != tables.fills:
+        raise DeclinedError(
+            f"declined: what was typed is not {tables.fills}; nothing was changed",
+            hint="run it again and type the name, or see first what it would do with --dry-run",
         )
 
 

@@ -24,11 +24,27 @@ _INCLUDES: Final = {
     "/* content digest */": "sync/content_digest",
     "/* content texts */": "sync/content_texts",
     "/* links lost */": "sync/links_lost",
+    "/* garbage */": "truncate/garbage",
+    "/* older */": "truncate/older",
+    "/* columns */": "truncate/columns",
+    "/* row digest */": "truncate/row_digest",
+    "/* key digest */": "truncate/key_digest",
+    "/* payload id */": "truncate/payload_id",
 }
 _ON_CLUSTER: Final = "/* ON CLUSTER */"
 _CLUSTER: Final = "/* cluster */"
 _OWN_COLUMNS: Final = " /* own columns */"
 _OWN_VALUES: Final = " /* own values */"
+_BY_HAND: Final = {
+    "/* start */ now() - INTERVAL 24 HOUR": "{start:DateTime64(6, 'UTC')}",
+    "/* end */ now()": "{end:DateTime64(6, 'UTC')}",
+    "/* database */ currentDatabase()": "{database:String}",
+    "/* table */ 'mm_fills'": "{table:String}",
+    # A setting takes no part in the tool's own reading: a user who may only read cannot set it.
+    "\nSETTINGS final = 1": "",
+}
+"""What a file says so that it runs by hand, and what the tool binds in its place."""
+_FINAL: Final = " /* FINAL */"
 _ENGINE: Final = re.compile(r"\bENGINE = (\w*MergeTree)")
 
 
@@ -44,8 +60,21 @@ class Statement:
     @property
     def title(self) -> str:
         """What the statement shows or does, from its header."""
-        match = re.match(r"-- title: (.+)", self.text)
-        return match.group(1) if match else self.name
+        return self._header("title") or self.name
+
+    @property
+    def shows(self) -> str:
+        """What the statement's result tells, from its header."""
+        return self._header("shows")
+
+    @property
+    def normal(self) -> str:
+        """What the result looks like where all is well, from its header."""
+        return self._header("normal")
+
+    def _header(self, name: str) -> str:
+        match = re.search(rf"^-- {name}: (.+(?:\n--   .+)*)", self.text, re.MULTILINE)
+        return match.group(1).replace("\n--  ", "") if match else ""
 
     @property
     def checksum(self) -> str:
@@ -72,6 +101,7 @@ class Tables:
         suffixes: Mapping[str, str] | None = None,
         own_columns: Sequence[str] = (),
         everywhere: bool = False,
+        final: bool = True,
     ) -> str:
         """Give a file's statement over these tables.
 
@@ -81,11 +111,15 @@ class Tables:
             own_columns: columns of the operator's own that the statement takes along, read where
                 several rows of a fill come together from the one that counts.
             everywhere: read the tables marked so on all replicas, not only on this host.
+            final: whether the engine of tables marked so knows FINAL; an old table's may not.
         """
         text = load(name).text
-        for mark, included in _INCLUDES.items():  # the digest's text includes the texts
+        for mark, included in _INCLUDES.items():  # what includes others stands before them
             if mark in text:
                 text = text.replace(mark, load(included).text.split("\n", 2)[2].strip())
+        for said, bound in _BY_HAND.items():
+            text = text.replace(said, bound)
+        text = text.replace(_FINAL, " FINAL" if final else "")
         # The file's own names first: what is put in below may look like one of them.
         other = suffixes or {}
 

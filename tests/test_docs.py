@@ -73,7 +73,8 @@ def test_every_reason_is_documented_at_its_stage_and_has_a_meaning(reason):
 
 def test_every_dependency_has_its_reason():
     named = PROJECT["project"]["dependencies"]
-    named += PROJECT["project"]["optional-dependencies"]["embedded"]
+    for extra in PROJECT["project"]["optional-dependencies"].values():
+        named += extra
     wanted = {re.split(r"[>=<\[]", name)[0] for name in named}
     given = set(re.findall(r"^\| ([a-z0-9-]+) \|", _section("Built on"), re.M)) - {"library", "---"}
     assert given == wanted

@@ -14,21 +14,66 @@ PACKAGE = Path(__file__).parent.parent / "kalshi_fills"
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli"},
+    "account": {"errors", "exchange", "fills", "listing"},
+    "alike": {"fills"},
+    "backups": {"migrations", "queries", "warehouse"},
+    "cadence": set(),
+    "causes": {"comparison", "evidence", "pipeline", "queries", "reconcile"},
     "cli": {
         "__init__",
+        "diagnose",
         "errors",
+        "evidence",
         "exchange",
+        "listing",
         "locks",
         "logs",
         "migrations",
+        "page",
         "report",
         "settings",
         "store",
         "sync",
+        "truncation",
+        "warehouse",
+    },
+    "comparison": {
+        "account",
+        "errors",
+        "evidence",
+        "exchange",
+        "fills",
+        "listing",
+        "pipeline",
+        "reconcile",
+        "store",
+    },
+    "diagnose": {
+        "cadence",
+        "causes",
+        "comparison",
+        "errors",
+        "evidence",
+        "exchange",
+        "listing",
+        "migrations",
+        "pipeline",
+        "queries",
+        "reconcile",
+        "store",
         "warehouse",
     },
     "errors": set(),
-    "exchange": {"__init__", "errors", "fetch", "fills", "listing", "signing"},
+    "evidence": {
+        "cadence",
+        "fills",
+        "listing",
+        "migrations",
+        "pipeline",
+        "queries",
+        "warehouse",
+    },
+    "exchange": {"__init__", "errors", "fetch", "fills", "listing", "signing", "wire"},
     "fetch": {"errors", "fills", "listing"},
     "fills": set(),
     "grants": set(),
@@ -36,19 +81,37 @@ ALLOWED: dict[str, set[str]] = {
     "locks": {"errors"},
     "logs": set(),
     "migrations": {"__init__", "errors", "fills", "grants", "queries", "warehouse"},
-    "pipeline": {"errors", "fills"},
+    "page": {"__init__", "errors", "plots", "queries", "settings"},
+    "pipeline": {"alike", "errors", "fills"},
+    "plots": set(),
     "queries": set(),
-    "reconcile": {"fills", "listing", "pipeline", "store"},
+    "reconcile": {"account", "evidence", "fills", "listing", "pipeline", "store"},
     "report": {"fills", "pipeline", "queries"},
     "settings": {"errors", "queries", "signing"},
+    "sifting": {"backups", "errors", "fills", "migrations", "queries", "warehouse"},
     "signing": {"errors"},
     "store": {"__init__", "errors", "fills", "pipeline", "queries", "warehouse"},
     "sync": {"errors", "exchange", "fills", "listing", "pipeline", "reconcile", "store"},
+    "truncation": {
+        "backups",
+        "errors",
+        "grants",
+        "migrations",
+        "queries",
+        "sifting",
+        "store",
+        "warehouse",
+    },
     "warehouse": {"errors", "queries"},
+    "wire": set(),
 }
 """What each module imports of its own package, `__init__` standing for the version."""
 
-FOR_TYPES_ONLY: dict[str, set[str]] = {"report": {"migrations", "sync"}}
+FOR_TYPES_ONLY: dict[str, set[str]] = {
+    "page": {"diagnose"},
+    "plots": {"diagnose"},
+    "report": {"diagnose", "evidence", "migrations", "reconcile", "sync", "truncation"},
+}
 """What a module may import under TYPE_CHECKING besides."""
 
 HOMES: dict[str, str] = {
@@ -62,10 +125,12 @@ HOMES: dict[str, str] = {
     "cryptography": "signing",
     "dotenv": "settings",
     "filelock": "locks",
+    "jinja2": "page",
+    "matplotlib": "plots",
 }
 """Libraries that one module alone imports."""
 
-PURE = {"errors", "fills", "grants", "listing", "pipeline", "queries"}
+PURE = {"alike", "cadence", "errors", "fills", "grants", "listing", "pipeline", "queries"}
 IMPURE_LIBRARIES = {"logging", "os", "random", "socket", "subprocess", "sys", "threading", "time"}
 IMPURE_LIBRARIES |= {"http", "urllib", "secrets", "uuid", "platformdirs"} | set(HOMES)
 
@@ -171,6 +236,8 @@ def test_heavy_libraries_are_imported_where_they_are_used_only() -> None:
     """Starting the tool must not pay for engines and clients a command does not need."""
     for module, libraries in {
         "warehouse": {"clickhouse_driver", "chdb"},
+        "page": {"jinja2"},
+        "plots": {"matplotlib"},
         "cli": {"kalshi_fills.exchange", "kalshi_fills.warehouse", "kalshi_fills.sync"},
     }.items():
         tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))

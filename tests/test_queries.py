@@ -19,7 +19,17 @@ from kalshi_fills.warehouse import TextTable, Warehouse
 
 FOLDER = Path(__file__).parent.parent / "queries"
 FILES = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.glob("**/*.sql"))
-FRAGMENTS = {"sync/content_digest", "sync/content_texts", "sync/links_lost"}
+FRAGMENTS = {
+    "sync/content_digest",
+    "sync/content_texts",
+    "sync/links_lost",
+    "truncate/columns",
+    "truncate/garbage",
+    "truncate/key_digest",
+    "truncate/older",
+    "truncate/payload_id",
+    "truncate/row_digest",
+}
 STATEMENTS = [name for name in FILES if name not in FRAGMENTS]
 VERBS = "SELECT|WITH|SHOW|SYSTEM|INSERT|CREATE|ALTER|DROP|RENAME|EXCHANGE|TRUNCATE|DELETE"
 ONLY_WITH_CLUSTER = "/* cluster */"
@@ -47,7 +57,9 @@ def test_every_file_opens_with_its_title(name: str) -> None:
     assert re.fullmatch(r"-- title: \S.*\S", first)
     assert statement.title == first.removeprefix("-- title: ")
     header = list(itertools.takewhile(lambda line: line.startswith("--"), more))
-    assert all(re.match(r"-- (why|reads|expects|source): \S|--   \S", line) for line in header)
+    assert all(
+        re.match(r"-- (why|reads|expects|source|shows|normal): \S|--   \S", line) for line in header
+    )
     assert statement.text.endswith("\n")
     assert not statement.text.endswith("\n\n")
 
@@ -182,7 +194,7 @@ def test_with_a_cluster_every_change_of_schema_runs_on_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in STATEMENTS if not changes_schema(name)])
 def test_a_cluster_changes_nothing_else(name: str) -> None:
-    if ONLY_WITH_CLUSTER in load(name).text:
+    if ONLY_WITH_CLUSTER in load(name).text or "/* ON CLUSTER */" in load(name).text:
         assert Tables("d", "t", "c`").sql(name).count("`c\\``") >= 1
         return
     assert Tables("d", "t", "c").sql(name) == Tables("d", "t").sql(name)

@@ -97,6 +97,7 @@ def test_the_wheel_holds_the_package_and_every_statement(wheel: Path) -> None:
     assert len(statements) > 10
     assert {str(path) for path in modules} <= names
     assert {f"kalshi_fills/{path}" for path in statements} <= names
+    assert "kalshi_fills/page.html" in names
 
 
 def test_the_wheel_holds_nothing_else(wheel: Path) -> None:

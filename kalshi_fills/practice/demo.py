@@ -1,26 +1,64 @@
-"""The tool at work without an account or a server: a practice exchange and the embedded engine.
+"""The incident from start to end, without an account or a server.
 
-Every step is a real command line run as a process, with its real output. Everything it makes is
-in one folder, which is made anew each time.
+A practice exchange with five fills, a table of an earlier time into which a broken engine wrote
+4,774 rows, and the real command line run as processes, with its real output. Everything it makes
+is in one folder, which is made anew each time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from kalshi_fills.practice.account import generate_account
+from kalshi_fills.practice.account import incident_rows, the_incident
 from kalshi_fills.practice.exchange import PracticeExchange
+from kalshi_fills.warehouse import Warehouse, open_embedded
 
 FOLDER = Path(".demo")
 KEY_ID = "practice-key"
+
+LEGACY_TABLE = """
+    CREATE TABLE kalshi.mm_fills
+    (
+        ts DateTime64(3, 'UTC'), engine_instance_id String, engine_version String,
+        market_ticker String, exchange_order_id String, client_order_id String,
+        side LowCardinality(String), price Float64, price_cents UInt16, size Float64,
+        fee Float64, decision_id UUID, raw_json String
+    )
+    ENGINE = MergeTree
+    PARTITION BY toDate(ts)
+    ORDER BY (market_ticker, ts)
+"""
+"""The table as engines of that time made it."""
+
+
+class Stage(Protocol):
+    """Where the story is told."""
+
+    def say(self, text: str) -> None:
+        """Say something before the next step."""
+
+    def run(self, *words: str, expected_code: int = 0) -> None:
+        """Run a command, show what it prints, and hold it to its exit code."""
+
+
+class Engine(Protocol):
+    """The engine that wrote what it should not have."""
+
+    def make_its_table(self) -> None:
+        """Make the table of old and fill it."""
+
+    def poll_again(self) -> None:
+        """Write a few more rows into whatever table is there."""
 
 
 class _Stage:
@@ -59,14 +97,8 @@ def main() -> None:
     with os.fdopen(os.open(key_file, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
         file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     now = datetime.now(UTC)
-    account = generate_account(
-        2026, 5_000, start=now - timedelta(days=90), end=now - timedelta(minutes=1)
-    )
     with PracticeExchange(
-        account=account,
-        keys={KEY_ID: key.public_key()},
-        cutoff=now - timedelta(days=60),
-        enforce_limits=True,
+        account=the_incident(now), keys={KEY_ID: key.public_key()}, enforce_limits=True
     ) as exchange:
         stage = _Stage(
             folder,
@@ -77,27 +109,73 @@ def main() -> None:
                 "KALSHI_API_KEY_ID": KEY_ID,
                 "KALSHI_PRIVATE_KEY_PATH": str(key_file),
                 "KALSHI_FILLS_LOG_FORMAT": "json",
+                "XDG_STATE_HOME": str(folder / "state"),
             },
         )
-        _play(stage, exchange, len(account.fills))
+        play(stage, exchange.url, _Engine(folder / "clickhouse", now))
     print(_OWN_ACCOUNT, flush=True)
 
 
-def _play(stage: _Stage, exchange: PracticeExchange, fills: int) -> None:
+class _Engine:
+    """The broken engine: it writes every item of each answer as a row, with the columns it knows.
+
+    The embedded engine lets one process in at a time, so it opens and closes it each time.
+    """
+
+    def __init__(self, folder: Path, now: datetime) -> None:
+        self._folder = folder
+        self._rows = incident_rows(now)
+
+    def make_its_table(self) -> None:
+        with contextlib.closing(open_embedded(self._folder)) as warehouse:
+            warehouse.command("CREATE DATABASE IF NOT EXISTS kalshi")
+            warehouse.command(LEGACY_TABLE)
+            self._insert(warehouse, self._rows)
+
+    def poll_again(self) -> None:
+        with contextlib.closing(open_embedded(self._folder)) as warehouse:
+            self._insert(warehouse, self._rows[-240:])
+
+    def _insert(self, warehouse: Warehouse, rows: list[dict[str, Any]]) -> None:
+        warehouse.insert("kalshi.mm_fills", list(rows[0]), [tuple(row.values()) for row in rows])
+
+
+def play(stage: Stage, url: str, engine: Engine) -> None:
+    """Tell the story step by step.
+
+    Args:
+        stage: says sentences and runs commands.
+        url: the practice exchange's.
+        engine: has its table of old, and writes into whatever is there.
+    """
+    engine.make_its_table()
     stage.say(
-        f"A practice exchange runs on {exchange.url}.\n"
-        f"The account there has {fills:,} fills of the last 90 days: the older ones in the\n"
-        "historical tier, the newer in the live one.\n"
-        "First the tables: `migrate` makes them where there are none."
+        f"A practice exchange runs on {url}. Its account had five fills in the last hour.\n"
+        "A market-making engine polled the fills every ten seconds and wrote whatever came back\n"
+        "into a table that was never migrated: 4,774 rows. What is wrong with it?"
+    )
+    stage.run("diagnose", expected_code=3)
+    stage.say(
+        "Five checks fail, and the causes are named. First the schema: `migrate` rebuilds the\n"
+        "table beside the old one, which is kept whole, and carries each real fill over once."
     )
     stage.run("migrate")
-    stage.say("Now `sync` pulls every fill through the stages and stores each exactly once.")
-    stage.run("sync", "--rate-share", "1")
+    engine.poll_again()
     stage.say(
-        "The same again, as cron would. It reads the hour before the watermark once more, finds\n"
-        "every fill of it known, and inserts nothing."
+        "Nobody has stopped the engine yet: it polled on for three minutes and wrote 240 more\n"
+        "rows. Now it is stopped. `truncate --garbage` removes what is no fill, and keeps what\n"
+        "it removes as a backup."
     )
-    stage.run("sync", "--rate-share", "1")
+    stage.run("truncate", "--garbage", "--yes")
+    stage.say("`sync` pulls the account's fills and corrects what the engine had guessed.")
+    stage.run("sync")
+    stage.say("Is it right now?")
+    stage.run("diagnose")
+    stage.say(
+        "It is. From here on cron runs `sync`; a second run finds every fill known and inserts\n"
+        "nothing."
+    )
+    stage.run("sync")
 
 
 _OWN_ACCOUNT = """

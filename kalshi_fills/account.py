@@ -1,0 +1,117 @@
+"""The account's orders and positions, as far as fills can be held against them.
+
+Only what ties out exactly is read: an order's filled contracts and fees, a position's contracts
+(kalshi's `fill_count_fp`, `*_fees_dollars`, `position_fp`). Limits, costs and exposures do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from kalshi_fills.errors import ExchangeError
+from kalshi_fills.exchange import Exchange
+from kalshi_fills.fills import JsonValue, event_time
+from kalshi_fills.listing import Item, Window
+
+_ORDERS_PATHS: Final = ("/portfolio/orders", "/historical/orders")
+_NO_SUCH_ENDPOINT: Final = 404
+_FORBIDDEN: Final = 403
+
+
+class Order(NamedTuple):
+    """What the exchange says an order came to."""
+
+    order_id: str
+    ticker: str
+    created_at: datetime
+    contracts: Decimal
+    """Filled so far, over all its fills."""
+    fees_dollars: Decimal | None
+    """Taker and maker fees of all its fills; None where not told."""
+
+
+class Position(NamedTuple):
+    """What the exchange says a subaccount holds of a market that is not settled."""
+
+    ticker: str
+    subaccount_number: int
+    contracts: Decimal
+    """Yes contracts; negative is long no."""
+
+
+def orders(exchange: Exchange, window: Window, ticker: str | None = None) -> Iterator[list[Order]]:
+    """Yield the orders created in a window that were filled at all, page by page, both tiers.
+
+    An order may come twice, from both tiers. With a ticker, only the orders in that market.
+
+    Raises:
+        ExchangeError: see `Exchange.walk`.
+    """
+    bounds = {"max_ts": str(int(window.end.timestamp()) + 1)}
+    if window.start is not None:
+        bounds["min_ts"] = str(int(window.start.timestamp()) - 1)
+    if ticker is not None:
+        bounds["ticker"] = ticker
+    for path in _ORDERS_PATHS:
+        try:
+            for items in exchange.walk(path, bounds, "orders"):
+                read = (_order(item.value) for item in items)
+                yield [one for one in read if one is not None and window.holds(one.created_at)]
+        except ExchangeError as error:
+            # Earlier eras have no archive of orders.
+            if path == _ORDERS_PATHS[0] or error.status != _NO_SUCH_ENDPOINT:
+                raise
+
+
+def positions(exchange: Exchange, subaccount_number: int) -> Iterator[list[Position]]:
+    """Yield a subaccount's positions in markets that are not settled, page by page.
+
+    Raises:
+        ExchangeError: see `Exchange.walk`.
+    """
+    asked = {"subaccount": str(subaccount_number), "settlement_status": "unsettled"}
+    for items in exchange.walk("/portfolio/positions", asked, "market_positions"):
+        read = (_position(item, subaccount_number) for item in items)
+        yield [one for one in read if one is not None]
+
+
+def is_restricted(error: ExchangeError) -> bool:
+    """Say whether a refusal means that the key is restricted to one subaccount."""
+    told = error.message.lower()
+    return error.status == _FORBIDDEN and "restricted" in told and "account" in told
+
+
+def _order(value: JsonValue) -> Order | None:
+    if not isinstance(value, dict):
+        return None
+    order_id, ticker = value.get("order_id"), value.get("ticker") or value.get("market_ticker")
+    created = event_time({"created_time": value.get("created_time")})
+    contracts = _decimal(value.get("fill_count_fp"))
+    if not (isinstance(order_id, str) and isinstance(ticker, str) and created and contracts):
+        return None
+    fees = [_decimal(value.get(f"{who}_fees_dollars")) for who in ("taker", "maker")]
+    told = [fee for fee in fees if fee is not None]
+    return Order(order_id, ticker, created, contracts, sum(told, Decimal(0)) if told else None)
+
+
+def _position(item: Item, subaccount_number: int) -> Position | None:
+    value = item.value
+    if not isinstance(value, dict):
+        return None
+    ticker, contracts = value.get("ticker"), _decimal(value.get("position_fp"))
+    if not isinstance(ticker, str) or contracts is None:
+        return None
+    return Position(ticker, subaccount_number, contracts)
+
+
+def _decimal(value: JsonValue) -> Decimal | None:
+    if not isinstance(value, str | int | Decimal) or isinstance(value, bool):
+        return None
+    try:
+        number = Decimal(value)
+    except ArithmeticError:
+        return None
+    return number if number.is_finite() else None
