@@ -107,13 +107,13 @@ class Diagnosis:
             return Cause("none", "Nothing is wrong.", [], "")
         scopes = {one.scope for one in self.breaks}
         if "fill" in scopes:
-            volume = next(check for check in self.checks if check.next.startswith(_SYNC))
+            repairs = (check.next for check in self.checks if check.next.startswith(_SYNC))
             return Cause(
                 "none",
                 "Rows differ from the exchange's for no reason that shows here: somebody may have "
                 "changed them. A sync of the range corrects them.",
                 [],
-                volume.next,
+                next(repairs, _SYNC),
             )
         if "order" in scopes:
             return Cause(

@@ -7,6 +7,9 @@ import json
 import os
 import re
 import subprocess
+import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,7 +17,7 @@ from typing import Any
 
 import pytest
 from clickhouse_server import PASSWORD, ClickHouseServer
-from conftest import Account, Done, ServerWithUsers, Target
+from conftest import KEY_ID, Account, Done, ServerWithUsers, Target
 from test_cli import FAILURE_KEYS, assert_harmless, server_only
 from test_diagnose import CHECKS, engine_row
 from test_migrations import LEGACY, LEGACY_ENGINE, Users, make, snapshot
@@ -464,4 +467,86 @@ def test_every_query_runs_by_hand_and_gives_what_the_tool_gives(
                 assert hand or (name == "rows_that_are_no_fills" and state == "today, empty")
     finally:
         opened.command(f"DROP DATABASE {tables.database}")
+        opened.close()
+
+
+# Size
+
+
+_MEASURED = """
+import resource, sys
+from kalshi_fills.cli import main
+try:
+    main()
+finally:
+    print("MiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)
+"""
+
+
+@pytest.mark.torture
+@pytest.mark.server
+@pytest.mark.timeout(7200)
+def test_three_breaks_in_a_million_fills_are_found_in_bounded_memory(
+    server: ClickHouseServer, serve: Serve, api_key: Account, now: datetime, tmp_path: Path
+) -> None:
+    peaks = {}
+    for fills in (100_000, 1_000_000):
+        found, peaks[fills], seconds = _three_breaks(server, serve, api_key, now, tmp_path, fills)
+        print(f"{fills:,} fills: {seconds:.0f} s, {found['requests']} requests, {peaks[fills]} MiB")
+        assert Counter(one["kind"] for one in found["breaks"]) == Counter(
+            ("missing", "unexpected", "mismatch")
+        )
+        assert {one["scope"] for one in found["breaks"]} == {"fill"}
+        assert f"exchange {fills:,}, table {fills:,}" in found["checks"][0]["observed"]
+    assert peaks[1_000_000] - peaks[100_000] < 80
+
+
+def _three_breaks(
+    server: ClickHouseServer,
+    serve: Serve,
+    api_key: Account,
+    now: datetime,
+    folder: Path,
+    fills: int,
+) -> tuple[dict[str, Any], int, float]:
+    """Sync an account, hide three breaks in the table, diagnose; give JSON, MiB and seconds."""
+    database = f"large_{os.getpid()}_{fills}"
+    account = generate_account(8, fills, start=now - 30 * DAY, end=now - HOUR, eras="current")
+    exchange = serve(account, cutoff=now - 15 * DAY, orders_cutoff=now - 14 * DAY, cached_rows=0)
+    variables = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "HOME": str(folder),
+        "CLICKHOUSE_URL": server.url(database),
+        "KALSHI_API_URL": exchange.url,
+        "KALSHI_API_KEY_ID": KEY_ID,
+        "KALSHI_PRIVATE_KEY_PATH": str(api_key.path),
+        "KALSHI_FILLS_FORMAT": "json",
+    }
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", _MEASURED, *words]
+        return subprocess.run(command, env=variables, capture_output=True, text=True, cwd=folder)
+
+    opened = open_server(server.url("default"))
+    try:
+        assert run("migrate").returncode == 0
+        assert run("sync", "--rate-share", "1").returncode == 0
+        gone, dearer, like = account.fills[fills // 7], account.fills[fills // 2], account.fills[-9]
+        table = f"{database}.mm_fills"
+        for change in (
+            f"DELETE WHERE fill_id = '{gone.fill_id}'",
+            "UPDATE fee_dollars = fee_dollars + toDecimal64('0.000001', 6) "
+            f"WHERE fill_id = '{dearer.fill_id}'",
+        ):
+            opened.command(f"ALTER TABLE {table} {change} SETTINGS mutations_sync = 2")
+        row = engine_row(like, fill_id="made-up")
+        opened.insert(table, list(row), [tuple(row.values())])
+        began = time.monotonic()
+        done = run("diagnose", "--since", "40d")
+        seconds = time.monotonic() - began
+        assert done.returncode == 3, done.stderr[-2_000:]
+        return json.loads(done.stdout), int(done.stderr.rsplit("MiB", 1)[1]), seconds
+    finally:
+        opened.command(f"DROP DATABASE IF EXISTS {database}")
         opened.close()
