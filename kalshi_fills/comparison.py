@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import chain
 from typing import Final
 
 from kalshi_fills.account import Order, Position, is_restricted, orders, positions
@@ -56,6 +57,7 @@ Say = Callable[[str], None]
 _LAG_WITHOUT_AS_OF: Final = timedelta(minutes=15)
 _LOOKED_AT_AGAIN: Final = 200
 _LOOKED_UP_AT_ONCE: Final = 1_000
+_ORDERS_AT_ONCE: Final = 20_000
 _STRANGE_LOOKED_UP: Final = 20
 _SUBACCOUNT: Final = CONTENT_FIELDS.index("subaccount_number")
 _FILL_ID: Final = CONTENT_FIELDS.index("fill_id")
@@ -292,12 +294,18 @@ class Comparison:
 
     def _compare_orders(self, sides: Sides) -> None:
         told: set[str] = set()  # of orders that differ only: one may come from both tiers
-        for page in orders(self._exchange, sides.compared):
-            sums = self._survey.evidence.order_sums([order.order_id for order in page])
-            for one in compare_orders(page, sums, self._fills_of, self._latest_of):
+        # The table is read once for many pages: of a large one, each reading takes its time.
+        batch: list[Order] = []
+        for page in chain(orders(self._exchange, sides.compared), [None]):
+            batch += page or []
+            if page is not None and len(batch) < _ORDERS_AT_ONCE:
+                continue
+            sums = self._survey.evidence.order_sums([order.order_id for order in batch])
+            for one in compare_orders(batch, sums, self._fills_of, self._latest_of):
                 if one.order_id not in told:
                     told.add(str(one.order_id))
                     self._add(sides, [one])
+            batch = []
 
     def _add(self, sides: Sides, breaks: list[Break]) -> None:
         room = MAX_BREAKS - len(sides.breaks)

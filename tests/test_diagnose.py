@@ -539,6 +539,18 @@ def test_exchange_schema_changed_before_any_sync_has_seen_it(desk: Desk) -> None
 
 
 @embedded_only
+def test_an_item_that_comes_twice_is_counted_once(desk: Desk) -> None:
+    desk.healthy(one_day(50), largest_page=10)
+    for hours in (3, 9, 15):
+        desk.exchange.insert_item(claim(NOW - 3 * HOUR), NOW - hours * HOUR)
+
+    found = desk.diagnose()
+
+    assert "the exchange sends 1 of them" in " ".join(found.root_cause.evidence)
+    assert "1 refused item claims" in check(found, "volume_matches_api").observed
+
+
+@embedded_only
 def test_junk_that_claims_nothing_is_no_change_of_schema(desk: Desk) -> None:
     desk.migrate()
     desk.serve(one_day(50))
@@ -1199,6 +1211,30 @@ def test_an_order_that_lags_behind_its_fills_is_no_break(desk: Desk) -> None:
 
 
 @embedded_only
+def test_an_order_that_is_ahead_of_its_fills_for_a_moment_is_no_break(desk: Desk) -> None:
+    account = one_day(50)
+    desk.healthy(account)
+    desk.clock.now = NOW + 10 * MINUTE
+    like = account.fills[3]
+    new = fill_at(NOW + 5 * MINUTE, 900, order_id=like.order_id, ticker=like.ticker)
+    new = replace(
+        new, outcome_side=like.outcome_side, subaccount=like.subaccount, fee=Decimal("0.000000")
+    )
+    (order,) = [one for one in account.orders() if one.order_id == like.order_id]
+    desk.exchange.change_order(order.order_id, fill_count=order.fill_count + new.count)
+    asked: list[str] = []
+
+    def come_late(path: str) -> None:
+        asked.append(path)
+        if asked.count("/portfolio/orders") == 2 and path == "/portfolio/orders":
+            desk.exchange.show_order(order.order_id)
+            desk.exchange.add([new])
+
+    assert_well(desk.diagnose(after=come_late))
+    assert asked.count("/portfolio/orders") >= 2
+
+
+@embedded_only
 def test_an_order_that_is_listed_late_is_no_break(desk: Desk) -> None:
     account = one_day(50)
     desk.healthy(account)
@@ -1377,6 +1413,7 @@ def test_a_legacy_table_of_other_types_is_looked_at_all_the_same(
     assert causes(found)[0] == "schema_never_migrated"
     assert "exchange 30, table 30" in check(found, "volume_matches_api").observed
     json.dumps(diagnosis_json(found))
+    assert all(hour.exchange == hour.table for hour in found.hours)
     if "size" in held and "side" in held:
         assert causes(found) == ["schema_never_migrated"]
         assert found.breaks == []

@@ -725,9 +725,9 @@ def test_a_server_that_says_nothing_is_left(
     wire: Wired, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exchange_module, "_READ_SECONDS", 0.1)
-    server = wire(Answer(silent_seconds=0.5))
-    assert "did not answer within" in failure(lambda: walked(connect(server))).message
-    assert len(server.requests) == QUICK.attempts
+    exchange = connect(wire(Answer(silent_seconds=0.5)))
+    assert "did not answer within" in failure(lambda: walked(exchange)).message
+    assert exchange.requests == QUICK.attempts
 
 
 @pytest.mark.parametrize("drips_headers", [False, True])
