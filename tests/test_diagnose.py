@@ -50,6 +50,7 @@ from kalshi_fills.queries import Tables
 from kalshi_fills.reconcile import Break
 from kalshi_fills.report import diagnosis_json
 from kalshi_fills.signing import Signer
+from kalshi_fills.store import FillStore
 from kalshi_fills.warehouse import Row, TextTable, Value, Warehouse
 
 embedded_only = pytest.mark.parametrize("warehouse", ["embedded"], indirect=True)
@@ -1142,6 +1143,40 @@ def test_fills_after_the_last_sync_are_pending_and_no_break(desk: Desk) -> None:
     assert_well(found)
     volume = check(found, "volume_matches_api")
     assert "7 newer than the last sync" in volume.explanation
+
+
+@embedded_only
+def test_after_a_truncate_nothing_is_pending_that_was_there_before(desk: Desk) -> None:
+    """A truncate sets the watermark back; until the next sync the fills are missing, not new."""
+    account = one_day(50)
+    desk.healthy(account)
+    desk.delete(*account.fills)
+    store = FillStore(desk.warehouse, desk.tables, uuid.uuid4(), NOW, dry_run=False)
+    store.rewind(NOW - 2 * DAY, "rewound by truncate", NOW)
+
+    found = desk.diagnose()
+
+    assert found.verdict == "fail"
+    assert len(found.breaks) == 50
+    assert found.root_cause.next.startswith("kalshi-fills sync")
+
+
+@embedded_only
+def test_a_watermark_held_by_a_refused_item_hides_no_missing_fill(desk: Desk) -> None:
+    account = one_day(50)
+    desk.migrate()
+    desk.serve(account)
+    desk.exchange.insert_item(claim(NOW - 23 * HOUR), NOW - 23 * HOUR)
+    assert desk.run().watermark < NOW - 22 * HOUR
+    assert desk.diagnose().breaks == []
+    desk.delete(account.fills[7])
+
+    found = desk.diagnose()
+
+    assert [(one.kind, one.fill_id) for one in found.breaks] == [
+        ("missing", account.fills[7].fill_id)
+    ]
+    assert causes(found) == ["exchange_schema_changed", "fills_missing"]
 
 
 @embedded_only
