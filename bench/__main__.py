@@ -35,7 +35,7 @@ from kalshi_fills.practice.account import generate_account
 from kalshi_fills.practice.exchange import Limits, PracticeExchange
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from clickhouse_server import ClickHouseServer
+from support.clickhouse_server import ClickHouseServer
 
 KEY_ID = "bench-key"
 REPEATS = 3

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import os
-import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from clickhouse_server import ClickHouseServer, free_port
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from support.clickhouse_server import ClickHouseServer
+from support.commandline import (
+    KEY_ID,
+    ROOT,
+    Account,
+    Done,
+    ServerWithUsers,
+    Target,
+    embedded_rows,
+    serial,
+)
+from support.diagnosing import Desk
+from support.syncing import Bench
 
 from kalshi_fills.practice.account import PracticeAccount
 from kalshi_fills.practice.exchange import PracticeExchange
 from kalshi_fills.queries import Tables
 from kalshi_fills.warehouse import Warehouse, open_embedded, open_server
-
-ROOT = Path(__file__).parent.parent
-KEY_ID = "practice-key-id"
-
-_serial = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -59,19 +62,6 @@ def own_server(tmp_path: Path) -> Iterator[Callable[..., ClickHouseServer]]:
     yield start
     for server in running:
         server.stop()
-
-
-class ServerWithUsers(ClickHouseServer):
-    """A server that also speaks HTTP and on which users can be made."""
-
-    def __init__(self, binary: str, folder: Path) -> None:
-        self.http_port = free_port()
-        super().__init__(
-            binary,
-            folder,
-            f"<http_port>{self.http_port}</http_port><user_directories><users_xml>"
-            "<path>config.xml</path></users_xml><memory/></user_directories>",
-        )
 
 
 @pytest.fixture(scope="session")
@@ -110,42 +100,15 @@ def warehouse(request: pytest.FixtureRequest) -> Iterator[Warehouse]:
 @pytest.fixture
 def tables(warehouse: Warehouse) -> Iterator[Tables]:
     """Names in a database of the test's own; the database is not made."""
-    names = Tables(f"test_{os.getpid()}_{next(_serial)}")
+    names = Tables(f"test_{os.getpid()}_{next(serial)}")
     yield names
     warehouse.command(f"DROP DATABASE IF EXISTS {names.database}")
-
-
-@dataclass
-class Target:
-    """Where the command line is pointed: an engine, as an URL, and how to read it afterwards."""
-
-    url: str
-    database: str
-    read: Callable[..., list[tuple[Any, ...]]]
-
-
-def embedded_rows(folder: Path, sql: str, params: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """Read a folder of the embedded engine, of which a process is allowed one: so in another."""
-    code = (
-        "import sys, pickle; from pathlib import Path;"
-        "from kalshi_fills.warehouse import open_embedded;"
-        "folder, sql, params = pickle.load(sys.stdin.buffer);"
-        "w = open_embedded(Path(folder)); pickle.dump(w.rows(sql, params), sys.stdout.buffer)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        input=pickle.dumps((str(folder), sql, params)),
-        capture_output=True,
-        check=True,
-    )
-    rows: list[tuple[Any, ...]] = pickle.loads(done.stdout)
-    return rows
 
 
 @pytest.fixture(params=["embedded", pytest.param("server", marks=pytest.mark.server)])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
     """An empty database on each engine in turn, for commands run as processes."""
-    database = f"cli_{os.getpid()}_{next(_serial)}"
+    database = f"cli_{os.getpid()}_{next(serial)}"
     if request.param == "embedded":
         pytest.importorskip("chdb", reason="the embedded engine is not installed")
         folder = tmp_path / "chdb"
@@ -164,18 +127,6 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
     yield Target(server.url(database), database, read_server)
     opened.command(f"DROP DATABASE IF EXISTS {database}")
     opened.close()
-
-
-@dataclass
-class Account:
-    """An API key of the practice exchange."""
-
-    key: Ed25519PrivateKey
-    path: Path
-
-    @property
-    def keys(self) -> dict[str, Any]:
-        return {KEY_ID: self.key.public_key()}
 
 
 @pytest.fixture(scope="session")
@@ -203,19 +154,6 @@ def serve(api_key: Account) -> Iterator[Callable[..., PracticeExchange]]:
     yield start
     for exchange in running:
         exchange.__exit__(None, None, None)
-
-
-@dataclass
-class Done:
-    """A command that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 @pytest.fixture
@@ -261,3 +199,23 @@ def cli(api_key: Account, tmp_path: Path) -> Callable[..., Done]:
 @pytest.fixture
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+@pytest.fixture
+def desk(
+    warehouse: Warehouse,
+    tables: Tables,
+    api_key: Account,
+    serve: Callable[..., PracticeExchange],
+) -> Desk:
+    return Desk(warehouse, tables, api_key, serve)
+
+
+@pytest.fixture
+def bench(
+    warehouse: Warehouse,
+    tables: Tables,
+    api_key: Account,
+    serve: Callable[..., PracticeExchange],
+) -> Bench:
+    return Bench(warehouse, tables, api_key, serve)

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_fills import CURRENT, ERAS, NOW, SPARE, anything
+from support.payloads import CURRENT, ERAS, NOW, SPARE, anything
 
 from kalshi_fills import alike
 from kalshi_fills.alike import read_items

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clickhouse_server import PASSWORD, ClickHouseServer, free_port
-from conftest import KEY_ID, ROOT, Account, Done, ServerWithUsers, Target
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from test_sync import TRUTH_COLUMNS, claim, truth
+from support.clickhouse_server import ClickHouseServer, free_port
+from support.commandline import KEY_ID, ROOT, Account, Done, ServerWithUsers, Target
+from support.commands import assert_harmless, server_only
+from support.syncing import TRUTH_COLUMNS, claim, truth
 
 import kalshi_fills
 from kalshi_fills.cli import app
@@ -37,12 +38,7 @@ DAY = timedelta(days=1)
 STAGES = (
     "n_api n_raw n_real n_valid n_gated n_inserted n_new n_corrected n_known n_duplicate n_rejected"
 ).split()
-FAILURE_KEYS = {"command", "status", "exit_code", "error", "hint"}
 COMMANDS = sorted(str(entry.name) for entry in app.registered_commands)
-
-server_only = pytest.mark.parametrize(
-    "target", [pytest.param("server", marks=pytest.mark.server)], indirect=True
-)
 
 
 def account_of(fills: int, now: datetime, **options: Any) -> PracticeAccount:
@@ -58,17 +54,6 @@ def log_lines(done: Done) -> list[dict[str, Any]]:
     """Give the log, one object a line; anything else on stderr is an error's two lines."""
     lines = [line for line in done.err.splitlines() if not re.match("(error|hint): ", line)]
     return [json.loads(line) for line in lines]
-
-
-def assert_harmless(done: Done, api_key: Account) -> None:
-    """Hold both streams to: no secret, no traceback, no colour."""
-    shown = done.out + done.err
-    pem = api_key.path.read_text()
-    for secret in (PASSWORD, "hunter2", "PRIVATE KEY", pem.splitlines()[1]):
-        assert secret not in shown
-    assert not re.search(r"[A-Za-z0-9+/]{80,}", shown)
-    assert "Traceback" not in shown
-    assert "\x1b" not in shown
 
 
 @pytest.fixture

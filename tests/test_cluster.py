@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from cluster import CLUSTER, Cluster
+from support.cluster import CLUSTER, Cluster
 
 from kalshi_fills.practice.account import generate_account, incident_rows
 from kalshi_fills.warehouse import Warehouse, open_server

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Done, Target
+from support.commandline import ROOT, Done, Target
 
 from kalshi_fills.practice.account import incident_rows, the_incident
 from kalshi_fills.practice.demo import LEGACY_TABLE, play

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clickhouse_server import PASSWORD, ClickHouseServer
-from conftest import KEY_ID, Account, Done, ServerWithUsers, Target
-from test_cli import FAILURE_KEYS, assert_harmless, server_only
-from test_diagnose import CHECKS, engine_row
-from test_migrations import LEGACY, LEGACY_ENGINE, Users, make, snapshot
-from test_sync import fill_at
+from support.clickhouse_server import PASSWORD, ClickHouseServer
+from support.commandline import KEY_ID, Account, Done, ServerWithUsers, Target
+from support.commands import FAILURE_KEYS, assert_harmless, server_only
+from support.diagnosing import CHECKS, engine_row
+from support.legacy import LEGACY, LEGACY_ENGINE, Users, make, snapshot
+from support.syncing import fill_at
 
 from kalshi_fills.evidence import Evidence, query_names
 from kalshi_fills.listing import Window

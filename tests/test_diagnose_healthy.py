@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from conftest import Account
-from test_diagnose import Desk, assert_well, check
-from test_sync import DAY, HOUR, MINUTE, NOW, SECOND
+from support.commandline import Account
+from support.diagnosing import Desk, assert_well, check
+from support.syncing import DAY, HOUR, MINUTE, NOW, SECOND
 
 from kalshi_fills.practice.account import PracticeAccount, PracticeFill, generate_account
 from kalshi_fills.practice.exchange import PracticeExchange

@@ -6,7 +6,7 @@ import re
 import tomllib
 
 import pytest
-from conftest import ROOT
+from support.commandline import ROOT
 
 from kalshi_fills import errors
 from kalshi_fills.fills import MEANING, STAGE_OF, Reason

@@ -23,11 +23,11 @@ from urllib.parse import parse_qs
 
 import pytest
 import responses
-from conftest import KEY_ID, Account
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.commandline import KEY_ID, Account
 from throttled import MemoryStore, Throttled
 
 from kalshi_fills import exchange as exchange_module

@@ -15,7 +15,7 @@ import re
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,30 +23,35 @@ from typing import Any
 
 import pytest
 import test_sync
-from clickhouse_server import ClickHouseServer
-from conftest import Account, Done, Target, embedded_rows
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from test_sync import (
+from support.clickhouse_server import ClickHouseServer
+from support.commandline import Account, Done, Target, embedded_rows
+from support.faulty import (
+    COLUMNS,
+    UNLIMITED,
+    assert_failed,
+    assert_the_truth,
+    stored,
+)
+from support.syncing import (
     DAY,
     HOUR,
     MINUTE,
     NOW,
     NOW_FLOORED,
     SECOND,
-    TRUTH_COLUMNS,
     Bench,
     account_of,
     canonical,
     fill_at,
-    truth,
 )
 
 from kalshi_fills import wire as wire_module
 from kalshi_fills.errors import ExchangeError
 from kalshi_fills.exchange import RetryBudget
 from kalshi_fills.practice.account import PracticeAccount, PracticeFill, generate_account
-from kalshi_fills.practice.exchange import Limits, PracticeExchange
+from kalshi_fills.practice.exchange import PracticeExchange
 from kalshi_fills.practice.faults import Faults
 from kalshi_fills.queries import Tables
 from kalshi_fills.sync import SyncReport
@@ -60,68 +65,10 @@ FAULTS = (
     "repeat_page overlap_page empty_page"
 ).split()
 ALL_OF_THEM = "all of them"
-UNLIMITED = Limits(refill_rate=1_000_000, bucket_capacity=1_000_000)
 
 server_only = pytest.mark.parametrize(
     "target", [pytest.param("server", marks=pytest.mark.server)], indirect=True
 )
-
-COLUMNS = f"{TRUTH_COLUMNS}, raw_json, price, fee"
-"""Every column that follows from the account."""
-
-
-def disagreements(
-    held: Iterable[tuple[Any, ...]], account: PracticeAccount, cutoff: datetime | None = None
-) -> list[str]:
-    """Say in what the table's rows, by COLUMNS, differ from the account's fills.
-
-    Nothing is left to chance: an id too few, an id too many, a second row of an id, and each column
-    that differs, with both values.
-    """
-    texts = {
-        (fill.fill_id, fill.order_id): fill.payload_json(account.era_of(fill))
-        for fill in account.fills
-    }
-    expected = {
-        row[:2]: (*row, texts[row[:2]], float(row[8]) / 100, float(row[12] or 0))
-        for row in truth(account, cutoff)
-    }
-    names = COLUMNS.split(", ")
-    found: list[str] = []
-    rows: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-    for row in held:
-        if row[:2] in rows:
-            found.append(f"twice: {row[:2]}")
-        rows[row[:2]] = row
-    found += [f"missing: {key}" for key in expected.keys() - rows.keys()]
-    found += [f"unexpected: {key}" for key in rows.keys() - expected.keys()]
-    for key in expected.keys() & rows.keys():
-        found += [
-            f"{key}: {name} is {is_!r}, must be {must!r}"
-            for name, is_, must in zip(names, rows[key], expected[key], strict=True)
-            if is_ != must
-        ]
-    return found
-
-
-def assert_the_truth(
-    held: Iterable[tuple[Any, ...]], account: PracticeAccount, cutoff: datetime | None = None
-) -> None:
-    found = disagreements(held, account, cutoff)
-    assert found[:5] == []
-
-
-def stored(target: Target) -> list[tuple[Any, ...]]:
-    return target.read(f"SELECT {COLUMNS} FROM DB.mm_fills FINAL")
-
-
-def assert_failed(done: Done, code: int) -> str:
-    """Hold a command to one sentence and one hint; give both."""
-    assert done.code == code, done.err
-    assert "Traceback" not in done.err
-    told = [line for line in done.err.splitlines() if re.match("(error|hint): .", line)]
-    assert [line.split(":")[0] for line in told] == ["error", "hint"]
-    return "\n".join(told)
 
 
 def refused(read: Callable[..., list[tuple[Any, ...]]], table: str) -> Counter[str]:

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clickhouse_server import ClickHouseServer
-from conftest import KEY_ID, ROOT, Account, Done, Target
-from test_faults import COLUMNS, UNLIMITED, assert_failed, assert_the_truth, stored
+from support.clickhouse_server import ClickHouseServer
+from support.commandline import KEY_ID, ROOT, Account, Done, Target
+from support.faulty import COLUMNS, UNLIMITED, assert_failed, assert_the_truth, stored
 
 from kalshi_fills.practice.account import PracticeAccount, generate_account
 from kalshi_fills.practice.exchange import PracticeExchange

@@ -16,8 +16,22 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from clickhouse_server import PASSWORD, ClickHouseServer
-from conftest import Done, ServerWithUsers, Target
+from support.clickhouse_server import PASSWORD, ClickHouseServer
+from support.commandline import Done, ServerWithUsers, Target
+from support.legacy import (
+    LEGACY,
+    LEGACY_ENGINE,
+    ORDER,
+    TRADED,
+    Users,
+    content,
+    insert,
+    legacy_row,
+    make,
+    names_there,
+    payload,
+    snapshot,
+)
 
 from kalshi_fills.errors import SchemaError, WarehouseError
 from kalshi_fills.migrations import (
@@ -38,86 +52,16 @@ from kalshi_fills.queries import Tables, quote_identifier
 from kalshi_fills.warehouse import Row, TextTable, Value, Warehouse, open_server
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
-TRADED = datetime(2026, 11, 20, 9, 30, 0, 123_000, tzinfo=UTC)
 NO_DECISION = uuid.UUID(int=0)
-ORDER = "11111111-2222-3333-4444-555555555555"
 _serial = itertools.count(1)
 
 STEP_KEYS = {"name", "found", "action", "rows", "seconds", "status"}
 
-LEGACY: Mapping[str, str] = {
-    "ts": "DateTime64(3,'UTC')",
-    "engine_instance_id": "String",
-    "engine_version": "String",
-    "market_ticker": "String",
-    "exchange_order_id": "String",
-    "client_order_id": "String",
-    "side": "LowCardinality(String)",
-    "price": "Float64",
-    "price_cents": "UInt16",
-    "size": "Float64",
-    "fee": "Float64",
-    "decision_id": "UUID",
-    "raw_json": "String",
-}
 OTHER_KEY = "ReplacingMergeTree(version) ORDER BY (market_ticker, ts, fill_id)"
-LEGACY_ENGINE = "MergeTree PARTITION BY toDate(ts) ORDER BY (market_ticker, ts)"
 ENGINE_COLUMNS = (
     "ts, engine_instance_id, engine_version, market_ticker, exchange_order_id, client_order_id, "
     "side, price_cents, size, decision_id, fill_id, raw_json"
 )
-
-
-def payload(fill_id: str, order: str = ORDER, key: str = "fill_id") -> str:
-    return json.dumps({key: fill_id, "order_id": order})
-
-
-def legacy_row(number: int, **changes: object) -> dict[str, object]:
-    """A row as the engine wrote it: a real fill `f<number>`, its id in the payload alone."""
-    return {
-        "ts": TRADED + timedelta(seconds=number),
-        "engine_instance_id": "mm-7",
-        "engine_version": "0.9.3",
-        "market_ticker": "KXHIGHNY-26NOV20-B52.5",
-        "exchange_order_id": ORDER,
-        "client_order_id": f"client-{number}",
-        "side": "yes",
-        "price": 0.41,
-        "price_cents": 41,
-        "size": 10.0,
-        "fee": 0.16933,
-        "decision_id": uuid.UUID(int=number + 1),
-        "raw_json": payload(f"f{number}"),
-        **changes,
-    }
-
-
-def make(
-    warehouse: Warehouse,
-    tables: Tables,
-    types: Mapping[str, str] = LEGACY,
-    rows: Sequence[Mapping[str, object]] = (),
-    engine: str = LEGACY_ENGINE,
-    suffix: str = "",
-) -> None:
-    """Make a table of these columns under one of our names, with its database, and fill it."""
-    warehouse.command(f"CREATE DATABASE IF NOT EXISTS {tables.database}")
-    listed = ", ".join(f"{quote_identifier(name)} {kind}" for name, kind in types.items())
-    warehouse.command(f"CREATE TABLE {tables.name(suffix)} ({listed}) ENGINE = {engine}")
-    if rows:
-        insert(warehouse, tables, rows, suffix)
-
-
-def insert(
-    warehouse: Warehouse,
-    tables: Tables,
-    rows: Sequence[Mapping[str, object]],
-    suffix: str = "",
-) -> None:
-    names = list(rows[0])
-    warehouse.insert(
-        tables.name(suffix), names, [tuple(row[name] for name in names) for row in rows]
-    )
 
 
 def make_today(
@@ -148,24 +92,6 @@ def fills(
     return warehouse.rows(f"SELECT {wanted} FROM {tables.name('_current')} ORDER BY {order}")
 
 
-def content(warehouse: Warehouse, name: str) -> list[Row]:
-    """Give every row of a table, in an order that does not depend on how it is stored."""
-    return sorted(warehouse.rows(f"SELECT * FROM {name}"), key=repr)
-
-
-def snapshot(read: Callable[..., list[Row]], database: str) -> list[Row]:
-    """Give what is there: databases, tables, how they were made, when, and their rows.
-
-    Not their bytes, which a merge in the background changes.
-    """
-    there = read(
-        "SELECT name, engine, toString(uuid), create_table_query, metadata_modification_time, "
-        "total_rows FROM system.tables WHERE database = {d:String} ORDER BY name",
-        {"d": database},
-    )
-    return [*read("SELECT name FROM system.databases ORDER BY name"), *there]
-
-
 def assert_today(warehouse: Warehouse, tables: Tables) -> None:
     require_today(warehouse, tables)
     again = migrate(warehouse, tables)
@@ -182,15 +108,6 @@ def assert_today(warehouse: Warehouse, tables: Tables) -> None:
     assert {name: held.get(name) for name, _ in wanted_columns()} == dict(wanted_columns())
     view = [column.name for column in columns(warehouse, tables, "_current")]
     assert sorted(view) == sorted(held)
-
-
-def names_there(warehouse: Warehouse, tables: Tables) -> set[str]:
-    return {
-        row[0]
-        for row in warehouse.rows(
-            "SELECT name FROM system.tables WHERE database = {d:String}", {"d": tables.database}
-        )
-    }
 
 
 # What people come with
@@ -835,34 +752,6 @@ NEEDED = (
     "ALTER DELETE",
 )
 BUT_ADD_COLUMN = ", ".join(privilege for privilege in NEEDED if privilege != "ALTER ADD COLUMN")
-
-
-class Users:
-    """Makes users on a server of their own, each for the fills tables of one database."""
-
-    def __init__(self, server: ServerWithUsers, tables: Tables) -> None:
-        self.tables = tables
-        self.admin = open_server(server.url("default"))
-        self._server = server
-        self._opened: list[Warehouse] = []
-
-    def url(self, name: str, *statements: str, settings: str = "") -> str:
-        """Make the user, run the statements (`USER` and `DB` stand for theirs), give the URL."""
-        user = f"{name}_{self.tables.database}"
-        self.admin.command(f"CREATE USER {user} IDENTIFIED WITH sha256_password BY 'pw' {settings}")
-        for statement in statements:
-            self.admin.command(
-                statement.replace("USER", user).replace("DB.", f"{self.tables.database}.")
-            )
-        return self._server.url(self.tables.database, user, "pw")
-
-    def open(self, url: str) -> Warehouse:
-        self._opened.append(open_server(url))
-        return self._opened[-1]
-
-    def close(self) -> None:
-        for opened in (*self._opened, self.admin):
-            opened.close()
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from typing import Any
 
 import pytest
 from clickhouse_driver import Client
-from clickhouse_server import ClickHouseServer
-from conftest import ROOT, Target
+from support.clickhouse_server import ClickHouseServer
+from support.commandline import ROOT, Target
 
 from kalshi_fills.migrations import require_today
 from kalshi_fills.queries import Tables

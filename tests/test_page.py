@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import KEY_ID, ROOT
+from support.commandline import KEY_ID, ROOT
 
 from kalshi_fills import __version__
 from kalshi_fills.causes import Cause

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import KEY_ID, ROOT, Account, Done
 from rich.progress import Progress
+from support.commandline import KEY_ID, ROOT, Account, Done
 
 from kalshi_fills.fetch import fetch
 from kalshi_fills.listing import HISTORICAL, LIVE, Item, Page, Window

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clickhouse_server import ClickHouseServer
-from conftest import KEY_ID, ROOT, Account, Done, ServerWithUsers, Target
-from test_migrations import (
+from support.clickhouse_server import ClickHouseServer
+from support.commandline import KEY_ID, ROOT, Account, Done, ServerWithUsers, Target
+from support.legacy import (
     LEGACY,
     Users,
     content,
@@ -33,7 +33,7 @@ from test_migrations import (
     names_there,
     snapshot,
 )
-from test_sync import TRUTH_COLUMNS, Bench, truth
+from support.syncing import TRUTH_COLUMNS, Bench, truth
 
 from kalshi_fills.backups import backups
 from kalshi_fills.errors import SchemaError, SettingsError, WarehouseError

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clickhouse_server import ClickHouseServer
-from conftest import ROOT, Target
+from support.clickhouse_server import ClickHouseServer
+from support.commandline import ROOT, Target
 
 from kalshi_fills.migrations import Migration, require_today
 from kalshi_fills.queries import Tables

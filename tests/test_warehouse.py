@@ -15,8 +15,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from clickhouse_server import PASSWORD, ClickHouseServer, free_port
-from conftest import ServerWithUsers
+from support.clickhouse_server import PASSWORD, ClickHouseServer, free_port
+from support.commandline import ServerWithUsers
 
 from kalshi_fills.errors import InsertUnknown, KalshiFillsError, LockedError, WarehouseError
 from kalshi_fills.queries import Tables, quote_identifier

@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from clickhouse_server import PASSWORD, ClickHouseServer, free_port
+from support.clickhouse_server import PASSWORD, ClickHouseServer, free_port
 
 CLUSTER = "kalshi"
 

@@ -1,0 +1,1 @@
+"""What several test modules build on: engines, the practice exchange, tables, made-up fills."""
