@@ -73,6 +73,14 @@ def _schema_never_migrated(table: Survey, tables: Tables) -> Iterator[Cause]:
             evidence,
             _MIGRATE,
         )
+    elif schema.others_behind:
+        yield Cause(
+            "schema_never_migrated",
+            "The tool was upgraded and `migrate` was not run: the tables beside the fills table "
+            "are those of an earlier version.",
+            list(schema.others_behind[:6]),
+            _MIGRATE,
+        )
 
 
 def _non_fills_written_as_fills(table: Survey, sides: Sides | None) -> Iterator[Cause]:

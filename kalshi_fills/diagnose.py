@@ -387,6 +387,15 @@ def _schema(table: Survey, tables: Tables) -> Check:
         *sorted(table.schema.problems, key=lambda problem: "fill_id" not in problem),
         *(f"the table {other} is missing" for other in table.schema.others_missing),
     ]
+    if table.schema.others_behind and not problems:
+        return Check(
+            name,
+            FAIL,
+            "; ".join(table.schema.others_behind[:3]),
+            expected,
+            "The fills table is today's; the tables beside it are those of an earlier version.",
+            _MIGRATE,
+        )
     if problems:
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         return Check(

@@ -24,7 +24,7 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -42,12 +42,20 @@ NEXT: Final = "__next"
 """Suffix of the new table while it is filled, and of the old one just after the exchange."""
 
 _FILLS_STATEMENT: Final = "migrations/0002_create_fills"
-_SUFFIX_OF: Final = {1: "_migrations", 2: "", 3: "_rejected", 4: "_runs", 5: "_current"}
+_SUFFIX_OF: Final = {
+    1: "_migrations",
+    2: "",
+    3: "_rejected",
+    4: "_runs",
+    5: "_current",
+    6: "_runs",
+}
 _FILLS, _VIEW = 2, 5
 _MIGRATE_HINT: Final = "run `kalshi-fills migrate`, or with --dry-run to see first what it would do"
 _COLUMN: Final = re.compile(
     r"^    `(\w+)` (.+?)(?: (DEFAULT) (.+?))?(?: CODEC\(.+\))?,?$", re.MULTILINE
 )
+_ADDED_COLUMN: Final = re.compile(r"^ +ADD COLUMN IF NOT EXISTS `(\w+)`", re.MULTILINE)
 _VERSIONED: Final = re.compile(r"ReplacingMergeTree\((?:.*, )?version\)")
 _SORTING_KEY: Final = re.compile(r"^ORDER BY \((.+)\)$", re.MULTILINE)
 _FILLS_MARKS: Final = frozenset(("ts", "market_ticker", "exchange_order_id"))
@@ -170,12 +178,59 @@ def require_today(warehouse: Warehouse, tables: Tables) -> None:
             f"the table {tables.database}.{tables.fills} is not of today's schema: {problems[0]}",
             hint=_MIGRATE_HINT,
         )
+    behind = _others_behind(warehouse, tables, there)
+    if behind:
+        raise SchemaError(behind[0], hint=_MIGRATE_HINT)
     if NEXT in there:
         raise SchemaError(
             f"a migration of {tables.database}.{tables.fills} was not finished",
             hint="run `kalshi-fills migrate`: it goes on where it stopped",
         )
+    _applied(warehouse, tables)
     _wait_for_replicas(warehouse, tables, there)
+
+
+def _applied(warehouse: Warehouse, tables: Tables) -> list[tuple[int, str]]:
+    """Return number and checksum of the migrations that the ledger calls applied.
+
+    Raises:
+        SchemaError: one of them is of a newer version of the tool.
+    """
+    known = dict(_statements())
+    applied: list[tuple[int, str]] = []
+    for version, name, checksum, _ in warehouse.rows(tables.sql("schema/applied_migrations")):
+        if int(version) not in known:
+            raise SchemaError(
+                f"migration {version} ({name}) was applied by a newer version of the tool",
+                hint="upgrade kalshi-fills on this machine; nothing was changed",
+            )
+        applied.append((int(version), checksum))
+    return applied
+
+
+def _others_behind(
+    warehouse: Warehouse, tables: Tables, there: Mapping[str, Table]
+) -> list[str]:
+    """Return a sentence for each table beside the fills table that lacks a column of today."""
+    found = []
+    for number, statement in _statements():
+        suffix = _SUFFIX_OF[number]
+        if suffix in there:
+            for column in _lacking(warehouse, tables, suffix, statement):
+                name = f"{tables.database}.{tables.fills}{suffix}"
+                found.append(f"the table {name} lacks the column {column}")
+    return found
+
+
+def _lacking(
+    warehouse: Warehouse, tables: Tables, suffix: str, statement: Statement
+) -> list[str]:
+    """Return the columns that a statement adds and its table does not have, in order."""
+    added = _ADDED_COLUMN.findall(statement.text)
+    if not added:
+        return []
+    held = {column.name for column in _held(warehouse, tables, suffix)}
+    return [column for column in added if column not in held]
 
 
 def _wait_for_replicas(warehouse: Warehouse, tables: Tables, there: dict[str, Table]) -> None:
@@ -196,6 +251,8 @@ class Schema(NamedTuple):
     """In what it differs from today's, missing columns first; empty where it is today's."""
     others_missing: list[str]
     """Tables of the tool beside it that are not there."""
+    others_behind: Sequence[str] = ()
+    """What the tables beside it lack, as sentences; empty where they are today's."""
 
 
 def schema_of(warehouse: Warehouse, tables: Tables) -> Schema:
@@ -216,8 +273,11 @@ def schema_of(warehouse: Warehouse, tables: Tables) -> Schema:
         replaces=table.engine.endswith("ReplacingMergeTree"),
         problems=list(_problems(held, table)),
         others_missing=[
-            tables.fills + suffix for suffix in _SUFFIX_OF.values() if suffix not in there
+            tables.fills + suffix
+            for suffix in dict.fromkeys(_SUFFIX_OF.values())
+            if suffix not in there
         ],
+        others_behind=_others_behind(warehouse, tables, there),
     )
 
 
@@ -383,6 +443,8 @@ class Migration:
                 plan += fills
                 if number not in applied:
                     plan.append(self._note(number, statement))
+            elif _ADDED_COLUMN.search(statement.text):
+                plan.append(self._alter(number, statement, number in applied))
             elif (
                 number in applied
                 and suffix in there
@@ -411,6 +473,21 @@ class Migration:
                 self._remember(number, statement)
 
         return _Work(_label(statement), found, "create", create)
+
+    def _alter(self, number: int, statement: Statement, applied: bool) -> _Work:
+        """Plan a migration that adds columns: those that are there decide, not the ledger alone."""
+        lacking = _lacking(self._warehouse, self._tables, _SUFFIX_OF[number], statement)
+        if not lacking:
+            done = _Work(_label(statement), "there", "none")
+            return done if applied else self._note(number, statement)
+
+        def alter() -> None:
+            self._command(statement.name)
+            if not applied:
+                self._remember(number, statement)
+
+        found = f"{len(lacking)} columns missing: {', '.join(lacking)}"
+        return _Work(_label(statement), found, "add them", alter)
 
     def _note(self, number: int, statement: Statement) -> _Work:
         return _Work(
@@ -662,25 +739,17 @@ class Migration:
     def _applied(self, there: dict[str, Table]) -> set[int]:
         if "_migrations" not in there:
             return set()
-        ours = dict(_statements())
-        applied: set[int] = set()
-        for version, name, checksum, _ in self._warehouse.rows(
-            self._tables.sql("schema/applied_migrations")
-        ):
-            statement = ours.get(int(version))
-            if statement is None:
-                raise SchemaError(
-                    f"migration {version} ({name}) was applied by a newer version of the tool",
-                    hint="upgrade kalshi-fills on this machine; nothing was changed",
-                )
+        known = dict(_statements())
+        applied = _applied(self._warehouse, self._tables)
+        for version, checksum in applied:
+            statement = known[version]
             if statement.checksum != checksum:
                 raise SchemaError(
-                    f"migration {name} was edited after it was applied (checksum "
+                    f"migration {_label(statement)} was edited after it was applied (checksum "
                     f"{statement.checksum}, applied {checksum})",
                     hint="restore the file as it was; a change of schema is a new migration",
                 )
-            applied.add(int(version))
-        return applied
+        return {version for version, _ in applied}
 
     def _remember(self, number: int, statement: Statement) -> None:
         self._warehouse.insert(
