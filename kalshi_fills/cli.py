@@ -34,7 +34,16 @@ from kalshi_fills.errors import (
     KalshiFillsError,
     SettingsError,
 )
-from kalshi_fills.settings import OPTIONS, Mistakes, Settings, build, duration, moment, share
+from kalshi_fills.settings import (
+    OPTIONS,
+    Mistakes,
+    Settings,
+    build,
+    duration,
+    environment_of,
+    moment,
+    share,
+)
 
 log = logging.getLogger(__name__)
 
@@ -326,6 +335,14 @@ def sync(
             show_default=False,
         ),
     ] = False,
+    same_account: Annotated[
+        bool,
+        typer.Option(
+            "--same-account",
+            help="The address in --api-url is new, the account is that of the runs before.",
+            show_default=False,
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Do everything but write.", show_default=False)
     ] = False,
@@ -347,7 +364,13 @@ def sync(
     if since and full:
         mistakes.add("--since and --full contradict each other", "give one of them")
     request = SyncRequest(
-        start, end, full, duration(overlap, "--overlap", mistakes), accept_rejected, dry_run
+        start,
+        end,
+        full,
+        duration(overlap, "--overlap", mistakes),
+        accept_rejected,
+        dry_run,
+        same_account,
     )
     share(rate_share, "--rate-share", mistakes)
     mistakes.settle()
@@ -370,6 +393,7 @@ def _sync(context: Context, signer: Any, rate_share: float, request: Any, done: 
     from kalshi_fills.exchange import Exchange
     from kalshi_fills.locks import exclusive
     from kalshi_fills.migrations import require_today
+    from kalshi_fills.standing import account_of
     from kalshi_fills.store import FillStore
     from kalshi_fills.sync import sync as run_sync
 
@@ -390,6 +414,7 @@ def _sync(context: Context, signer: Any, rate_share: float, request: Any, done: 
             store,
             request,
             done,
+            account=account_of(environment_of(settings.api_url), signer.key_id),
             now=context.now,
             clock=lambda: datetime.now(UTC),
             progress=progress,
@@ -430,6 +455,8 @@ def diagnose(
     from kalshi_fills.diagnose import schema_of_fills
     from kalshi_fills.evidence import Evidence, query_names
     from kalshi_fills.listing import Window
+    from kalshi_fills.standing import require_same_account
+    from kalshi_fills.store import last_environment
 
     mistakes, now, settings = context.mistakes, context.now, context.settings
     start = moment(since, now, "--since", mistakes)
@@ -461,6 +488,12 @@ def diagnose(
     with contextlib.ExitStack() as stack:
         exchange = None if offline else stack.enter_context(_exchange_to_read(settings))
         warehouse = stack.enter_context(_warehouse(settings, only_to_look=True))
+        if exchange is not None:
+            require_same_account(
+                last_environment(warehouse, settings.tables),
+                environment_of(settings.api_url),
+                f"{settings.tables.database}.{settings.tables.fills}",
+            )
         say = stack.enter_context(report.spinner())
         found = run_diagnosis(warehouse, settings.tables, exchange, window, now, say)
     if page is not None:

@@ -29,7 +29,7 @@ from urllib3.exceptions import HTTPError
 from kalshi_fills import __version__, wire
 from kalshi_fills.errors import ExchangeError
 from kalshi_fills.fetch import Bounds, fetch
-from kalshi_fills.fills import JsonValue
+from kalshi_fills.fills import EARLIEST_FILL, JsonValue, event_time
 from kalshi_fills.listing import HISTORICAL, LIVE, Item, Page, Window, decode_listing, decoder
 from kalshi_fills.signing import Signer
 
@@ -190,12 +190,16 @@ class Exchange:
         )
 
     def as_of(self) -> datetime | None:
-        """Give the time up to which the account's data are known to be current, or None."""
+        """Return the time up to which the account's data are known to be current, or None.
+
+        A time before 2021, when the exchange had no fills, is an empty value of its software.
+        """
         try:
             told = self._get("/exchange/user_data_timestamp", {}, _object, optional=_MAYBE)
         except _NotThere:
             return None
-        return _time_or_none(told.get("as_of_time"))
+        as_of = _time_or_none(told.get("as_of_time"))
+        return None if as_of is None or as_of < EARLIEST_FILL else as_of
 
     def cutoff(self) -> datetime | None:
         """Give the time before which fills are only in the historical tier.
@@ -445,6 +449,28 @@ class Exchange:
             f"the exchange refused the credentials{_said(body)}",
             "check KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH",
         )
+
+    def has_any_fill(self, not_in: Window) -> bool:
+        """Return whether the listings, asked without times for one item, have one.
+
+        Args:
+            not_in: a window that was listed as empty: an item that lies in it is a contradiction.
+
+        Raises:
+            ExchangeError: unreachable or refused within the budget.
+        """
+        for path in FILLS_PATHS.values():
+            with contextlib.suppress(_NotThere):
+                items, _ = self._get(
+                    path,
+                    {"limit": "1"},
+                    lambda text: decode_listing(text, "fills"),
+                    optional=_NO_SUCH_ENDPOINT if path == FILLS_PATHS[HISTORICAL] else frozenset(),
+                )
+                for item in items:
+                    moment = event_time(item.value)
+                    return moment is None or not not_in.holds(moment)
+        return False
 
 
 _WAIT_HINT: Final = (

@@ -28,12 +28,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
+from uuid import uuid4
 
 from kalshi_fills import __version__
 from kalshi_fills.errors import SchemaError, WarehouseError
 from kalshi_fills.fills import CLOCK_TOLERANCE
 from kalshi_fills.grants import TO_MIGRATE, missing_grants
 from kalshi_fills.queries import Statement, Tables, load, names, quote_identifier
+from kalshi_fills.standing import TableState
+from kalshi_fills.store import FillStore
 from kalshi_fills.warehouse import Warehouse
 
 log = logging.getLogger(__name__)
@@ -208,9 +211,7 @@ def _applied(warehouse: Warehouse, tables: Tables) -> list[tuple[int, str]]:
     return applied
 
 
-def _others_behind(
-    warehouse: Warehouse, tables: Tables, there: Mapping[str, Table]
-) -> list[str]:
+def _others_behind(warehouse: Warehouse, tables: Tables, there: Mapping[str, Table]) -> list[str]:
     """Return a sentence for each table beside the fills table that lacks a column of today."""
     found = []
     for number, statement in _statements():
@@ -222,9 +223,7 @@ def _others_behind(
     return found
 
 
-def _lacking(
-    warehouse: Warehouse, tables: Tables, suffix: str, statement: Statement
-) -> list[str]:
+def _lacking(warehouse: Warehouse, tables: Tables, suffix: str, statement: Statement) -> list[str]:
     """Return the columns that a statement adds and its table does not have, in order."""
     added = _ADDED_COLUMN.findall(statement.text)
     if not added:
@@ -628,6 +627,9 @@ class Migration:
     def _after_exchange(self, old: Table) -> list[_Work]:
         kept = f"_legacy_{self._now:%Y%m%dT%H%M%SZ}"
         everywhere = self._is_local(old)
+        # Only a rebuild that keeps every fill of the runs before may count as the same table.
+        ledger = FillStore(self._warehouse, self._tables, uuid4(), self._now, dry_run=False)
+        as_recorded = not ledger.table_change()
 
         def keep() -> str:
             self._command("schema/keep_aside", suffixes={"__kept": kept})
@@ -635,6 +637,8 @@ class Migration:
             self._kept.append(name)
             total = self._count(kept, everywhere)
             carried = self._counts.get("carried", 0)
+            if as_recorded:
+                ledger.note_rebuild(TableState(ledger.table_state().identity, carried), self._now)
             return (
                 f"kept as {name} with all {total:,} rows: {carried:,} fills were carried over, "
                 f"{total - carried:,} rows are no valid fills, have no id, or repeat one"

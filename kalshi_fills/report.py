@@ -137,6 +137,9 @@ def sync_json(report: SyncReport) -> dict[str, object]:
         },
         "breaks": [found._asdict() for found in report.breaks],
         "more_breaks": report.more_breaks,
+        "open_breaks": report.open_breaks,
+        "next": _after_breaks(report),
+        "notes": report.notes,
         "other_hosts": report.other_hosts,
         "requests": report.requests,
         "elapsed_seconds": report.elapsed_seconds,
@@ -180,8 +183,19 @@ def show_sync(report: SyncReport, tables: Tables) -> None:
         Text(f"watermark {mark}  requests {report.requests:,}  {report.elapsed_seconds:.1f} s")
     )
     console.print(Text(f"run {report.run_id}"))
+    for note in report.notes:
+        console.print(Text(_harmless(note)))
+    if command := _after_breaks(report):
+        console.print(Text(f"Next: {command}", style="bold"))
     if report.status == "failed":
         console.print(Text(f"The pass failed at the step `{report.stage}`; see the error below."))
+
+
+def _after_breaks(report: SyncReport) -> str | None:
+    """Return the command that names what breaks are about; None where none is open."""
+    if report.open_since is None:
+        return None
+    return f"kalshi-fills diagnose --since {report.open_since:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def diagnosis_json(found: Diagnosis) -> dict[str, object]:
@@ -493,8 +507,8 @@ def _told_of_truncation(report: TruncationReport) -> Iterator[str]:
         yield from _told_of_plan(report)
     for host in report.other_hosts:
         yield (
-            f"A sync on {host} has not said how it ended; if it is at work, it does not move the "
-            "watermark past what was removed."
+            f"A sync on {_harmless(host)} has not said how it ended; if it is at work, it does not "
+            "move the watermark past what was removed."
         )
     if report.dry_run:
         yield "Nothing was written."
@@ -573,7 +587,10 @@ def _show_refusals(console: Console, report: SyncReport) -> None:
 def _meanings(report: SyncReport) -> Iterator[str]:
     counts = report.counts
     for host in report.other_hosts:
-        yield f"A run on {host} is at work on the same table; whatever it does, nothing doubles."
+        yield (
+            f"A run on {_harmless(host)} is at work on the same table; whatever it does, nothing "
+            "doubles."
+        )
     if counts.n_api == 0 and report.status == "done":
         yield "The exchange has no fills in this window."
     if lost := counts.n_api - counts.n_raw:

@@ -6,6 +6,7 @@ Nothing else in the package reads the environment. Secrets never show in a repr.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import ipaddress
 import math
@@ -30,6 +31,13 @@ ENVIRONMENTS: Final = {
     "prod": "https://external-api.kalshi.com/trade-api/v2",
     "demo": "https://external-api.demo.kalshi.co/trade-api/v2",
 }
+_ENVIRONMENT_OF_HOST: Final = {
+    "external-api.kalshi.com": "prod",
+    "api.elections.kalshi.com": "prod",
+    "external-api.demo.kalshi.co": "demo",
+    "demo-api.kalshi.co": "demo",
+}
+"""The exchange's hosts, the older ones included."""
 DEFAULT_DATABASE: Final = "kalshi"
 DEFAULT_TABLE: Final = "mm_fills"
 
@@ -389,6 +397,18 @@ def _api_url(value: str, mistakes: Mistakes) -> str:
     if not parts.path.strip("/"):
         url = f"{url.rstrip('/')}/trade-api/v2"
     return url.rstrip("/")
+
+
+def environment_of(api_url: str) -> str:
+    """Return what the run ledger calls the exchange at a URL: prod, demo, or a digest of it."""
+    parts = urlsplit(api_url)
+    host = (parts.hostname or "").rstrip(".").lower()
+    if host in _ENVIRONMENT_OF_HOST:
+        return _ENVIRONMENT_OF_HOST[host]
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    name = "localhost" if _loopback(host) else host
+    root = f"{parts.scheme}://{name}:{port}{parts.path.rstrip('/')}"
+    return f"url-{hashlib.sha256(root.encode()).hexdigest()[:16]}"
 
 
 def _shown(value: str) -> str:

@@ -6,6 +6,7 @@ the ledger of runs. It decides nothing about what a fill is; it knows columns, v
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -32,6 +33,7 @@ from kalshi_fills.pipeline import (
     digest,
 )
 from kalshi_fills.queries import Tables
+from kalshi_fills.standing import Standing, TableChanges, TableState
 from kalshi_fills.warehouse import Column, TextTable, Warehouse
 
 NO_UUID: Final = UUID(int=0)
@@ -73,6 +75,17 @@ _MAX_VERSION: Final = (1 << 64) - 1
 _SETTLE_SECONDS: Final = 60.0
 _SETTLE_WAIT_SECONDS: Final = 1.0
 _MAX_LISTED_CORRECTIONS: Final = 100
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATER_COLUMNS: Final = (
+    "environment",
+    "key_digest",
+    "table_identity",
+    "fills_held",
+    "open_breaks",
+    "open_breaks_listed",
+    "notes",
+)
+"""Columns of the ledger that an earlier version did not have."""
 
 
 class Links(NamedTuple):
@@ -179,6 +192,16 @@ class Run(NamedTuple):
     pid: int
     error: str = ""
     corrections: str = ""
+    environment: str = ""
+    key_digest: str = ""
+    """Empty in the entries of truncate and migrate, which are runs of no key."""
+    table_identity: str = ""
+    """Of the fills table; empty where it is not known, or about to change."""
+    fills_held: int = 0
+    """Fills that the table held at least."""
+    open_breaks: int = 0
+    open_breaks_listed: str = ""
+    notes: Sequence[str] = ()
 
 
 class Unfinished(NamedTuple):
@@ -212,6 +235,7 @@ class FillStore:
         self._was_empty: bool | None = None
         self._own: dict[str, str] | None = None
         self._given_up = False
+        self._has_columns: bool | None = None
 
     def write(self, block: Mapping[FillKey, Fill]) -> list[Written]:
         """Store a block: what is new or differs is written, what is known is left alone.
@@ -288,9 +312,121 @@ class FillStore:
         """Give the time of the latest entry in the run ledger; 1970 if it has none."""
         return _aware(self.warehouse.rows(self.tables.sql("sync/latest_entry"))[0][0])
 
-    def rewind(self, watermark: datetime | None, why: str, now: datetime) -> None:
-        """Set the watermark back by an entry of its own, written later than every other."""
-        at = max(now, self.latest_entry() + timedelta(microseconds=1))
+    def standing(self, key_digest: str) -> Standing:
+        """Return what the ledger keeps for a key, later rewinds taken into account."""
+        (
+            (
+                own_runs,
+                recorded_at,
+                mark,
+                identity,
+                fills_held,
+                environment,
+                others,
+                without_key,
+                open_breaks,
+            ),
+        ) = self.warehouse.rows(self.tables.sql("sync/standing"), {"key": key_digest})
+        known = Standing(
+            own_runs > 0,
+            _aware(mark) if _aware(mark) > _EPOCH else None,
+            identity,
+            int(fills_held),
+            environment,
+            int(others),
+            int(without_key),
+            open_breaks,
+        )
+        if not own_runs:
+            return known
+        changes = self.table_changes(_aware(recorded_at))
+        if not changes.entries:
+            return known
+        return known._replace(
+            watermark=changes.cap(known.watermark),
+            identity=changes.identity,
+            fills_held=min(known.fills_held, changes.fills_held),
+        )
+
+    def table_changes(self, since: datetime) -> TableChanges:
+        """Return what truncate and migrate did to the fills table after a moment."""
+        ((entries, rewinds, to_none, earliest, identity, fills_held),) = self.warehouse.rows(
+            self.tables.sql("sync/table_changes"), {"since": since}
+        )
+        return TableChanges(
+            int(entries),
+            int(rewinds),
+            to_none > 0,
+            _aware(earliest) if rewinds and earliest is not None else None,
+            identity,
+            int(fills_held),
+        )
+
+    def table_state(self) -> TableState:
+        """Return which table the fills table is and how many rows it has; looks at no row."""
+        place = {"database": self.tables.database, "table": self.tables.fills}
+        ((engine, identity),) = self.warehouse.rows(
+            self.tables.sql("sync/table_identity"), place
+        ) or [("", "")]
+        if engine.startswith("Replicated"):
+            with contextlib.suppress(WarehouseError):  # not every user may look there
+                found = self.warehouse.rows(self.tables.sql("sync/replicated_path"), place)
+                identity = found[0][0] if found else identity
+        rows = self.warehouse.rows(self.tables.sql("schema/count_rows"))[0][0]
+        return TableState(identity, int(rows))
+
+    def table_change(self) -> str:
+        """Return how the table differs from what the ledger says for any key; empty if it does not.
+
+        Whoever replaces the table on purpose asks first, so that an earlier change that no sync has
+        noticed yet is not covered up.
+        """
+        if not self._ledger_has_columns():
+            return ""
+        state = self.table_state()
+        for key_digest in self._keys():
+            standing = self.standing(key_digest)
+            if standing.watermark is not None and (why := standing.table_change(state)):
+                return why
+        return ""
+
+    def _keys(self) -> list[str]:
+        return [str(row[0]) for row in self.warehouse.rows(self.tables.sql("sync/keys"))]
+
+    def rewind(
+        self,
+        watermark: datetime | None,
+        why: str,
+        now: datetime,
+        table: TableState | None = None,
+    ) -> None:
+        """Set the watermark back by an entry of its own, written later than every other.
+
+        Args:
+            watermark: to where; None to have everything read again.
+            why: the reason, never empty: it is what marks such an entry.
+            now: the clock.
+            table: which table is there now, and the fills it holds; None while that changes.
+        """
+        self._note_table(watermark, why, now, table or TableState("", 0))
+
+    def note_rebuild(self, table: TableState, now: datetime) -> None:
+        """Record that the fills table was rebuilt, if every fill of the runs before is in it."""
+        if not self._ledger_has_columns():
+            return
+        held = [self.standing(key_digest).fills_held for key_digest in self._keys()]
+        if table.identity and held and table.rows >= max(held):
+            mark = self.last_watermark()
+            self._note_table(mark, "", now, table, ("migrate rebuilt the fills table",))
+
+    def _note_table(
+        self,
+        watermark: datetime | None,
+        why: str,
+        now: datetime,
+        table: TableState,
+        notes: Sequence[str] = (),
+    ) -> None:
         run = Run(
             self._run_id,
             "done",
@@ -303,17 +439,11 @@ class FillStore:
             socket.gethostname(),
             os.getpid(),
             why,
+            table_identity=table.identity,
+            fills_held=table.rows,
+            notes=notes,
         )
-        self.record(run, at)
-
-    def held_by_rewinds(self, mark: datetime | None, since: datetime) -> datetime | None:
-        """Give a watermark, or the earliest one that it was set back to after a moment."""
-        ((rewinds, to_none, earliest),) = self.warehouse.rows(
-            self.tables.sql("sync/rewound_since"), {"since": since}
-        )
-        if not rewinds:
-            return mark
-        return None if to_none or mark is None else min(mark, _aware(earliest))
+        self.record(run, max(now, self.latest_entry() + timedelta(microseconds=1)))
 
     def unfinished(self) -> list[Unfinished]:
         """Give the runs, of any host, that have not said how they ended, oldest first."""
@@ -331,7 +461,17 @@ class FillStore:
             "recorded_at": recorded_at,
         }
         del facts["counts"]
+        facts["notes"] = list(run.notes)
+        if not self._ledger_has_columns():  # truncate also works before migrate
+            for name in _LATER_COLUMNS:
+                del facts[name]
         self.warehouse.insert(self.tables.name("_runs"), list(facts), [list(facts.values())])
+
+    def _ledger_has_columns(self) -> bool:
+        """Whether the ledger is that of this version; an earlier one knows no key and no table."""
+        if self._has_columns is None:
+            self._has_columns = ledger_has_columns(self.warehouse, self.tables)
+        return self._has_columns
 
     def hours(self, start: datetime | None, end: datetime) -> dict[datetime, HourDigest]:
         """Give count and digest of the stored fills of a window, by hour."""
@@ -509,6 +649,23 @@ class FillStore:
         for index, (name, type_) in enumerate(own_columns.items()):
             columns.append(Column(name, type_, [row[index] for row in own]))
         return columns
+
+
+def ledger_has_columns(warehouse: Warehouse, tables: Tables) -> bool:
+    """Return whether there is a ledger of runs with every column of this version."""
+    found = warehouse.rows(
+        tables.sql("schema/columns"),
+        {"database": tables.database, "table": tables.fills + "_runs"},
+    )
+    return set(_LATER_COLUMNS) <= {str(row[0]) for row in found}
+
+
+def last_environment(warehouse: Warehouse, tables: Tables) -> str:
+    """Return the environment of the table's last finished run; empty where none recorded it."""
+    if not ledger_has_columns(warehouse, tables):
+        return ""
+    found = warehouse.rows(tables.sql("sync/last_environment"))
+    return str(found[0][0]) if found else ""
 
 
 def _wanted(keys: Iterable[FillKey]) -> TextTable:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from kalshi_fills.errors import Interrupted, KalshiFillsError, SettingsError
 from kalshi_fills.exchange import Exchange
 from kalshi_fills.fills import EARLIEST_FILL, Fill, FillKey, Rejected
 from kalshi_fills.listing import Page, Window
+from kalshi_fills.open_breaks import OpenBreak, OpenBreaks, read_open_breaks
 from kalshi_fills.pipeline import (
     Counts,
     Expected,
@@ -37,7 +38,8 @@ from kalshi_fills.pipeline import (
     prefer,
     sort_items,
 )
-from kalshi_fills.reconcile import Break, compare
+from kalshi_fills.reconcile import Break, compare, time_told
+from kalshi_fills.standing import Account, Standing, TableState, require_same_account
 from kalshi_fills.store import Corrections, FillStore, Run, Unfinished, Written
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,8 @@ MAX_BREAKS: Final = 10_000
 
 _MAYBE_AT_WORK: Final = timedelta(hours=6)
 """A run that this host's lock does not tell of and that began longer ago is taken for dead."""
+_DEAD_ELSEWHERE: Final = timedelta(hours=24)
+"""A run of another host that began longer ago and never ended is taken for dead."""
 
 _PATIENCE_SECONDS: Final = 5.0
 """How long a pass that is asked to end waits for ClickHouse."""
@@ -57,6 +61,8 @@ _GIVING_UP_SECONDS: Final = 0.5
 
 _LAG_WITHOUT_AS_OF: Final = timedelta(minutes=15)
 """How far the watermark stays behind where the exchange does not say how current it is."""
+_LATE_AS_OF: Final = timedelta(hours=1)
+"""An exchange whose data are current up to an earlier time than this ago is told of."""
 
 
 class SyncRequest(NamedTuple):
@@ -68,6 +74,8 @@ class SyncRequest(NamedTuple):
     overlap: timedelta = timedelta(hours=1)
     accept_rejected: bool = False
     dry_run: bool = False
+    same_account: bool = False
+    """The exchange's address differs from that of the last finished run, the account does not."""
 
 
 @dataclass(slots=True)
@@ -87,6 +95,12 @@ class SyncReport:
     """There are more breaks than were named."""
     claims: int = 0
     """Refused items that claim to be fills and were not accepted by the operator."""
+    open_breaks: int = 0
+    """Breaks that are open after the pass, those of earlier runs outside its window included."""
+    open_since: datetime | None = None
+    """The earliest event time of an open break."""
+    notes: list[str] = field(default_factory=list)
+    """What the operator has to know besides, as sentences."""
     other_hosts: list[str] = field(default_factory=list)
     """Hosts of runs that may have been at work on the same table when this one began."""
     pages: int = 0
@@ -112,6 +126,7 @@ def sync(
     request: SyncRequest,
     report: SyncReport,
     *,
+    account: Account,
     now: datetime,
     clock: Callable[[], datetime],
     progress: Progress = lambda _: None,
@@ -123,14 +138,16 @@ def sync(
         store: the tables, whose schema was found to be today's.
         request: what was asked for.
         report: filled in as the pass goes.
+        account: whose fills these are, as the ledger keeps it.
         now: when the pass began, aware UTC; the window's end by default.
         clock: the time of ledger entries.
         progress: called after every page.
 
     Raises:
+        SettingsError: the table holds the fills of another account; nothing was done.
         KalshiFillsError: the pass failed; the run is recorded as failed and the watermark stays.
     """
-    _Pass(exchange, store, request, report, now, clock, progress).run()
+    _Pass(exchange, store, request, report, account, now, clock, progress).run()
 
 
 class _Flushed(NamedTuple):
@@ -152,11 +169,13 @@ class _Pass:
         store: FillStore,
         request: SyncRequest,
         report: SyncReport,
+        account: Account,
         now: datetime,
         clock: Callable[[], datetime],
         progress: Progress,
     ) -> None:
         self._exchange = exchange
+        self._account = account
         self._store = store
         self._request = request
         self._report = report
@@ -178,20 +197,28 @@ class _Pass:
         self._recorded_at: datetime | None = None
         self._ledger_read_at = now
         self._unproven_since: datetime | None = None
+        self._table = TableState("", 0)
+        self._held_before = 0
+        self._left_table = TableState("", 0)
+        self._open = OpenBreaks()
 
     def run(self) -> None:
         report, store = self._report, self._store
         self._step("ledger")
+        self._ledger_read_at = store.latest_entry()  # first: what is written later is seen later
+        standing = store.standing(self._account.key_digest)
+        if not self._request.same_account:
+            where = f"{store.tables.database}.{store.tables.fills}"
+            require_same_account(standing.environment, self._account.environment, where)
         self._close_dead_runs()
-        before = store.last_watermark()
-        self._ledger_read_at = store.latest_entry()
+        before = self._watermark_before(standing)
         self._window = report.window = _window(self._request, before, self._now)
         report.watermark = before
         self._record("running")
         try:
             self._step("fetch")
             self._exchange.learn_limits()
-            current_until = self._exchange.as_of() or self._now - _LAG_WITHOUT_AS_OF
+            current_until = self._current_until()
             for page in self._exchange.fills(self._window):
                 self._take(page)
             self._step("insert")
@@ -206,9 +233,9 @@ class _Pass:
             if self._request.accept_rejected:
                 store.accept_rejected()
                 report.claims, self._earliest_claim, self._claim_without_time = 0, None, False
-            # What a truncate removed meanwhile must be read again, whatever this pass has proven.
             mark = self._watermark(before, current_until)
-            report.watermark = store.held_by_rewinds(mark, self._ledger_read_at)
+            report.watermark = self._unless_table_changed(self._unless_nothing_listed(mark, before))
+            self._keep_open_breaks(read_open_breaks(standing.open_breaks), current_until)
             report.status = "done"
             self._measure()
             self._record("done")
@@ -220,6 +247,92 @@ class _Pass:
         finally:
             self._writer.shutdown()
             self._log_stats()
+
+    def _watermark_before(self, standing: Standing) -> datetime | None:
+        """Return the watermark that counts for this run; a note says why the ledger's does not."""
+        self._table = self._store.table_state()
+        if not standing.table_change(self._table):
+            self._held_before = standing.fills_held
+        why = standing.why_from_the_start(self._table)
+        if not why:
+            return standing.watermark
+        request = self._request
+        reads = (
+            "the next run without --since reads" if request.since is not None else "this run reads"
+        )
+        self._note(f"From the account's first fill on: {why}; {reads} everything again.")
+        return None
+
+    def _current_until(self) -> datetime:
+        """Return the event time up to which the exchange's answers are complete."""
+        told = self._exchange.as_of()
+        if told is None:
+            return self._now - _LAG_WITHOUT_AS_OF
+        if self._now - told > _LATE_AS_OF:
+            self._note(
+                f"The exchange calls its data complete up to {told:%Y-%m-%dT%H:%M:%SZ} only, "
+                f"{_hours(self._now - told)} behind the clock: what is newer may be incomplete, "
+                "was not compared, and is read again by later runs."
+            )
+        return told
+
+    def _unless_nothing_listed(
+        self, mark: datetime | None, before: datetime | None
+    ) -> datetime | None:
+        """Return the watermark, which stays where nothing shows that the listing works."""
+        moves = mark is not None and (before is None or mark > before)
+        if not moves or self._report.counts.n_api or self._exchange.has_any_fill(self._window):
+            return mark
+        self._note(
+            "The watermark stays: the exchange listed no item at all, and an account without fills "
+            "looks like an exchange in maintenance."
+        )
+        return before
+
+    def _unless_table_changed(self, mark: datetime | None) -> datetime | None:
+        """Return the watermark, held by what became of the table while the pass went.
+
+        What a truncate removed meanwhile must be read again, whatever this pass has proven; the
+        same is true where somebody replaced or emptied the table by hand.
+        """
+        changes = self._store.table_changes(self._ledger_read_at)
+        if changes.entries:
+            return changes.cap(mark)  # and which table is there now, its own entry says
+        if self._request.dry_run:
+            return mark
+        counts, now = self._report.counts, self._store.table_state()
+        held = self._held_before + counts.n_new
+        if self._window.start is None:
+            held = max(held, counts.n_inserted + counts.n_known)
+        if now.identity == self._table.identity and now.rows >= held:
+            self._left_table = TableState(now.identity, held)
+            return mark
+        self._left_table = TableState(now.identity, 0)
+        self._note(
+            "No watermark: the table was replaced, or rows were removed, while this run was at "
+            "work; the next run reads from the account's first fill on."
+        )
+        return None
+
+    def _keep_open_breaks(self, earlier: OpenBreaks, current_until: datetime) -> None:
+        """Add what earlier runs found and this one did not look at to the breaks it found."""
+        report = self._report
+        if not self._request.dry_run:
+            end = min(self._window.end, current_until)
+            earlier = earlier.outside(self._window._replace(end=end))
+        if len(earlier) and (since := earlier.since):
+            self._note(
+                f"Still open, found by earlier runs outside this run's window: "
+                f"{earlier.described()}. After a repair, `kalshi-fills sync --since "
+                f"{since:%Y-%m-%dT%H:%M:%SZ}` compares that range again."
+            )
+        self._open.merge(earlier)
+        report.open_breaks = len(self._open) + len(self._conflicts)
+        report.open_since = self._open.since
+
+    def _note(self, sentence: str) -> None:
+        self._report.notes.append(sentence)
+        log.warning("sync_note", extra={"fields": {"note": sentence}})
 
     def _step(self, name: str) -> None:
         self._report.stage = name
@@ -356,6 +469,7 @@ class _Pass:
                 breaks.append(one)
             else:
                 self._report.more_breaks = True
+            self._open.add(_open_break(one, since))
             if one.kind != "unexpected":
                 self._hold_at(since)
         return breaks
@@ -379,16 +493,12 @@ class _Pass:
             mark = min(mark, self._unproven_since.replace(microsecond=0))
         if mark is not None and self._earliest_claim is not None:
             mark = min(mark, self._earliest_claim.replace(microsecond=0))
-        return mark
+        return None if mark is None else max(mark, EARLIEST_FILL)
 
     def _close_dead_runs(self) -> None:
         for run in self._store.unfinished():
-            if run.host != socket.gethostname():
+            if not self._is_dead(run):
                 self._tell_of(run)
-                continue
-            # In a container every run may have the same id; this one is not in the ledger yet.
-            if run.pid != os.getpid() and _alive(run.pid) and self._may_be_at_work(run):
-                self._tell_of(run)  # with a lock folder of its own, or its id is another's by now
                 continue
             log.warning(
                 "run_found_dead",
@@ -397,6 +507,13 @@ class _Pass:
             self._recorded_at = run.recorded_at
             self._store.record(_dead(run, self._clock()), self._ledger_time())
         self._recorded_at = None
+
+    def _is_dead(self, run: Unfinished) -> bool:
+        if run.host != socket.gethostname():
+            return self._now - run.started_at >= _DEAD_ELSEWHERE
+        # In a container every run may have the same id; this one is not in the ledger yet. One with
+        # a lock folder of its own may be alive; of an old one the id is another's by now.
+        return run.pid == os.getpid() or not _alive(run.pid) or not self._may_be_at_work(run)
 
     def _may_be_at_work(self, run: Unfinished) -> bool:
         return self._now - run.started_at < _MAYBE_AT_WORK
@@ -434,13 +551,23 @@ class _Pass:
                 os.getpid(),
                 error,
                 report.corrections.as_json(),
+                self._account.environment,
+                self._account.key_digest,
+                self._left_table.identity,
+                self._left_table.rows,
+                report.open_breaks,
+                self._open.as_json(),
+                tuple(report.notes),
             ),
             self._ledger_time(),
         )
 
     def _ledger_time(self) -> datetime:
-        """The clock, but later than the run's entry before: the latest entry counts."""
-        moment = self._clock()
+        """Return the clock, but later than every entry there is: the latest entry counts.
+
+        Without that the entries of a host whose clock runs ahead would hide those of the others.
+        """
+        moment = max(self._clock(), self._store.latest_entry() + timedelta(microseconds=1))
         if self._recorded_at is not None:
             moment = max(moment, self._recorded_at + timedelta(microseconds=1))
         self._recorded_at = moment
@@ -488,6 +615,8 @@ class _Pass:
                     "status": report.status,
                     "dry_run": report.dry_run,
                     "breaks": len(report.breaks),
+                    "open_breaks": report.open_breaks,
+                    "notes": len(report.notes),
                     "claims_refused": report.claims,
                     "watermark": report.watermark.isoformat() if report.watermark else None,
                     "pages": report.pages,
@@ -505,6 +634,7 @@ def _window(request: SyncRequest, watermark: datetime | None, now: datetime) -> 
     if request.full or watermark is None:
         return Window(None, end)
     # An overlap may reach back beyond the calendar; no fill does.
+    watermark = max(watermark, EARLIEST_FILL)
     overlap = min(request.overlap, watermark - EARLIEST_FILL)
     start = watermark - overlap
     if request.until is None and start >= end:  # our clock was set back behind the watermark
@@ -540,10 +670,26 @@ def _conflicts(held: Sequence[str], fill: Fill) -> list[tuple[Break, datetime]]:
     ]
 
 
+def _open_break(found: Break, since: datetime) -> OpenBreak:
+    """Return a break as the ledger keeps it, with the fill's time or else that of its hour."""
+    at = since
+    if found.kind != "mismatch":
+        with contextlib.suppress(ValueError):
+            at = datetime.fromisoformat(time_told(found.table or found.exchange))
+            at = at.replace(tzinfo=UTC)
+    return OpenBreak(found.kind, found.fill_id or "", found.order_id or "", at)
+
+
+def _hours(age: timedelta) -> str:
+    return f"{age / timedelta(hours=1):,.1f} hours"
+
+
 def _alive(pid: int) -> bool:
+    if pid <= 0:  # to signal these would reach a whole group of processes
+        return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

@@ -47,6 +47,7 @@ from kalshi_fills.migrations import (
 )
 from kalshi_fills.queries import Tables
 from kalshi_fills.sifting import MENDED, REPEAT, Criterion, Judged
+from kalshi_fills.standing import TableState
 from kalshi_fills.store import FillStore
 from kalshi_fills.warehouse import Warehouse
 
@@ -194,6 +195,8 @@ class Truncation:
             criterion = Criterion(request.before)
             judged = sifting.count(self._warehouse, self._tables, criterion, self._now)
             self._take(report, judged)
+            if report.watermark is not None and self._ledger.table_change():
+                report.watermark = None  # no sync has noticed yet what was done by hand
         if report.rows_removed and request.keep:
             report.backup = self._tables.fills + self._backup
             if self._backup in there and not report.unfinished:
@@ -402,7 +405,10 @@ class Truncation:
     def _remove_some(self, report: TruncationReport, criterion: Criterion) -> None:
         removal = sifting.begin(self._warehouse, self._tables, stamp(self._now))
         self._progress("judging every row")
+        planned = report.watermark
         self._take(report, removal.judge(criterion, self._now))
+        if planned is None:
+            report.watermark = None
         if not report.rows_removed and not report.rows_mended:
             removal.take_back()
             report.backup = None
@@ -443,15 +449,12 @@ class Truncation:
         An entry is written although the watermark may be there already: a sync that runs on another
         host meanwhile must not set it further on.
         """
-        there = tables_there(self._warehouse, self._tables)
-        needed = report.what != GARBAGE or report.watermark != report.watermark_before
-        if "_runs" not in there or not needed:
+        if "_runs" not in tables_there(self._warehouse, self._tables):
             yield
             return
         to = report.watermark.isoformat() if report.watermark else "none"
-        self._ledger.rewind(
-            report.watermark, f"truncate rewound the watermark to {to}: {why}", self._now
-        )
+        told = f"truncate rewound the watermark to {to}: {why}"
+        self._ledger.rewind(report.watermark, told, self._now)
         try:
             yield
         except WarehouseError as error:
@@ -460,8 +463,14 @@ class Truncation:
                     report.watermark_before,
                     "truncate was refused and set the watermark back to where it was",
                     self._now,
+                    self._state_left(),
                 )
             raise
+        self._ledger.rewind(report.watermark, told, self._now, self._state_left())
+
+    def _state_left(self) -> TableState:
+        """Return which table is there now, and its fills: so that the next sync knows it again."""
+        return self._ledger.table_state()._replace(rows=self._rows_of(""))
 
     def _is_refusal(self, error: WarehouseError) -> bool:
         """Whether the statement was not done: unlike one whose answer was lost, or is still due."""

@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
         "page",
         "report",
         "settings",
+        "standing",
         "store",
         "sync",
         "truncation",
@@ -80,7 +81,17 @@ ALLOWED: dict[str, set[str]] = {
     "listing": {"fills"},
     "locks": {"errors"},
     "logs": set(),
-    "migrations": {"__init__", "errors", "fills", "grants", "queries", "warehouse"},
+    "migrations": {
+        "__init__",
+        "errors",
+        "fills",
+        "grants",
+        "queries",
+        "standing",
+        "store",
+        "warehouse",
+    },
+    "open_breaks": {"listing"},
     "page": {"__init__", "errors", "plots", "queries", "settings"},
     "pipeline": {"alike", "errors", "fills"},
     "plots": set(),
@@ -90,8 +101,19 @@ ALLOWED: dict[str, set[str]] = {
     "settings": {"errors", "queries", "signing"},
     "sifting": {"backups", "errors", "fills", "migrations", "queries", "warehouse"},
     "signing": {"errors"},
-    "store": {"__init__", "errors", "fills", "pipeline", "queries", "warehouse"},
-    "sync": {"errors", "exchange", "fills", "listing", "pipeline", "reconcile", "store"},
+    "standing": {"errors"},
+    "store": {"__init__", "errors", "fills", "pipeline", "queries", "standing", "warehouse"},
+    "sync": {
+        "errors",
+        "exchange",
+        "fills",
+        "listing",
+        "open_breaks",
+        "pipeline",
+        "reconcile",
+        "standing",
+        "store",
+    },
     "truncation": {
         "backups",
         "errors",
@@ -99,6 +121,7 @@ ALLOWED: dict[str, set[str]] = {
         "migrations",
         "queries",
         "sifting",
+        "standing",
         "store",
         "warehouse",
     },
@@ -130,7 +153,18 @@ HOMES: dict[str, str] = {
 }
 """Libraries that one module alone imports."""
 
-PURE = {"alike", "cadence", "errors", "fills", "grants", "listing", "pipeline", "queries"}
+PURE = {
+    "alike",
+    "cadence",
+    "errors",
+    "fills",
+    "grants",
+    "listing",
+    "open_breaks",
+    "pipeline",
+    "queries",
+    "standing",
+}
 IMPURE_LIBRARIES = {"logging", "os", "random", "socket", "subprocess", "sys", "threading", "time"}
 IMPURE_LIBRARIES |= {"http", "urllib", "secrets", "uuid", "platformdirs"} | set(HOMES)
 

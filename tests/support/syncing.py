@@ -19,6 +19,7 @@ from kalshi_fills.practice.faults import Faults
 from kalshi_fills.practice.ledger import to_us
 from kalshi_fills.queries import Tables
 from kalshi_fills.signing import Signer
+from kalshi_fills.standing import account_of
 from kalshi_fills.store import FillStore
 from kalshi_fills.sync import SyncReport, SyncRequest, sync
 from kalshi_fills.warehouse import Warehouse
@@ -92,6 +93,9 @@ class Clock:
 class Bench:
     """An account's exchange and its migrated tables, synced by `run`."""
 
+    account = account_of("practice", KEY_ID)
+    """The same one, at whatever port its exchange listens."""
+
     def __init__(
         self,
         warehouse: Warehouse,
@@ -143,6 +147,7 @@ class Bench:
                 store,
                 asked,
                 done,
+                account=self.account,
                 now=now,
                 clock=clock or self.clock,
                 progress=progress,
