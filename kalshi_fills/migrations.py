@@ -35,7 +35,6 @@ from kalshi_fills.errors import SchemaError, WarehouseError
 from kalshi_fills.fills import CLOCK_TOLERANCE
 from kalshi_fills.grants import TO_MIGRATE, missing_grants
 from kalshi_fills.queries import Statement, Tables, load, names, quote_identifier
-from kalshi_fills.standing import TableState
 from kalshi_fills.store import FillStore
 from kalshi_fills.warehouse import Warehouse
 
@@ -638,7 +637,8 @@ class Migration:
             total = self._count(kept, everywhere)
             carried = self._counts.get("carried", 0)
             if as_recorded:
-                ledger.note_rebuild(TableState(ledger.table_state().identity, carried), self._now)
+                there = ledger.table_state(total)
+                ledger.note_rebuild(there._replace(rows=carried), self._now)
             return (
                 f"kept as {name} with all {total:,} rows: {carried:,} fills were carried over, "
                 f"{total - carried:,} rows are no valid fills, have no id, or repeat one"

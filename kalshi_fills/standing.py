@@ -31,12 +31,13 @@ class Account(NamedTuple):
 
 
 class TableState(NamedTuple):
-    """What can be known of the fills table without a look at its rows."""
+    """What can be known of the fills table without a look at each row."""
 
     identity: str
     """Changes when the table is made anew, not when it is renamed; empty where not known."""
     rows: int
-    """Rows stored, replaced versions that are not merged yet included."""
+    """Rows stored, replaced versions that are not merged yet included; without those of other
+    writers where there are more than expected."""
 
 
 class TableChanges(NamedTuple):
@@ -91,8 +92,9 @@ class Standing(NamedTuple):
             )
         if state.rows < self.fills_held:
             return (
-                f"the table holds {state.rows:,} rows, fewer than the {self.fills_held:,} fills "
-                "that it held after the last finished run (rows were removed by hand)"
+                f"the table holds {state.rows:,} rows of fills, fewer than the "
+                f"{self.fills_held:,} that it held after the last finished run (rows were removed "
+                "by hand)"
             )
         return ""
 

@@ -250,7 +250,7 @@ class _Pass:
 
     def _watermark_before(self, standing: Standing) -> datetime | None:
         """Return the watermark that counts for this run; a note says why the ledger's does not."""
-        self._table = self._store.table_state()
+        self._table = self._store.table_state(standing.fills_held)
         if not standing.table_change(self._table):
             self._held_before = standing.fills_held
         why = standing.why_from_the_start(self._table)
@@ -300,12 +300,13 @@ class _Pass:
             return changes.cap(mark)  # and which table is there now, its own entry says
         if self._request.dry_run:
             return mark
-        counts, now = self._report.counts, self._store.table_state()
-        held = self._held_before + counts.n_new
+        counts = self._report.counts
+        at_least = held = self._held_before + counts.n_new
         if self._window.start is None:
             held = max(held, counts.n_inserted + counts.n_known)
-        if now.identity == self._table.identity and now.rows >= held:
-            self._left_table = TableState(now.identity, held)
+        now = self._store.table_state(held)
+        if now.identity == self._table.identity and now.rows >= at_least:
+            self._left_table = TableState(now.identity, min(held, now.rows))
             return mark
         self._left_table = TableState(now.identity, 0)
         self._note(

@@ -470,7 +470,8 @@ class Truncation:
 
     def _state_left(self) -> TableState:
         """Return which table is there now, and its fills: so that the next sync knows it again."""
-        return self._ledger.table_state()._replace(rows=self._rows_of(""))
+        rows = self._rows_of("")
+        return self._ledger.table_state(rows)._replace(rows=rows)
 
     def _is_refusal(self, error: WarehouseError) -> bool:
         """Whether the statement was not done: unlike one whose answer was lost, or is still due."""

@@ -87,7 +87,6 @@ ALLOWED: dict[str, set[str]] = {
         "fills",
         "grants",
         "queries",
-        "standing",
         "store",
         "warehouse",
     },

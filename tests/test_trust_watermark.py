@@ -259,6 +259,37 @@ def test_starting_over_by_hand_reads_everything_again_and_says_why(bench: Bench,
     assert settled.window.start is not None
 
 
+def test_another_writer_that_fills_an_emptied_table_covers_nothing_up(bench: Bench) -> None:
+    """The engine whose junk made the operator empty the table writes on."""
+    bench.serve(month())
+    bench.run()
+    hand(bench, "TRUNCATE TABLE MINE")
+    hand(
+        bench,
+        "INSERT INTO MINE (ts, exchange_order_id, market_ticker, raw_json) "
+        "SELECT '2026-11-22 11:00:00', toString(number), 'KX', '{}' FROM numbers(400)",
+    )
+    bench.clock.now += DAY
+
+    done = bench.run()
+
+    assert done.counts.n_new == 12
+    (note,) = done.notes
+    assert "fewer than the 12" in note
+
+
+def test_rows_of_another_writer_are_no_reason(bench: Bench) -> None:
+    bench.serve(month())
+    for _ in range(3):
+        hand(
+            bench,
+            "INSERT INTO MINE (ts, exchange_order_id, market_ticker, raw_json) "
+            "SELECT '2026-11-22 11:00:00', toString(number), 'KX', '{}' FROM numbers(40)",
+        )
+        assert not [note for note in bench.run().notes if note.startswith("From")]
+        bench.clock.now += HOUR
+
+
 def test_each_key_has_to_notice_that_the_table_is_another_one(bench: Bench) -> None:
     """What a restricted key finds and repairs is only what it sees."""
     fills = [
