@@ -421,6 +421,21 @@ def test_truncate_does_not_cover_up_what_was_removed_by_hand(bench: Bench) -> No
     assert bench.fills() == truth(bench.exchange._account)
 
 
+def test_what_is_done_by_hand_after_a_truncate_is_noticed(bench: Bench) -> None:
+    bench.serve(month())
+    bench.run()
+    bench.warehouse.command(
+        f"INSERT INTO {bench.tables.name()} (ts, fill_id, exchange_order_id, market_ticker) "
+        "VALUES (now(), 'junk', 'order', 'KX')"
+    )
+    truncate(bench, garbage=True)
+    hand(bench, "TRUNCATE TABLE MINE")
+
+    bench.run()
+
+    assert bench.fills() == truth(bench.exchange._account)
+
+
 def test_a_rebuild_by_migrate_is_no_surprise_to_the_next_run(bench: Bench) -> None:
     bench.serve(month())
     bench.run()
@@ -439,14 +454,14 @@ def test_a_rebuild_that_left_fills_behind_is_read_again(bench: Bench) -> None:
     bench.run()
     hand(
         bench,
-        "ALTER TABLE MINE UPDATE price_cents = 0, yes_price_dollars = 0 "
+        "ALTER TABLE MINE UPDATE size = 0 "
         "WHERE ts < '2026-11-17' SETTINGS mutations_sync = 2",
     )
     rebuild(bench)
 
     bench.run()
 
-    assert len(bench.rows("fill_id", more="WHERE yes_price_dollars > 0")) == 12
+    assert len(bench.rows("fill_id", more="WHERE size > 0")) == 12
 
 
 def rebuild(bench: Bench) -> None:
