@@ -38,6 +38,7 @@ from kalshi_fills.pipeline import (
     sort_items,
 )
 from kalshi_fills.reconcile import Break, compare
+from kalshi_fills.replicas import sentences_of_down, wait_for_replicas
 from kalshi_fills.store import Corrections, FillStore, Run, Unfinished, Written
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,8 @@ class SyncReport:
     """Refused items that claim to be fills and were not accepted by the operator."""
     other_hosts: list[str] = field(default_factory=list)
     """Hosts of runs that may have been at work on the same table when this one began."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences that the operator is to read, whatever the exit code."""
     pages: int = 0
     share_read: float | None = None
     """Which share of the window's time has been read; None where that is not known yet."""
@@ -206,6 +209,10 @@ class _Pass:
             if self._request.accept_rejected:
                 store.accept_rejected()
                 report.claims, self._earliest_claim, self._claim_without_time = 0, None, False
+            if not self._request.dry_run:
+                self._step("replicas")
+                down = wait_for_replicas(store.warehouse, store.tables)
+                report.notes += sentences_of_down(down, store.tables)
             # What a truncate removed meanwhile must be read again, whatever this pass has proven.
             mark = self._watermark(before, current_until)
             report.watermark = store.held_by_rewinds(mark, self._ledger_read_at)

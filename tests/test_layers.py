@@ -16,7 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
     "account": {"errors", "exchange", "fills", "listing"},
     "alike": {"fills"},
-    "backups": {"migrations", "queries", "warehouse"},
+    "backups": {"errors", "migrations", "ownership", "queries", "warehouse"},
     "cadence": set(),
     "causes": {"comparison", "evidence", "pipeline", "queries", "reconcile"},
     "cli": {
@@ -76,28 +76,63 @@ ALLOWED: dict[str, set[str]] = {
     "exchange": {"__init__", "errors", "fetch", "fills", "listing", "signing", "wire"},
     "fetch": {"errors", "fills", "listing"},
     "fills": set(),
+    "gathering": {"errors", "ownership", "queries", "replicas", "warehouse"},
     "grants": set(),
     "listing": {"fills"},
     "locks": {"errors"},
     "logs": set(),
-    "migrations": {"__init__", "errors", "fills", "grants", "queries", "warehouse"},
+    "migrations": {
+        "__init__",
+        "errors",
+        "fills",
+        "gathering",
+        "grants",
+        "ownership",
+        "queries",
+        "replicas",
+        "warehouse",
+    },
+    "ownership": set(),
     "page": {"__init__", "errors", "plots", "queries", "settings"},
     "pipeline": {"alike", "errors", "fills"},
     "plots": set(),
     "queries": set(),
     "reconcile": {"account", "evidence", "fills", "listing", "pipeline", "store"},
+    "replicas": {"errors", "queries", "warehouse"},
     "report": {"fills", "pipeline", "queries"},
     "settings": {"errors", "queries", "signing"},
-    "sifting": {"backups", "errors", "fills", "migrations", "queries", "warehouse"},
+    "sifting": {
+        "backups",
+        "errors",
+        "fills",
+        "gathering",
+        "migrations",
+        "ownership",
+        "queries",
+        "replicas",
+        "warehouse",
+    },
     "signing": {"errors"},
     "store": {"__init__", "errors", "fills", "pipeline", "queries", "warehouse"},
-    "sync": {"errors", "exchange", "fills", "listing", "pipeline", "reconcile", "store"},
+    "sync": {
+        "errors",
+        "exchange",
+        "fills",
+        "listing",
+        "pipeline",
+        "reconcile",
+        "replicas",
+        "store",
+    },
     "truncation": {
         "backups",
         "errors",
+        "gathering",
         "grants",
         "migrations",
+        "ownership",
         "queries",
+        "replicas",
         "sifting",
         "store",
         "warehouse",
@@ -130,7 +165,8 @@ HOMES: dict[str, str] = {
 }
 """Libraries that one module alone imports."""
 
-PURE = {"alike", "cadence", "errors", "fills", "grants", "listing", "pipeline", "queries"}
+PURE = {"alike", "cadence", "errors", "fills", "grants", "listing", "ownership", "pipeline"}
+PURE |= {"queries"}
 IMPURE_LIBRARIES = {"logging", "os", "random", "socket", "subprocess", "sys", "threading", "time"}
 IMPURE_LIBRARIES |= {"http", "urllib", "secrets", "uuid", "platformdirs"} | set(HOMES)
 
