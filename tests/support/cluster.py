@@ -41,7 +41,10 @@ _KEEPER = """<clickhouse>
 _REPLICA = """
     <interserver_http_port>{interserver_port}</interserver_http_port>
     <interserver_http_host>127.0.0.1</interserver_http_host>
-    <zookeeper><node><host>127.0.0.1</host><port>{keeper_port}</port></node></zookeeper>
+    <zookeeper>
+        <node><host>127.0.0.1</host><port>{keeper_port}</port></node>
+        <session_timeout_ms>10000</session_timeout_ms>
+    </zookeeper>
     <user_directories>
         <users_xml><path>config.xml</path></users_xml>
         <memory/>
