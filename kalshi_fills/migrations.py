@@ -236,10 +236,10 @@ def schema_of(warehouse: Warehouse, tables: Tables) -> Schema:
         is_of_fills=not _foreign(held, table),
         replaces=table.engine.endswith("ReplacingMergeTree"),
         problems=[
+            *_shards_problem(warehouse, tables),
             *_problems(held, table),
             *_problems_beside(tables, there),
             *(f"{name} is not ours: {why}" for name, why in foreign.items()),
-            *_shards_problem(warehouse, tables),
         ],
         others_missing=[
             tables.fills + suffix

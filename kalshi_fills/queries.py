@@ -27,6 +27,7 @@ _INCLUDES: Final = {
     "/* garbage */": "truncate/garbage",
     "/* older */": "truncate/older",
     "/* columns */": "truncate/columns",
+    "/* columns as read */": "truncate/columns_as_read",
     "/* row digest */": "truncate/row_digest",
     "/* key digest */": "truncate/key_digest",
     "/* payload id */": "truncate/payload_id",
@@ -34,6 +35,7 @@ _INCLUDES: Final = {
 _ON_CLUSTER: Final = "/* ON CLUSTER */"
 _CLUSTER: Final = "/* cluster */"
 _OWN_COLUMNS: Final = " /* own columns */"
+_OWN_AS_READ: Final = " /* own columns as read */"
 _OWN_VALUES: Final = " /* own values */"
 _BY_HAND: Final = {
     "/* start */ now() - INTERVAL 24 HOUR": "{start:DateTime64(6, 'UTC')}",
@@ -155,6 +157,10 @@ class Tables:
         text = _OWN_NAME.sub(named, text)
         text = text.replace(
             _OWN_COLUMNS, "".join(f", {quote_identifier(column)}" for column in own_columns)
+        )
+        text = text.replace(
+            _OWN_AS_READ,
+            "".join(f", materialize({quote_identifier(column)})" for column in own_columns),
         )
         text = text.replace(
             _OWN_VALUES,

@@ -145,6 +145,8 @@ def wait_for_replicas(
                 hint="see system.replication_queue on that host; what was stored stays, and "
                 "running the same command again goes on from there",
             )
+    if down:
+        log.warning("replicas_down", extra={"fields": {"replicas": sorted(down)}})
     return sorted(down)
 
 

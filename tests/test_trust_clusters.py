@@ -376,7 +376,8 @@ def test_a_replica_that_is_down_stops_no_sync_but_migrate_and_truncate(
         assert "down" in done.json["error"]
         assert "nothing was changed" in done.json["hint"]
     assert (stored.code, again.code) == (0, 0), stored.err + again.err
-    assert "replica b" in str(stored.json.get("notes", stored.err))
+    assert '"replicas_down"' in stored.err
+    assert '"replicas": ["b"]' in stored.err
     back = open_server(cluster.replicas[1].url("default"))
     for name in (database, spread):
         back.command(f"SYSTEM SYNC REPLICA {name}.mm_fills")
