@@ -1,7 +1,8 @@
 """Backups that truncate keeps: their names, what they hold, and the command that drops each.
 
-A backup is a table beside the fills table, named `<table>_backup_<UTC stamp>`. Nothing here writes;
-nothing anywhere drops one that holds a row.
+A backup is a table beside the fills table, named `<table>_backup_<UTC stamp>`, that bears our mark
+or, where it was made of a table older than any mark, has the columns of fills. Whatever else bears
+such a name is somebody else's. Nothing here writes; nothing anywhere drops one that holds a row.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from kalshi_fills.migrations import Table, tables_there
-from kalshi_fills.queries import Tables, quote_identifier
+from kalshi_fills.errors import WarehouseError
+from kalshi_fills.migrations import columns, tables_there
+from kalshi_fills.ownership import Table, is_fills_table
+from kalshi_fills.queries import Tables
 from kalshi_fills.warehouse import Warehouse
 
 _STAMP_FORMAT: Final = "%Y%m%dT%H%M%SZ"
@@ -31,6 +34,8 @@ class Backup(NamedTuple):
     """By its name."""
     drop: str
     """The statement that drops it."""
+    is_marked: bool = True
+    """It bears our mark, so that it may be dropped where it holds no row."""
 
 
 def stamp(moment: datetime) -> str:
@@ -46,13 +51,13 @@ def backup_suffix(its_stamp: str) -> str:
 def backups(warehouse: Warehouse, tables: Tables) -> list[Backup]:
     """List the backups of the fills table, oldest first."""
     found = []
-    on_cluster = f" ON CLUSTER {quote_identifier(tables.cluster)}" if tables.cluster else ""
     for suffix, table in tables_there(warehouse, tables).items():
         created = _created(suffix)
-        if created is not None:
-            rows = count_fills(warehouse, tables, table)
-            drop = f"DROP TABLE {tables.name(suffix)}{on_cluster}"
-            found.append(Backup(table.name, rows, table.bytes or 0, created, drop))
+        if created is not None and _is_ours(warehouse, tables, suffix, table):
+            rows = _rows_of(warehouse, tables, table)
+            drop = f"DROP TABLE {tables.name(suffix)}{tables.on_cluster}"
+            backup = Backup(table.name, rows, table.bytes or 0, created, drop, table.is_marked)
+            found.append(backup)
     return sorted(found, key=lambda backup: backup.created)
 
 
@@ -66,15 +71,27 @@ def count_fills(warehouse: Warehouse, tables: Tables, table: Table) -> int:
     statement = tables.sql(
         "truncate/count_fills",
         suffixes={"": table.name.removeprefix(tables.fills)},
-        everywhere=not is_replicated(table),
+        everywhere=not table.is_replicated,
         final=table.engine.endswith("ReplacingMergeTree"),
     )
     return int(warehouse.rows(statement)[0][0])
 
 
-def is_replicated(table: Table) -> bool:
-    """Whether every replica of the table has all its rows."""
-    return table.engine.startswith(("Replicated", "Shared"))
+def _is_ours(warehouse: Warehouse, tables: Tables, suffix: str, table: Table) -> bool:
+    if table.is_marked:
+        return True
+    held = [column.name for column in columns(warehouse, tables, suffix)]
+    return is_fills_table(table, held)
+
+
+def _rows_of(warehouse: Warehouse, tables: Tables, table: Table) -> int:
+    """Count a backup's fills; of one that cannot be read, the rows that the engine knows of."""
+    try:
+        return count_fills(warehouse, tables, table)
+    except WarehouseError as error:
+        if error.code is None:
+            raise
+        return table.rows or 0
 
 
 def _created(suffix: str) -> datetime | None:

@@ -24,24 +24,31 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import uuid4
 
 from kalshi_fills import __version__
-from kalshi_fills.errors import SchemaError, WarehouseError
+from kalshi_fills.errors import SchemaError, SettingsError, WarehouseError
 from kalshi_fills.fills import CLOCK_TOLERANCE
+from kalshi_fills.gathering import NEXT, Gathering
+from kalshi_fills.gathering import Work as _Work
 from kalshi_fills.grants import TO_MIGRATE, missing_grants
+from kalshi_fills.ownership import FILLS_COLUMNS, VIEW, Source, Table, not_ours, source_of
 from kalshi_fills.queries import Statement, Tables, load, names, quote_identifier
+from kalshi_fills.replicas import (
+    as_spread,
+    catch_up,
+    require_all_alive,
+    require_one_shard,
+    wait_for_replicas,
+)
 from kalshi_fills.store import FillStore
 from kalshi_fills.warehouse import Warehouse
 
 log = logging.getLogger(__name__)
-
-NEXT: Final = "__next"
-"""Suffix of the new table while it is filled, and of the old one just after the exchange."""
 
 _FILLS_STATEMENT: Final = "migrations/0002_create_fills"
 _SUFFIX_OF: Final = {
@@ -53,6 +60,8 @@ _SUFFIX_OF: Final = {
     6: "_runs",
 }
 _FILLS, _VIEW = 2, 5
+OUR_TABLES: Final = tuple(sorted({*_SUFFIX_OF.values()} - {"", VIEW}))
+"""Suffixes of the tool's own tables beside the fills table."""
 _MIGRATE_HINT: Final = "run `kalshi-fills migrate`, or with --dry-run to see first what it would do"
 _COLUMN: Final = re.compile(
     r"^    `(\w+)` (.+?)(?: (DEFAULT) (.+?))?(?: CODEC\(.+\))?,?$", re.MULTILINE
@@ -60,7 +69,6 @@ _COLUMN: Final = re.compile(
 _ADDED_COLUMN: Final = re.compile(r"^ +ADD COLUMN IF NOT EXISTS `(\w+)`", re.MULTILINE)
 _VERSIONED: Final = re.compile(r"ReplacingMergeTree\((?:.*, )?version\)")
 _SORTING_KEY: Final = re.compile(r"^ORDER BY \((.+)\)$", re.MULTILINE)
-_FILLS_MARKS: Final = frozenset(("ts", "market_ticker", "exchange_order_id"))
 EXCHANGING_ENGINES: Final = frozenset(("Atomic", "Overlay", "Replicated", "Shared"))
 _IN_FLIGHT_SECONDS: Final = 300.0
 _IN_FLIGHT_WAIT_SECONDS: Final = 0.1
@@ -99,20 +107,6 @@ class MigrationReport:
         return any(step.status != NOTHING for step in self.steps)
 
 
-class Table(NamedTuple):
-    """What is there under one of our names."""
-
-    name: str
-    engine: str
-    engine_full: str
-    sorting_key: str
-    partition_key: str
-    rows: int | None
-    bytes: int | None
-    identity: str
-    """What stays with the rows when two tables are exchanged."""
-
-
 class Column(NamedTuple):
     """One column of a table."""
 
@@ -136,17 +130,6 @@ class _Declared(NamedTuple):
         return f"{quote_identifier(self.name)} {self.type}{default}"
 
 
-class _Work(NamedTuple):
-    """One step, and how to do it; it gives back what was done, where there is more to say."""
-
-    name: str
-    found: str
-    action: str
-    do: Callable[[], str | None] | None = None
-    rows: int | None = None
-    bytes: int | None = None
-
-
 def wanted_columns() -> list[Column]:
     """Give the columns of today's fills table, in order, from its statement."""
     return [Column(column.name, column.type) for column in _wanted()]
@@ -167,6 +150,8 @@ def require_today(warehouse: Warehouse, tables: Tables) -> None:
     Raises:
         SchemaError: a table is missing or not today's; its hint is to migrate.
     """
+    tables = as_spread(warehouse, tables)
+    require_one_shard(warehouse, tables)
     there = tables_there(warehouse, tables)
     for suffix in sorted(_SUFFIX_OF.values()):  # the fills table first: it is what people know
         if suffix != "_current" and suffix not in there:
@@ -180,16 +165,22 @@ def require_today(warehouse: Warehouse, tables: Tables) -> None:
             f"the table {tables.database}.{tables.fills} is not of today's schema: {problems[0]}",
             hint=_MIGRATE_HINT,
         )
-    behind = _others_behind(warehouse, tables, there)
-    if behind:
-        raise SchemaError(behind[0], hint=_MIGRATE_HINT)
-    if NEXT in there:
+    if any(suffix + NEXT in there for suffix in _SUFFIX_OF.values()):
         raise SchemaError(
             f"a migration of {tables.database}.{tables.fills} was not finished",
             hint="run `kalshi-fills migrate`: it goes on where it stopped",
         )
+    require_ours(tables, there)
+    for problem in _problems_beside(tables, there):
+        raise SchemaError(
+            f"the tables of {tables.database}.{tables.fills} are not today's: {problem}",
+            hint=_MIGRATE_HINT,
+        )
     _applied(warehouse, tables)
-    _wait_for_replicas(warehouse, tables, there)
+    behind = _others_behind(warehouse, tables, there)
+    if behind:
+        raise SchemaError(behind[0], hint=_MIGRATE_HINT)
+    catch_up(warehouse, tables, OUR_TABLES)
 
 
 def _applied(warehouse: Warehouse, tables: Tables) -> list[tuple[int, str]]:
@@ -231,10 +222,38 @@ def _lacking(warehouse: Warehouse, tables: Tables, suffix: str, statement: State
     return [column for column in added if column not in held]
 
 
-def _wait_for_replicas(warehouse: Warehouse, tables: Tables, there: dict[str, Table]) -> None:
-    for suffix, table in there.items():
-        if table.engine.startswith("Replicated") and suffix in _SUFFIX_OF.values():
-            warehouse.command(tables.sql("schema/sync_replica", suffixes={"": suffix}))
+def require_ours(
+    tables: Tables, there: Mapping[str, Table], suffixes: Collection[str] = OUR_TABLES
+) -> None:
+    """Raise if something else than a table of ours stands under the name of one.
+
+    Raises:
+        SchemaError: it is somebody else's; it was not touched.
+    """
+    for table, why in not_ours(there, suffixes, ()):
+        raise _foreign_name(tables, table, why)
+
+
+def _foreign_name(tables: Tables, table: Table, why: str) -> SchemaError:
+    return SchemaError(
+        f"{tables.database}.{table.name} bears a name of ours and is not ours: {why}",
+        hint=f"rename it (RENAME TABLE {tables.name(table.name.removeprefix(tables.fills))} TO "
+        "...), or name another fills table with --table; it was not touched",
+    )
+
+
+def _problems_beside(tables: Tables, there: Mapping[str, Table]) -> Iterator[str]:
+    """Yield in what the tables beside the fills table, and the view, are not as they must be."""
+    for suffix in ("", *OUR_TABLES):
+        table = there.get(suffix)
+        if table is not None and tables.replicated and not table.is_replicated:
+            yield (
+                f"{table.name} is not replicated (engine {table.engine}), so that each host has "
+                "rows of its own"
+            )
+    source = source_of(there[VIEW]) if VIEW in there else None
+    if source is not None and source != Source(tables.database, tables.fills):
+        yield f"the view {there[VIEW].name} reads {source.database}.{source.table}"
 
 
 class Schema(NamedTuple):
@@ -258,30 +277,48 @@ def schema_of(warehouse: Warehouse, tables: Tables) -> Schema:
 
     Replicated tables are waited for where the user may do so, as in `require_today`.
     """
+    tables = as_spread(warehouse, tables)
     there = tables_there(warehouse, tables)
     table = there.get("")
     if table is None:
         return Schema(False, False, False, [], [])
     with contextlib.suppress(WarehouseError):
-        _wait_for_replicas(warehouse, tables, there)
+        catch_up(warehouse, tables, OUR_TABLES)
     held = _held(warehouse, tables)
+    foreign = {found.name: why for found, why in not_ours(there, OUR_TABLES, ())}
     return Schema(
         exists=True,
         is_of_fills=not _foreign(held, table),
         replaces=table.engine.endswith("ReplacingMergeTree"),
-        problems=list(_problems(held, table)),
+        problems=[
+            *_shards_problem(warehouse, tables),
+            *_problems(held, table),
+            *_problems_beside(tables, there),
+            *(f"{name} is not ours: {why}" for name, why in foreign.items()),
+        ],
         others_missing=[
             tables.fills + suffix
             for suffix in dict.fromkeys(_SUFFIX_OF.values())
-            if suffix not in there
+            if suffix not in there or tables.fills + suffix in foreign
         ],
-        others_behind=_others_behind(warehouse, tables, there),
+        others_behind=_others_behind(
+            warehouse,
+            tables,
+            {key: one for key, one in there.items() if one.name not in foreign},
+        ),
     )
+
+
+def _shards_problem(warehouse: Warehouse, tables: Tables) -> Iterator[str]:
+    try:
+        require_one_shard(warehouse, tables)
+    except SettingsError as error:
+        yield error.message
 
 
 def _foreign(held: list[_Declared], table: Table) -> str:
     """Say why a table is none of fills; empty if it is one, of whatever age."""
-    missing = sorted(_FILLS_MARKS - {column.name for column in held})
+    missing = sorted(FILLS_COLUMNS - {column.name for column in held})
     if missing:
         return f"it has no column {missing[0]}"
     return "" if "MergeTree" in table.engine else f"its engine is {table.engine}"
@@ -350,7 +387,7 @@ def wait_for_inserts(warehouse: Warehouse, tables: Tables) -> None:
 
     One that began before an exchange ends in the table that stood there then, after it.
     """
-    on_cluster = "_on_cluster" if tables.cluster else ""
+    on_cluster = "_on_cluster" if tables.hosts else ""
     statement = tables.sql(f"schema/inserts_in_flight{on_cluster}")
     since = time.monotonic()
     while time.monotonic() - since < _IN_FLIGHT_SECONDS:
@@ -393,6 +430,10 @@ class Migration:
         self._progress = progress
         self._kept: list[str] = []
         self._counts: dict[str, int] = {}
+        self._gathering: Gathering | None = None
+        """What stands on every host, where the tables are to be replicated."""
+        self._fills_are_replicated = False
+        """The fills table is replicated, and nothing says how to reach the other hosts."""
 
     def run(self, *, dry_run: bool) -> MigrationReport:
         """Bring the tables to today's schema, each step done once.
@@ -408,6 +449,8 @@ class Migration:
             log.info("migrate_plan", extra={"fields": _told(work)})
         for work in plan:
             report.steps.append(self._step(work, dry_run))
+        if not dry_run and report.changed:
+            wait_for_replicas(self._warehouse, self._tables, suffixes=("", *OUR_TABLES))
         report.kept = self._kept
         report.columns = [column.name for column in _held(self._warehouse, self._tables)]
         return report
@@ -428,15 +471,17 @@ class Migration:
         return step
 
     def _plan(self) -> list[_Work]:
+        self._require_replicas()
         there = tables_there(self._warehouse, self._tables)
-        applied = self._applied(there)
         self._refuse_foreign(there)
-        plan = [self._database()]
+        self._require_fills_here(there)
+        applied = self._applied(there)
+        plan = [self._database(), *self._replicate_beside()]
         rebuilt = False
         for number, statement in _statements():
             suffix = _SUFFIX_OF[number]
             if number == _FILLS and "" in there:
-                fills = self._fills(there)
+                fills = [*self._spread_out(""), *self._fills(there)]
                 rebuilt = any(work.do is not None for work in fills)
                 plan += fills
                 if number not in applied:
@@ -446,7 +491,7 @@ class Migration:
             elif (
                 number in applied
                 and suffix in there
-                and not (number == _VIEW and (rebuilt or self._view_is_stale()))
+                and not (number == _VIEW and (rebuilt or self._view_is_stale(there)))
             ):
                 plan.append(_Work(_label(statement), "there", "none"))
             else:
@@ -458,6 +503,59 @@ class Migration:
             require_grants(self._warehouse, self._tables, needed)
         return plan
 
+    def _require_replicas(self) -> None:
+        """Look how the tables are spread; all hosts must take part."""
+        self._tables = as_spread(self._warehouse, self._tables)
+        if self._tables.cluster is not None:
+            require_grants(self._warehouse, self._tables, ())
+        require_one_shard(self._warehouse, self._tables)
+        require_all_alive(self._warehouse, self._tables, _SUFFIX_OF.values(), "migrate")
+        if self._tables.replicated:
+            self._gathering = Gathering(self._warehouse, self._tables, self._now, self._kept)
+
+    def _replicate_beside(self) -> list[_Work]:
+        """Plan what makes the tables beside the fills table replicated, where they are to be."""
+        if self._gathering is None:
+            return []
+        return [
+            work
+            for suffix in OUR_TABLES
+            for work in (*self._spread_out(suffix), *self._replicate(suffix))
+        ]
+
+    def _spread_out(self, suffix: str) -> list[_Work]:
+        return [] if self._gathering is None else self._gathering.spread_out(suffix)
+
+    def _replicate(self, suffix: str) -> list[_Work]:
+        if self._gathering is None:
+            return []
+        return self._gathering.plan(suffix, lambda: wait_for_inserts(self._warehouse, self._tables))
+
+    def _require_fills_here(self, there: Mapping[str, Table]) -> None:
+        """Raise if another host has a fills table that this one lacks and cannot just take over."""
+        table = there.get("")
+        self._fills_are_replicated = (
+            table is not None
+            and not self._tables.replicated
+            and table.engine.startswith("Replicated")
+        )
+        if table is None and self._gathering is not None:
+            elsewhere = self._gathering.spread("")
+            if elsewhere.tables and not elsewhere.is_sound:
+                raise SchemaError(
+                    f"another host of the cluster has a table {self._tables.database}."
+                    f"{self._tables.fills}, and this one has none",
+                    hint="run `kalshi-fills migrate` on that host (name it in CLICKHOUSE_URL); "
+                    "nothing was changed",
+                )
+
+    def _needs_cluster(self) -> SchemaError:
+        return SchemaError(
+            f"{self._tables.database}.{self._tables.fills} is replicated, and what must be done "
+            "has to be done on all its hosts",
+            hint="name the cluster with --cluster (or CLICKHOUSE_CLUSTER); nothing was changed",
+        )
+
     def _database(self) -> _Work:
         name = f"database {self._tables.database}"
         if database_engine(self._warehouse, self._tables) is not None:
@@ -465,6 +563,9 @@ class Migration:
         return _Work(name, "missing", "create", lambda: self._command("schema/create_database"))
 
     def _create(self, number: int, statement: Statement, found: str, applied: bool) -> _Work:
+        if self._fills_are_replicated:
+            raise self._needs_cluster()
+
         def create() -> None:
             self._command(statement.name)
             if not applied:
@@ -503,8 +604,6 @@ class Migration:
         missing = [column.name for column in _wanted() if column.name not in there_already]
         reasons = list(_rebuild_reasons(held, table))
         plan: list[_Work] = []
-        if self._tables.cluster and reasons:
-            plan += self._on_every_host()
         if missing:
             plan.append(
                 _Work(
@@ -527,11 +626,17 @@ class Migration:
                     lambda: self._command("schema/mend_default"),
                 )
             )
+        next_is_old = NEXT in there and any(
+            _rebuild_reasons(_held(self._warehouse, self._tables, NEXT), there[NEXT])
+        )
+        gathered = [] if reasons or next_is_old else self._replicate("")
         if reasons:
             plan += self._rebuild(there, held, reasons)
+        elif gathered:
+            plan += gathered
         elif NEXT in there:
             old = there[NEXT]
-            if not list(_rebuild_reasons(_held(self._warehouse, self._tables, NEXT), old)):
+            if not next_is_old:
                 raise SchemaError(
                     f"{self._tables.database}.{self._tables.fills} and its {NEXT} table are both "
                     "of today's schema, so which one counts cannot be told",
@@ -547,6 +652,10 @@ class Migration:
         self, there: dict[str, Table], held: list[_Declared], reasons: list[str]
     ) -> list[_Work]:
         old = there[""]
+        if self._fills_are_replicated:
+            raise self._needs_cluster()
+        if self._gathering is not None and self._is_local(old):
+            self._gathering.require_alike("")
         engine = database_engine(self._warehouse, self._tables)
         if engine not in EXCHANGING_ENGINES:
             raise SchemaError(
@@ -665,8 +774,7 @@ class Migration:
 
     def _create_next(self, own: list[_Declared]) -> None:
         self._command(_FILLS_STATEMENT, suffixes={"": NEXT})
-        cluster = self._tables.cluster
-        on_cluster = f" ON CLUSTER {quote_identifier(cluster)}" if cluster else ""
+        on_cluster = self._tables.on_cluster
         for column in own:  # an engine that writes its own columns goes on working
             self._warehouse.command(
                 f"ALTER TABLE {self._tables.name(NEXT)}{on_cluster} ADD COLUMN IF NOT EXISTS "
@@ -697,35 +805,8 @@ class Migration:
     def _exchange(self) -> None:
         self._command("schema/exchange")
 
-    def _on_every_host(self) -> list[_Work]:
-        parameters = {"database": self._tables.database, "table": self._tables.fills}
-        held, hosts = self._warehouse.rows(self._tables.sql("schema/hosts_with_table"), parameters)[
-            0
-        ]
-        if held == hosts:
-            return []
-
-        def spread() -> None:
-            made = str(
-                self._warehouse.rows(self._tables.sql("schema/create_statement"), parameters)[0][0]
-            )
-            rest = made[made.index("(") :]
-            cluster = quote_identifier(self._tables.cluster or "")
-            self._warehouse.command(
-                f"CREATE TABLE IF NOT EXISTS {self._tables.name()} ON CLUSTER {cluster} {rest}"
-            )
-
-        return [
-            _Work(
-                "other hosts",
-                f"{hosts - held} of {hosts} hosts lack the old table",
-                "create it there, empty, so that it can be exchanged everywhere",
-                spread,
-            )
-        ]
-
-    def _view_is_stale(self) -> bool:
-        """Whether the view was made before the table got its columns."""
+    def _view_is_stale(self, there: Mapping[str, Table]) -> bool:
+        """Return whether the view lacks columns of the table, or reads another one, on any host."""
 
         def named(suffix: str) -> list[str]:
             return [
@@ -734,11 +815,18 @@ class Migration:
                 if column.default_kind in ("", "DEFAULT")
             ]
 
-        return named("_current") != named("")
+        views = [there[VIEW]]
+        if self._gathering is not None:
+            spread = self._gathering.spread(VIEW)
+            if spread.lacking:
+                return True
+            views += spread.tables.values()
+        beside = Source(self._tables.database, self._tables.fills)
+        return any(source_of(view) != beside for view in views) or named(VIEW) != named("")
 
     def _is_local(self, table: Table) -> bool:
-        """Whether each host of the cluster has rows of its own in the table."""
-        return self._tables.cluster is not None and not table.engine.startswith("Replicated")
+        """Return whether each host has rows of its own in the table, where all are to have all."""
+        return self._tables.replicated and not table.is_replicated
 
     def _applied(self, there: dict[str, Table]) -> set[int]:
         if "_migrations" not in there:
@@ -762,16 +850,33 @@ class Migration:
             [(number, _label(statement), statement.checksum, self._now, __version__)],
         )
 
-    def _refuse_foreign(self, there: dict[str, Table]) -> None:
+    def _refuse_foreign(self, there: Mapping[str, Table]) -> None:
+        """Hold what stands under our names to be ours, on every host; nothing is touched."""
         table = there.get("")
-        if table is None:
+        if table is not None:
+            why = _foreign(_held(self._warehouse, self._tables), table)
+            if why:
+                raise SchemaError(
+                    f"{self._tables.database}.{self._tables.fills} is not a table of fills: {why}",
+                    hint="name another table with --table; this one was not touched",
+                )
+        view = [column.name for column in _held(self._warehouse, self._tables, VIEW)]
+        for found in (there, *self._on_other_hosts()):
+            beside = [suffix + NEXT for suffix in OUR_TABLES]
+            for stranger, because in not_ours(found, {VIEW, *OUR_TABLES, *beside}, view):
+                raise _foreign_name(self._tables, stranger, because)
+        if NEXT in there:
+            why = _foreign(_held(self._warehouse, self._tables, NEXT), there[NEXT])
+            if why:
+                raise _foreign_name(self._tables, there[NEXT], why)
+
+    def _on_other_hosts(self) -> Iterator[Mapping[str, Table]]:
+        """Yield what each host of the cluster has beside the fills table, by suffix."""
+        if self._gathering is None:
             return
-        why = _foreign(_held(self._warehouse, self._tables), table)
-        if why:
-            raise SchemaError(
-                f"{self._tables.database}.{self._tables.fills} is not a table of fills: {why}",
-                hint="name another table with --table; this one was not touched",
-            )
+        for suffix in {*OUR_TABLES, *(suffix + NEXT for suffix in OUR_TABLES)}:
+            for table in self._gathering.spread(suffix).tables.values():
+                yield {suffix: table}
 
     def _count(self, suffix: str, everywhere: bool) -> int:
         statement = self._tables.sql(

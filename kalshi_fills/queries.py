@@ -27,6 +27,7 @@ _INCLUDES: Final = {
     "/* garbage */": "truncate/garbage",
     "/* older */": "truncate/older",
     "/* columns */": "truncate/columns",
+    "/* columns as read */": "truncate/columns_as_read",
     "/* row digest */": "truncate/row_digest",
     "/* key digest */": "truncate/key_digest",
     "/* payload id */": "truncate/payload_id",
@@ -34,6 +35,7 @@ _INCLUDES: Final = {
 _ON_CLUSTER: Final = "/* ON CLUSTER */"
 _CLUSTER: Final = "/* cluster */"
 _OWN_COLUMNS: Final = " /* own columns */"
+_OWN_AS_READ: Final = " /* own columns as read */"
 _OWN_VALUES: Final = " /* own values */"
 _BY_HAND: Final = {
     "/* start */ now() - INTERVAL 24 HOUR": "{start:DateTime64(6, 'UTC')}",
@@ -89,6 +91,26 @@ class Tables:
     database: str
     fills: str = "mm_fills"
     cluster: str | None = None
+    spread_by_database: bool = False
+    """The database is of the engine Replicated: it runs each statement on all its hosts by itself,
+    takes no ON CLUSTER, and its tables are replicated with or without a cluster's name."""
+
+    @property
+    def replicated(self) -> bool:
+        """Whether the tables are to be replicated."""
+        return self.cluster is not None or self.spread_by_database
+
+    @property
+    def on_cluster(self) -> str:
+        """The clause that runs a statement on every host; empty where none is needed."""
+        if self.cluster is None or self.spread_by_database:
+            return ""
+        return f" ON CLUSTER {quote_identifier(self.cluster)}"
+
+    @property
+    def hosts(self) -> str | None:
+        """The cluster by which all hosts are read: such a database is one, under its own name."""
+        return self.cluster or (self.database if self.spread_by_database else None)
 
     def name(self, suffix: str = "") -> str:
         """Give the quoted, qualified name of `mm_fills<suffix>`."""
@@ -127,8 +149,8 @@ class Tables:
             if match.group(2) is None:
                 return quote_identifier(self.database)
             suffix = other.get(match.group(2), match.group(2))
-            if match.group(1) and everywhere and self.cluster is not None:
-                places = (self.cluster, self.database, self.fills + suffix)
+            if match.group(1) and everywhere and self.hosts is not None:
+                places = (self.hosts, self.database, self.fills + suffix)
                 return f"clusterAllReplicas({', '.join(map(quote_identifier, places))})"
             return self.name(suffix)
 
@@ -137,15 +159,18 @@ class Tables:
             _OWN_COLUMNS, "".join(f", {quote_identifier(column)}" for column in own_columns)
         )
         text = text.replace(
+            _OWN_AS_READ,
+            "".join(f", materialize({quote_identifier(column)})" for column in own_columns),
+        )
+        text = text.replace(
             _OWN_VALUES,
             "".join(f", argMax({quote_identifier(column)}, version)" for column in own_columns),
         )
-        cluster = "" if self.cluster is None else quote_identifier(self.cluster)
-        if cluster:
-            text = text.replace(_ON_CLUSTER, f"ON CLUSTER {cluster}").replace(_CLUSTER, cluster)
+        text = text.replace(f" {_ON_CLUSTER}", self.on_cluster)
+        if self.hosts is not None:
+            text = text.replace(_CLUSTER, quote_identifier(self.hosts))
+        if self.replicated:
             text = _ENGINE.sub(r"ENGINE = Replicated\1", text)
-        else:
-            text = text.replace(f" {_ON_CLUSTER}", "")
         return text
 
 

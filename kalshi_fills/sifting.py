@@ -28,8 +28,11 @@ from typing import Final, NamedTuple
 from kalshi_fills.backups import backup_suffix
 from kalshi_fills.errors import SchemaError, WarehouseError
 from kalshi_fills.fills import CLOCK_TOLERANCE
+from kalshi_fills.gathering import create_replicated_like
 from kalshi_fills.migrations import columns, own_columns, tables_there, wait_for_inserts
+from kalshi_fills.ownership import Table, is_fills_table
 from kalshi_fills.queries import Tables
+from kalshi_fills.replicas import wait_for_replicas
 from kalshi_fills.warehouse import Row, Warehouse
 
 log = logging.getLogger(__name__)
@@ -45,7 +48,6 @@ _WORK: Final = re.compile(
     rf"{_PREFIX}(\d{{8}}T\d{{6}}Z)_([0-9a-f]{{16}}|verdicts|removed)"
 ).fullmatch
 _TOO_LARGE_TO_DROP: Final = 359
-_DDL_TIMED_OUT: Final = 159
 
 
 class Judged(NamedTuple):
@@ -115,10 +117,10 @@ class Sifting:
 
     def exchange(self) -> None:
         """Copy what stays into a new table, and put it in the old one's place, atomically."""
-        self._command("truncate/create_like", {"__new": self._beside})
+        create_like(self._warehouse, self._tables, self._beside)
         self._copy("", self._beside, going=False)
         self._command("truncate/mend_ids", {"__from": "", "__to": self._beside})
-        self._let_replicas_catch_up()
+        wait_for_replicas(self._warehouse, self._tables, suffixes=(self._beside,))
         self._told("copied")
         self._command("schema/exchange", {"__next": self._beside})
         self._told("exchanged")
@@ -140,7 +142,7 @@ class Sifting:
         if self._backup not in there:
             if self._removed in there:  # half a copy of a run that was killed
                 self._drop_copy(self._removed)
-            self._command("truncate/create_like", {"__new": self._removed})
+            create_like(self._warehouse, self._tables, self._removed)
             self._copy(self._beside, self._removed, going=True)
             self._told("removed rows copied")
             if self._unaccounted(self._removed):
@@ -225,17 +227,6 @@ class Sifting:
         for name in ("truncate/copy_judged", "truncate/settle_ties"):
             self._command(name, places, {"going": int(going)})
 
-    def _let_replicas_catch_up(self) -> None:
-        """Wait until all of them have what was copied; a dead one does not hold up the rest."""
-        if self._tables.cluster is None:
-            return
-        try:
-            self._command("schema/sync_replicas", {"": self._beside})
-        except WarehouseError as error:
-            if error.code != _DDL_TIMED_OUT:
-                raise
-            log.warning("replica_behind", extra={"fields": {"because": error.message}})
-
     def _unaccounted(self, removed: str) -> bool:
         """Whether a row of the old table is neither in the fills table nor among the removed.
 
@@ -283,16 +274,35 @@ def begin(warehouse: Warehouse, tables: Tables, its_stamp: str) -> Sifting:
     return Sifting(warehouse, tables, its_stamp, identity.replace("-", "")[:16])
 
 
+def create_like(warehouse: Warehouse, tables: Tables, suffix: str) -> None:
+    """Make an empty table like the table of fills.
+
+    A database of the engine Replicated takes no table whose place in Keeper is named, as that of
+    the table of fills is once it is made.
+    """
+    table = tables_there(warehouse, tables)[""]
+    if tables.spread_by_database:
+        warehouse.command(create_replicated_like(tables, table, "", suffix))
+    else:
+        warehouse.command(tables.sql("truncate/create_like", suffixes={"__new": suffix}))
+
+
 def unfinished(warehouse: Warehouse, tables: Tables) -> list[Sifting]:
     """Give the removals that were killed, oldest first."""
     targets: dict[str, str] = {}
-    for suffix in tables_there(warehouse, tables):
+    for suffix, table in tables_there(warehouse, tables).items():
         match = _WORK(suffix)
-        if match is not None:
+        if match is not None and _is_ours(warehouse, tables, suffix, table):
             its_stamp, what = match.groups()
             known = targets.setdefault(its_stamp, "")
             targets[its_stamp] = known if what in ("verdicts", "removed") else what
     return [Sifting(warehouse, tables, *found) for found in sorted(targets.items())]
+
+
+def _is_ours(warehouse: Warehouse, tables: Tables, suffix: str, table: Table) -> bool:
+    if suffix.endswith("_verdicts"):
+        return table.is_marked
+    return is_fills_table(table, [column.name for column in columns(warehouse, tables, suffix)])
 
 
 def _judged(rows: list[Row]) -> list[Judged]:

@@ -39,6 +39,7 @@ from kalshi_fills.pipeline import (
     sort_items,
 )
 from kalshi_fills.reconcile import Break, compare, time_told
+from kalshi_fills.replicas import sentences_of_down, wait_for_replicas
 from kalshi_fills.standing import Account, Standing, TableState, require_same_account
 from kalshi_fills.store import Corrections, FillStore, Run, Unfinished, Written
 
@@ -233,6 +234,10 @@ class _Pass:
             if self._request.accept_rejected:
                 store.accept_rejected()
                 report.claims, self._earliest_claim, self._claim_without_time = 0, None, False
+            if not self._request.dry_run:
+                self._step("replicas")
+                down = wait_for_replicas(store.warehouse, store.tables)
+                report.notes += sentences_of_down(down, store.tables)
             mark = self._watermark(before, current_until)
             report.watermark = self._unless_table_changed(self._unless_nothing_listed(mark, before))
             self._keep_open_breaks(read_open_breaks(standing.open_breaks), current_until)

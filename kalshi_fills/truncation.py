@@ -27,25 +27,31 @@ from kalshi_fills.backups import (
     backup_suffix,
     backups,
     count_fills,
-    is_replicated,
     legacy_tables,
     stamp,
 )
 from kalshi_fills.errors import SchemaError, SettingsError, WarehouseError
+from kalshi_fills.gathering import NEXT
 from kalshi_fills.grants import TO_EMPTY, TO_EXCHANGE
 from kalshi_fills.migrations import (
     EXCHANGING_ENGINES,
-    NEXT,
-    Table,
     columns,
     database_engine,
     require_grants,
+    require_ours,
     require_today,
     schema_of,
     tables_there,
     wait_for_inserts,
 )
+from kalshi_fills.ownership import Table
 from kalshi_fills.queries import Tables
+from kalshi_fills.replicas import (
+    as_spread,
+    require_all_alive,
+    require_one_shard,
+    wait_for_replicas,
+)
 from kalshi_fills.sifting import MENDED, REPEAT, Criterion, Judged
 from kalshi_fills.standing import TableState
 from kalshi_fills.store import FillStore
@@ -149,6 +155,7 @@ class Truncation:
         run_id: UUID,
         now: datetime,
     ) -> None:
+        tables = as_spread(warehouse, tables)
         self._warehouse = warehouse
         self._tables = tables
         self._ledger = FillStore(warehouse, tables, run_id, now, dry_run=False)
@@ -175,7 +182,7 @@ class Truncation:
         report.unfinished = [
             f"{backup.name} holds no row and is dropped"
             for backup in report.backups
-            if not backup.rows and backup.name != request.restore
+            if backup.is_marked and not backup.rows and backup.name != request.restore
         ]
         report.unfinished += [
             f"{left.name} was left by a truncate that was killed: it is finished or taken back"
@@ -233,6 +240,9 @@ class Truncation:
                 self._remove_all(report)
             else:
                 self._remove_some(report, Criterion(request.before))
+        wait_for_replicas(
+            self._warehouse, self._tables, suffixes=("", "_runs", *self._kept_suffix(report))
+        )
         report.backups = backups(self._warehouse, self._tables)
         log.info("truncated", extra={"fields": _logged(report)})
         return report
@@ -282,7 +292,17 @@ class Truncation:
     def _refuse(self, there: dict[str, Table], table: Table, request: TruncateRequest) -> None:
         """Hold the request to what the engine and the user's rights allow."""
         name = f"{self._tables.database}.{self._tables.fills}"
-        if is_replicated(table) and not self._ddl_reaches_all():
+        require_one_shard(self._warehouse, self._tables)
+        require_ours(self._tables, there, ("_runs",))
+        for held in filter(None, (table, there.get("_runs"))):
+            if self._tables.replicated and not held.is_replicated:
+                raise SchemaError(
+                    f"{held.name} is not replicated, so that each host has rows of its own",
+                    hint="run `kalshi-fills migrate` first, with the same options: it makes one "
+                    "replicated table of them; nothing was changed",
+                )
+        require_all_alive(self._warehouse, self._tables, ("", "_runs"), "truncate")
+        if table.is_replicated and not self._ddl_reaches_all():
             raise SchemaError(
                 f"{name} is replicated, and a change on this host alone would tear its replicas "
                 "apart",
@@ -305,11 +325,6 @@ class Truncation:
                 f"{name} has a path of its own in Keeper, so that no table like it can be made",
                 hint="remove everything for good with --no-backup, or rename it and run "
                 "`kalshi-fills migrate`",
-            )
-        if self._tables.cluster and not is_replicated(table) and request.what in (GARBAGE, BEFORE):
-            raise SchemaError(
-                f"{name} is not replicated, so that each host of the cluster has rows of its own",
-                hint="run this on each host without --cluster",
             )
         require_grants(self._warehouse, self._tables, TO_EXCHANGE)
 
@@ -376,7 +391,7 @@ class Truncation:
         empty = [
             backup
             for backup in report.backups
-            if not backup.rows and backup.name != report.restored
+            if backup.is_marked and not backup.rows and backup.name != report.restored
         ]
         if empty:
             wait_for_inserts(self._warehouse, self._tables)
@@ -391,7 +406,7 @@ class Truncation:
                 self._empty()
             return
         self._progress("putting an empty table in place")
-        self._command("truncate/create_like", {"__new": self._backup})
+        sifting.create_like(self._warehouse, self._tables, self._backup)
         try:
             with self._rewinding(report, why):
                 self._command("schema/exchange", {"__next": self._backup})
@@ -475,7 +490,7 @@ class Truncation:
 
     def _is_refusal(self, error: WarehouseError) -> bool:
         """Whether the statement was not done: unlike one whose answer was lost, or is still due."""
-        return error.code is not None and self._tables.cluster is None
+        return error.code is not None and not self._tables.replicated
 
     def _empty(self) -> None:
         try:
@@ -510,6 +525,9 @@ class Truncation:
         if table.engine.startswith("Replicated"):
             self._command("schema/sync_replica", {"": suffix})
         return count_fills(self._warehouse, self._tables, table)
+
+    def _kept_suffix(self, report: TruncationReport) -> list[str]:
+        return [self._suffix(report.backup)] if report.backup else []
 
     def _suffix(self, name: str) -> str:
         return name.removeprefix(self._tables.fills)

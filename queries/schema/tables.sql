@@ -13,7 +13,9 @@ SELECT
         uuid != toUUID('00000000-0000-0000-0000-000000000000'),
         toString(uuid),
         extract(toString(data_paths), '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}')
-    ) AS identity
+    ) AS identity,
+    comment,
+    as_select
 FROM system.tables
 WHERE database = {database:String} AND startsWith(name, {prefix:String})
 ORDER BY name

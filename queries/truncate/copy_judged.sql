@@ -1,7 +1,7 @@
 -- title: copy the rows that stay, or those that go
 -- why: every version of them, so not collapsed: one may hold a link that the next sync takes over
 INSERT INTO `mm_fills__to` (/* columns */)
-SELECT /* columns */
+SELECT /* columns as read */
 FROM `mm_fills__from`
 WHERE /* row digest */ IN (
     SELECT __row

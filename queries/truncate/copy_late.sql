@@ -2,7 +2,7 @@
 -- why: an engine writes all the time; what was not judged stays in the table,
 --   every version of it
 INSERT INTO `mm_fills` (/* columns */)
-SELECT /* columns */
+SELECT /* columns as read */
 FROM `mm_fills__from`
 WHERE /* row digest */ NOT IN (SELECT __row FROM `mm_fills__verdicts`)
 SETTINGS optimize_on_insert = 0

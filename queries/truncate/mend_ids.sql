@@ -36,6 +36,6 @@ SELECT
     engine_version,
     decision_id,
     price,
-    fee /* own columns */
+    fee /* own columns as read */
 FROM `mm_fills__from`
 WHERE /* row digest */ IN (SELECT __row FROM `mm_fills__verdicts` WHERE __reason = 'mended')

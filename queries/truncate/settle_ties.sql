@@ -1,7 +1,7 @@
 -- title: copy once more the row that counts where several have the same version
 -- why: of these the one written last counts, and a copy keeps no order
 INSERT INTO `mm_fills__to` (/* columns */)
-SELECT /* columns */
+SELECT /* columns as read */
 FROM `mm_fills__from` FINAL
 WHERE /* key digest */ IN (
         SELECT /* key digest */

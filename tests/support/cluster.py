@@ -12,6 +12,16 @@ from pathlib import Path
 from support.clickhouse_server import PASSWORD, ClickHouseServer, free_port
 
 CLUSTER = "kalshi"
+"""One shard of two replicas."""
+
+HALVES = "halves"
+"""The same two hosts, each a shard of its own."""
+
+TWICE = "twice"
+"""One host, listed two times."""
+
+GONE = "gone"
+"""Two hosts on which nobody listens."""
 
 _KEEPER = """<clickhouse>
     <logger><level>warning</level><log>{folder}/keeper.log</log></logger>
@@ -31,7 +41,10 @@ _KEEPER = """<clickhouse>
 _REPLICA = """
     <interserver_http_port>{interserver_port}</interserver_http_port>
     <interserver_http_host>127.0.0.1</interserver_http_host>
-    <zookeeper><node><host>127.0.0.1</host><port>{keeper_port}</port></node></zookeeper>
+    <zookeeper>
+        <node><host>127.0.0.1</host><port>{keeper_port}</port></node>
+        <session_timeout_ms>10000</session_timeout_ms>
+    </zookeeper>
     <user_directories>
         <users_xml><path>config.xml</path></users_xml>
         <memory/>
@@ -45,12 +58,22 @@ _REPLICA = """
                 {replicas}
             </shard>
         </kalshi>
+        <halves>{shards}</halves>
+        <twice><shard>{first}{first}</shard></twice>
+        <gone><shard>{nobody}{nobody_else}</shard></gone>
     </remote_servers>
 """
 
 
+def _listed(port: int) -> str:
+    return (
+        f"<replica><host>127.0.0.1</host><port>{port}</port>"
+        f"<user>default</user><password>{PASSWORD}</password></replica>"
+    )
+
+
 class Cluster:
-    """One shard of two replicas."""
+    """Two servers and a keeper, under several names: see those above."""
 
     def __init__(self, binary: str, folder: Path) -> None:
         self._binary = binary
@@ -58,18 +81,18 @@ class Cluster:
         self._keeper: subprocess.Popen[bytes] | None = None
         self._keeper_port = free_port()
         self.replicas = [ClickHouseServer(binary, folder / name) for name in ("a", "b")]
-        listed = "".join(
-            f"<replica><host>127.0.0.1</host><port>{replica.port}</port>"
-            f"<user>default</user><password>{PASSWORD}</password></replica>"
-            for replica in self.replicas
-        )
+        listed = [_listed(replica.port) for replica in self.replicas]
         for replica, name in zip(self.replicas, ("a", "b"), strict=True):
             replica.configure(
                 _REPLICA.format(
                     interserver_port=free_port(),
                     keeper_port=self._keeper_port,
                     name=name,
-                    replicas=listed,
+                    replicas="".join(listed),
+                    shards="".join(f"<shard>{one}</shard>" for one in listed),
+                    first=listed[0],
+                    nobody=_listed(free_port()),
+                    nobody_else=_listed(free_port()),
                 )
             )
 

@@ -1,0 +1,4 @@
+-- title: the clusters this server knows
+SELECT DISTINCT cluster
+FROM system.clusters
+ORDER BY cluster
