@@ -84,13 +84,14 @@ ALLOWED: dict[str, set[str]] = {
     "page": {"__init__", "errors", "plots", "queries", "settings"},
     "pipeline": {"alike", "errors", "fills"},
     "plots": set(),
+    "profile": set(),
     "queries": set(),
     "reconcile": {"account", "evidence", "fills", "listing", "pipeline", "store"},
     "report": {"fills", "pipeline", "queries"},
     "settings": {"errors", "queries", "signing"},
     "sifting": {"backups", "errors", "fills", "migrations", "queries", "warehouse"},
     "signing": {"errors"},
-    "store": {"__init__", "errors", "fills", "pipeline", "queries", "warehouse"},
+    "store": {"__init__", "errors", "fills", "grants", "pipeline", "queries", "warehouse"},
     "sync": {"errors", "exchange", "fills", "listing", "pipeline", "reconcile", "store"},
     "truncation": {
         "backups",
@@ -102,7 +103,7 @@ ALLOWED: dict[str, set[str]] = {
         "store",
         "warehouse",
     },
-    "warehouse": {"errors", "queries"},
+    "warehouse": {"errors", "profile", "queries"},
     "wire": set(),
 }
 """What each module imports of its own package, `__init__` standing for the version."""
@@ -130,7 +131,17 @@ HOMES: dict[str, str] = {
 }
 """Libraries that one module alone imports."""
 
-PURE = {"alike", "cadence", "errors", "fills", "grants", "listing", "pipeline", "queries"}
+PURE = {
+    "alike",
+    "cadence",
+    "errors",
+    "fills",
+    "grants",
+    "listing",
+    "pipeline",
+    "profile",
+    "queries",
+}
 IMPURE_LIBRARIES = {"logging", "os", "random", "socket", "subprocess", "sys", "threading", "time"}
 IMPURE_LIBRARIES |= {"http", "urllib", "secrets", "uuid", "platformdirs"} | set(HOMES)
 
