@@ -57,9 +57,20 @@ _FIXED_CODES: Final = frozenset((164, 452))
 _SETTINGS: Final = """
 SELECT groupArray((name, value, readonly, min, max))
 FROM system.settings
-WHERE name IN {names:Array(String)}
+WHERE has({names:Array(String)}, name)
 """
 """One row, whatever the profile does to rows."""
+_LIMITS: Final = """
+SELECT
+    max(Settings['limit']),
+    max(Settings['offset']),
+    toString(getSetting('read_overflow_mode')),
+    toString(getSetting('timeout_overflow_mode'))
+FROM system.processes
+WHERE query_id = queryID()
+"""
+"""What the list of settings does not tell: the server takes the first two back when it has used
+them, and the others may cut that list short."""
 _EVERY_SERVER_KNOWS: Final = frozenset(("extremes", "limit", "offset", "read_overflow_mode"))
 
 
@@ -196,9 +207,24 @@ class _Server:
         except WarehouseError as error:
             if error.code not in _FIXED_CODES:
                 raise
-            found = self._settings({})
+            found = self._fixed_settings()
         self._profile = profile(found)
         _refuse_settings(self._profile.spoils_reading, "answers may be wrong")
+
+    def _fixed_settings(self) -> list[Setting]:
+        """Return the settings of a user who may not change some; none is sent with the query."""
+        names = ("limit", "offset", "read_overflow_mode", "timeout_overflow_mode")
+        try:
+            limits = self._client.execute(_LIMITS)
+        except self._failures() as error:
+            self._raise(error)
+        values = limits[0] if limits else ("0", "1", "throw", "throw")  # an offset takes one row
+        told = [
+            Setting(name, value or READING[name], fixed=True)
+            for name, value in zip(names, values, strict=True)
+        ]
+        _refuse_settings(profile(told).spoils_reading, "answers may be wrong")
+        return [setting for setting in self._settings({}) if setting.name not in names] + told
 
     def _settings(self, sent: Mapping[str, str]) -> list[Setting]:
         names = [*READING, *WRITING]
@@ -214,9 +240,8 @@ class _Server:
         ]
         if missing := _EVERY_SERVER_KNOWS - {setting.name for setting in found}:
             raise WarehouseError(
-                f"this ClickHouse user's profile cuts answers short: {min(missing)} is not among "
-                "the settings that the server lists",
-                hint="remove limit, offset and overflow modes of `break` from the user's profile",
+                f"ClickHouse at {self._where} does not list its setting {min(missing)}",
+                hint="let the user read system.settings whole; its profile or a row policy cuts it",
             )
         return found
 
