@@ -60,17 +60,10 @@ FROM system.settings
 WHERE has({names:Array(String)}, name)
 """
 """One row, whatever the profile does to rows."""
-_LIMITS: Final = """
-SELECT
-    max(Settings['limit']),
-    max(Settings['offset']),
-    toString(getSetting('read_overflow_mode')),
-    toString(getSetting('timeout_overflow_mode'))
-FROM system.processes
-WHERE query_id = queryID()
+_CUTS: Final = """
+SELECT toString(getSetting('read_overflow_mode')), toString(getSetting('timeout_overflow_mode'))
 """
-"""What the list of settings does not tell: the server takes the first two back when it has used
-them, and the others may cut that list short."""
+"""Settings that may cut the list of settings short, asked for one by one."""
 _EVERY_SERVER_KNOWS: Final = frozenset(("extremes", "limit", "offset", "read_overflow_mode"))
 
 
@@ -155,7 +148,11 @@ def open_server(url: str) -> Warehouse:
             would make answers wrong.
     """
     server = _Server(url)
-    server.learn_profile()
+    try:
+        server.learn_profile()
+    except WarehouseError:
+        server.close()
+        raise
     return server
 
 
@@ -213,17 +210,23 @@ class _Server:
 
     def _fixed_settings(self) -> list[Setting]:
         """Return the settings of a user who may not change some; none is sent with the query."""
-        names = ("limit", "offset", "read_overflow_mode", "timeout_overflow_mode")
         try:
-            limits = self._client.execute(_LIMITS)
+            # The server takes these two back in the list when it has used them: a plan shows them.
+            plan = str(self._client.execute("EXPLAIN PLAN SELECT 1"))
+            cuts = self._client.execute(_CUTS)
         except self._failures() as error:
             self._raise(error)
-        values = limits[0] if limits else ("0", "1", "throw", "throw")  # an offset takes one row
         told = [
-            Setting(name, value or READING[name], fixed=True)
-            for name, value in zip(names, values, strict=True)
+            Setting("limit", "not 0" if "Limit (" in plan else "0", fixed=True),
+            Setting("offset", "not 0" if "Offset" in plan or not cuts else "0", fixed=True),
         ]
+        if cuts:
+            told += [
+                Setting("read_overflow_mode", cuts[0][0], fixed=True),
+                Setting("timeout_overflow_mode", cuts[0][1], fixed=True),
+            ]
         _refuse_settings(profile(told).spoils_reading, "answers may be wrong")
+        names = {setting.name for setting in told}
         return [setting for setting in self._settings({}) if setting.name not in names] + told
 
     def _settings(self, sent: Mapping[str, str]) -> list[Setting]:
