@@ -210,7 +210,9 @@ def _judged(
         setting = held[name]
         if not setting.fixed and _within(value, setting):
             sent[name] = value
-        elif _plain(setting.value) not in {_plain(value), *_HARMLESS.get(name, ())}:
+        elif value != setting.value and (
+            _plain(setting.value) not in {value, *_HARMLESS.get(name, ())}
+        ):
             spoils.append(setting)
     return sent, spoils
 
