@@ -46,6 +46,7 @@ def missing_grants(
     table: str,
     *,
     on_cluster: bool = False,
+    followers: bool = True,
 ) -> list[str]:
     """Give the needed privileges that no line grants on the database's tables of ours.
 
@@ -54,6 +55,7 @@ def missing_grants(
         needed: the privileges to look for.
         database: where the tables are.
         table: the fills table, whose followers (`..._runs` and so on) are meant too.
+        followers: whether those tables are meant too, or the fills table alone.
         on_cluster: then those to run on every replica, read from all, and wait for them, too.
     """
     granted: set[str] = set()
@@ -65,7 +67,7 @@ def missing_grants(
         verb, privileges, on_database, on_table = match.groups()
         if not (
             fnmatchcase(database, on_database.replace("`", ""))
-            and fnmatchcase(f"{table}_any", on_table.replace("`", ""))
+            and fnmatchcase(f"{table}_any" if followers else table, on_table.replace("`", ""))
         ):
             continue
         named = {part.strip() for part in re.sub(r"\(.*?\)", "", privileges).split(",")}

@@ -21,6 +21,8 @@ _PLACES: Final = (
 )
 _OWN_NAME: Final = re.compile(r"(/\* all replicas of \*/ )?`(?:mm_fills(\w*)|kalshi)`")
 _INCLUDES: Final = {
+    "/* contents shown */": "sync/contents_shown",
+    "/* needs care */": "sync/needs_care",
     "/* content digest */": "sync/content_digest",
     "/* content texts */": "sync/content_texts",
     "/* links lost */": "sync/links_lost",
@@ -36,7 +38,8 @@ _ON_CLUSTER: Final = "/* ON CLUSTER */"
 _CLUSTER: Final = "/* cluster */"
 _OWN_COLUMNS: Final = " /* own columns */"
 _OWN_AS_READ: Final = " /* own columns as read */"
-_OWN_VALUES: Final = " /* own values */"
+_OWN_COLUMNS_OF_HELD: Final = " /* own columns of held */"
+_COMPARABLE_COLUMNS: Final = " /* comparable columns */"
 _BY_HAND: Final = {
     "/* start */ now() - INTERVAL 24 HOUR": "{start:DateTime64(6, 'UTC')}",
     "/* end */ now()": "{end:DateTime64(6, 'UTC')}",
@@ -122,6 +125,7 @@ class Tables:
         *,
         suffixes: Mapping[str, str] | None = None,
         own_columns: Sequence[str] = (),
+        comparable_columns: Sequence[str] = (),
         everywhere: bool = False,
         final: bool = True,
     ) -> str:
@@ -130,8 +134,8 @@ class Tables:
         Args:
             name: path below `queries/` without the ending.
             suffixes: other suffixes to use for some of the file's tables.
-            own_columns: columns of the operator's own that the statement takes along, read where
-                several rows of a fill come together from the one that counts.
+            own_columns: columns of the operator's own that the statement takes along.
+            comparable_columns: those of them whose values the engine can compare.
             everywhere: read the tables marked so on all replicas, not only on this host.
             final: whether the engine of tables marked so knows FINAL; an old table's may not.
         """
@@ -155,17 +159,12 @@ class Tables:
             return self.name(suffix)
 
         text = _OWN_NAME.sub(named, text)
-        text = text.replace(
-            _OWN_COLUMNS, "".join(f", {quote_identifier(column)}" for column in own_columns)
-        )
-        text = text.replace(
-            _OWN_AS_READ,
-            "".join(f", materialize({quote_identifier(column)})" for column in own_columns),
-        )
-        text = text.replace(
-            _OWN_VALUES,
-            "".join(f", argMax({quote_identifier(column)}, version)" for column in own_columns),
-        )
+        own = [quote_identifier(column) for column in own_columns]
+        comparable = [quote_identifier(column) for column in comparable_columns]
+        text = text.replace(_OWN_COLUMNS_OF_HELD, "".join(f", held.{column}" for column in own))
+        text = text.replace(_OWN_COLUMNS, "".join(f", {column}" for column in own))
+        text = text.replace(_OWN_AS_READ, "".join(f", materialize({column})" for column in own))
+        text = text.replace(_COMPARABLE_COLUMNS, "".join(f", {column}" for column in comparable))
         text = text.replace(f" {_ON_CLUSTER}", self.on_cluster)
         if self.hosts is not None:
             text = text.replace(_CLUSTER, quote_identifier(self.hosts))

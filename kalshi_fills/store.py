@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
@@ -20,6 +21,7 @@ from uuid import UUID
 from kalshi_fills import __version__
 from kalshi_fills.errors import InsertUnknown, WarehouseError
 from kalshi_fills.fills import Fill, FillKey, Rejected
+from kalshi_fills.grants import missing_grants
 from kalshi_fills.pipeline import (
     CONTENT_FIELDS,
     Content,
@@ -71,6 +73,8 @@ _DERIVED_COLUMNS: Final = ("price", "fee")
 
 _NULLABLE: Final = frozenset(("fee_dollars", "is_taker", "subaccount_number", "exchange_index"))
 """Columns of the content that have no value where the text is empty."""
+_INCOMPARABLE: Final = re.compile(r"AggregateFunction|JSON|Object|Dynamic|Variant")
+"""Types whose values the engine may not be able to compare."""
 _MAX_VERSION: Final = (1 << 64) - 1
 _SETTLE_SECONDS: Final = 60.0
 _SETTLE_WAIT_SECONDS: Final = 1.0
@@ -88,30 +92,25 @@ _LATER_COLUMNS: Final = (
 """Columns of the ledger that an earlier version did not have."""
 
 
-class Links(NamedTuple):
-    """What ties a row to the engine's decisions; the exchange cannot give it back."""
-
-    client_order_id: str = ""
-    engine_instance_id: str = ""
-    engine_version: str = ""
-    decision_id: UUID = NO_UUID
-
-
-_NO_LINKS: Final = Links()
-
-
 class Stored(NamedTuple):
     """What the table holds of one fill, whole."""
 
-    content: Content
+    contents: tuple[Content, ...]
+    """The contents of its rows of the highest version, the one that knows most first."""
     version: int
     tickers: list[str]
     """Every ticker it stands under; more than one is a stale row."""
-    links: Links
+    undefined: bool
+    """Rows of the highest version differ in something: which of them FINAL shows is chance."""
+    unfinished: bool
+    """A correction of its ticker was cut short."""
     links_lost: bool
     """The row that counts lacks a link that a row it replaced has."""
-    own: tuple[object, ...]
-    """The values of the operator's own columns, in the order of the table."""
+
+    @property
+    def content(self) -> Content:
+        """The content that counts; where that is undefined, the one that knows most."""
+        return self.contents[0]
 
 
 class _Row(NamedTuple):
@@ -121,9 +120,6 @@ class _Row(NamedTuple):
     texts: Content
     digest: int
     version: int
-    links: Links
-    own: tuple[object, ...]
-    """The values of the operator's own columns, where it replaces a row."""
 
 
 class _Known(NamedTuple):
@@ -133,6 +129,19 @@ class _Known(NamedTuple):
     version: int
     care: bool
     """It needs a closer look, although its content may be right."""
+
+
+class _Plan(NamedTuple):
+    """What becomes of a block."""
+
+    outcome: list[Written]
+    new: list[_Row]
+    corrected: list[_Row]
+    """Rows that replace one of the same key."""
+    moved: list[_Row]
+    """Rows of which another stands under another ticker."""
+    stale: list[tuple[FillKey, str]]
+    """Fills, and the tickers under which they must not stand."""
 
 
 class Written(NamedTuple):
@@ -236,23 +245,34 @@ class FillStore:
         self._own: dict[str, str] | None = None
         self._given_up = False
         self._has_columns: bool | None = None
+        self._sees_every_row = False
 
-    def write(self, block: Mapping[FillKey, Fill]) -> list[Written]:
+    def write(self, block: Mapping[FillKey, Fill], *, everywhere: bool = False) -> list[Written]:
         """Store a block: what is new or differs is written, what is known is left alone.
 
-        A row that is replaced keeps its links, and what the exchange leaves out this time. After
-        an insert whose answer never came, what is there is looked up before anything is sent again.
+        A row that is replaced keeps its links, the operator's own columns, and what the exchange
+        leaves out this time. After an insert whose answer never came, what is there is looked up
+        before anything is sent again.
+
+        Args:
+            block: the fills.
+            everywhere: look for rows under other tickers also where one stands under the right one;
+                the cost of that grows with the table.
 
         Raises:
-            WarehouseError: the table could not be read or written.
+            WarehouseError: the table could not be read or written, a row policy hides rows of it,
+                or a row stands under another ticker and this user may not delete it; of that
+                block nothing was written then.
         """
-        outcome, rows, corrected, stale = self._plan(block)
+        plan = self._plan(block, everywhere)
         if not self._dry_run:
-            self._insert(rows, {})
-            self._insert(corrected, self._own_columns())
-            if stale:
-                self._delete_under_other_tickers(stale)
-        return outcome
+            if plan.stale:
+                self._require_deleting()
+            self._insert(plan.new, self._insert_new)
+            self._insert(plan.corrected, self._insert_corrected)
+            if plan.moved:
+                self._move(plan.moved, plan.stale)
+        return plan.outcome
 
     def give_up(self) -> None:
         """Let what another thread is writing fail at once, and write nothing from then on.
@@ -482,7 +502,12 @@ class FillStore:
         return self._has_columns
 
     def hours(self, start: datetime | None, end: datetime) -> dict[datetime, HourDigest]:
-        """Give count and digest of the stored fills of a window, by hour."""
+        """Return count and digest of the stored fills of a window, by hour.
+
+        Raises:
+            WarehouseError: the table could not be read, or a row policy hides rows of it.
+        """
+        self._require_every_row()
         if start is None:
             found = self.warehouse.rows(
                 self.tables.sql("sync/digests_per_hour_of_all"), {"end": end}
@@ -494,61 +519,76 @@ class FillStore:
         return {_aware(row[0]): HourDigest(int(row[1]), int(row[2])) for row in found}
 
     def between(self, start: datetime, end: datetime) -> list[tuple[FillKey, str, Content]]:
-        """Give identity, ticker and content of the stored fills of a range."""
+        """Return identity, ticker and content of the stored fills of a range.
+
+        A fill of which it is undefined what FINAL shows comes with each content it may be.
+        """
         found = self.warehouse.rows(
             self.tables.sql("sync/fills_between"), {"start": start, "end": end}
         )
         return [(FillKey(row[0], row[1]), row[2], tuple(row[3])) for row in found]
 
-    def _plan(
-        self, block: Mapping[FillKey, Fill]
-    ) -> tuple[list[Written], list[_Row], list[_Row], list[tuple[FillKey, str]]]:
-        """Give what becomes of each fill, the rows that are new, those that correct, the stale."""
-        outcome: list[Written] = []
-        rows: list[_Row] = []
-        corrected: list[_Row] = []
+    def _plan(self, block: Mapping[FillKey, Fill], everywhere: bool) -> _Plan:
+        plan = _Plan([], [], [], [], [])
         doubtful: dict[FillKey, tuple[Fill, int]] = {}
-        stored = {} if self._is_empty() else self._digests(block)
+        stored = {} if self._is_empty() else self._digests(block.values(), everywhere)
         texts_of_all = contents(list(block.values()))
         for (key, fill), texts in zip(block.items(), texts_of_all, strict=True):
             sent = digest(texts)
             known = stored.get(key)
             if known is None:
-                outcome.append(Written(fill, sent, None, ()))
-                rows.append(_Row(fill, texts, sent, self._version, _NO_LINKS, ()))
+                plan.outcome.append(Written(fill, sent, None, ()))
+                plan.new.append(_Row(fill, texts, sent, self._version))
             elif known.digest == sent and not known.care:
-                outcome.append(Written(fill, sent, sent, ()))
+                plan.outcome.append(Written(fill, sent, sent, ()))
             else:
                 doubtful[key] = (fill, known.digest)
-        stale: list[tuple[FillKey, str]] = []
         for key, held in self.whole(doubtful).items():
             fill, before = doubtful[key]
-            found = differences(held.content, content(fill))
-            if held.links_lost:
-                found.append(Difference("links", "", "kept from the engine's own row"))
-            whole = completed(fill, held.content)
-            texts = content(whole)
-            now = digest(texts)
-            elsewhere = [ticker for ticker in held.tickers if ticker != whole.ticker]
-            stale += [(key, ticker) for ticker in elsewhere]
-            if elsewhere and not found:
-                found.append(Difference("market_ticker", elsewhere[0], whole.ticker))
-            if not found and now != before:
-                found = [Difference("content", f"{before:016x}", f"{now:016x}")]
-            if found:
-                version = min(max(self._version, held.version + 1), _MAX_VERSION)
-                corrected.append(_Row(whole, texts, now, version, held.links, held.own))
-            outcome.append(Written(whole, now, before, tuple(found)))
-        return outcome, rows, corrected, stale
+            self._plan_closer(plan, fill, held, before)
+        return plan
+
+    def _plan_closer(self, plan: _Plan, fill: Fill, held: Stored, before: int) -> None:
+        """Plan for a fill of which the table holds something that may differ."""
+        found = _differing(held, content(fill))
+        if held.links_lost:
+            found.append(Difference("links", "", "kept from the engine's own row"))
+        whole = completed(fill, held.content)
+        texts = content(whole)
+        now = digest(texts)
+        elsewhere = [ticker for ticker in held.tickers if ticker != whole.ticker]
+        plan.stale.extend((fill.key, ticker) for ticker in elsewhere)
+        if elsewhere and not found:
+            found.append(Difference("market_ticker", elsewhere[0], whole.ticker))
+        if held.undefined and not found:
+            found.append(Difference("version", "several rows of the same", "one row"))
+        if not found and now != before:
+            found = [Difference("content", f"{before:016x}", f"{now:016x}")]
+        if found or held.unfinished:
+            row = _Row(whole, texts, now, min(max(self._version, held.version + 1), _MAX_VERSION))
+            (plan.moved if elsewhere else plan.corrected).append(row)
+        plan.outcome.append(Written(whole, now, before, tuple(found)))
 
     def _is_empty(self) -> bool:
         """Whether the table had no row when this pass first wrote; it meets each fill once."""
         if self._was_empty is None:
+            self._require_every_row()
             self._was_empty = not self.warehouse.rows(self.tables.sql("sync/has_fills"))
         return self._was_empty
 
-    def _digests(self, keys: Iterable[FillKey]) -> dict[FillKey, _Known]:
-        found = self.warehouse.rows(self.tables.sql("sync/stored_digests"), wanted=_wanted(keys))
+    def _digests(self, fills: Collection[Fill], everywhere: bool = False) -> dict[FillKey, _Known]:
+        """Look fills up by the sort key, and by order id what it does not find, or all."""
+        if everywhere:
+            return self._known("sync/stored_digests", _wanted(fill.key for fill in fills))
+        keys = [(fill.ticker, fill.fill_id, fill.order_id) for fill in fills]
+        found = self._known(
+            "sync/stored_digests_by_key", TextTable(("market_ticker", "fill_id", "order_id"), keys)
+        )
+        left = [fill.key for fill in fills if fill.key not in found]
+        return found | self._known("sync/stored_digests", _wanted(left)) if left else found
+
+    def _known(self, statement: str, wanted: TextTable) -> dict[FillKey, _Known]:
+        found = self.warehouse.rows(self.tables.sql(statement), wanted=wanted)
         return {
             FillKey(row[0], row[1]): _Known(int(row[2]), int(row[3]), bool(row[4])) for row in found
         }
@@ -558,13 +598,20 @@ class FillStore:
         wanted = list(keys)
         if not wanted:
             return {}
-        statement = self.tables.sql("sync/stored_fills", own_columns=list(self._own_columns()))
-        found = self.warehouse.rows(statement, wanted=_wanted(wanted))
+        comparable = [
+            name for name, type_ in self._own_columns().items() if not _INCOMPARABLE.search(type_)
+        ]
+        statement = self.tables.sql("sync/stored_fills", comparable_columns=comparable)
         return {
             FillKey(row[0], row[1]): Stored(
-                tuple(row[2]), int(row[3]), list(row[4]), Links(*row[5:9]), bool(row[9]), row[10:]
+                tuple(sorted(map(tuple, row[2]), key=_knowledge, reverse=True)),
+                int(row[3]),
+                sorted(row[4]),
+                bool(row[5]),
+                bool(row[6]),
+                bool(row[7]),
             )
-            for row in found
+            for row in self.warehouse.rows(statement, wanted=_wanted(wanted))
         }
 
     def _own_columns(self) -> dict[str, str]:
@@ -582,13 +629,12 @@ class FillStore:
             }
         return self._own
 
-    def _insert(self, rows: Sequence[_Row], own_columns: Mapping[str, str]) -> None:
-        table = self.tables.name()
+    def _insert(self, rows: Sequence[_Row], send: Callable[[Sequence[_Row]], None]) -> None:
         deadline = time.monotonic() + _SETTLE_SECONDS
         missing = rows
         while missing:
             try:
-                self.warehouse.insert_columns(table, self._columns(missing, own_columns))
+                send(missing)
                 return
             except InsertUnknown:
                 if self._given_up:
@@ -597,12 +643,63 @@ class FillStore:
                 if missing and (self._given_up or time.monotonic() > deadline):
                     raise
 
+    def _insert_new(self, rows: Sequence[_Row]) -> None:
+        self.warehouse.insert_columns(self.tables.name(), self._columns(rows))
+
+    def _insert_corrected(self, rows: Sequence[_Row]) -> None:
+        statement = self.tables.sql("sync/correct_fills", own_columns=list(self._own_columns()))
+        self.warehouse.insert_columns(self.tables.name(), self._columns(rows), statement)
+
+    def _move(self, rows: Sequence[_Row], stale: Sequence[tuple[FillKey, str]]) -> None:
+        """Write rows that stand under other tickers, and delete what stands there.
+
+        A row without a hash comes first: a run that is cut short after it leaves a mark by which
+        the next one finds the stale row.
+        """
+        self._insert([row._replace(digest=0) for row in rows], self._insert_corrected)
+        self._delete_under_other_tickers(stale)
+        after = [row._replace(version=min(row.version + 1, _MAX_VERSION)) for row in rows]
+        self._insert(after, self._insert_corrected)
+
+    def _require_deleting(self) -> None:
+        """Refuse to correct a ticker where this user could not delete the row of the old one."""
+        try:
+            lines = [str(row[0]) for row in self.warehouse.rows(self.tables.sql("schema/grants"))]
+        except WarehouseError:
+            return  # an engine without users has no grants to miss
+        database, table = self.tables.database, self.tables.fills
+        if missing_grants(lines, ("ALTER DELETE",), database, table, followers=False):
+            raise WarehouseError(
+                f"fills of {database}.{table} stand under another ticker than the exchange's, and "
+                "this ClickHouse user may not delete rows there",
+                hint="none of them was changed; as an administrator run: "
+                f"GRANT ALTER DELETE ON {self.tables.name()} TO its_name",
+            )
+
+    def _require_every_row(self) -> None:
+        """Refuse a table of which a row policy hides rows from this user.
+
+        Raises:
+            WarehouseError: it does; nothing could be proven of such a table.
+        """
+        if self._sees_every_row:
+            return
+        plan = self.warehouse.rows(self.tables.sql("sync/rows_filtered"))
+        if any("filter column" in str(row[0]).lower() for row in plan):
+            raise WarehouseError(
+                f"a row policy hides rows of {self.tables.database}.{self.tables.fills} from this "
+                "ClickHouse user, so that nothing can be proven of it",
+                hint="as an administrator add a row policy `USING 1` for this user, or give "
+                "another user in CLICKHOUSE_URL",
+            )
+        self._sees_every_row = True
+
     def _not_there(self, rows: Sequence[_Row], deadline: float) -> list[_Row]:
         """Look up which of the rows an insert of unknown fate left out."""
         while True:
             time.sleep(_SETTLE_WAIT_SECONDS)
             try:
-                there = self._digests([row.fill.key for row in rows])
+                there = self._digests([row.fill for row in rows])
             except WarehouseError:
                 if self._given_up or time.monotonic() > deadline:
                     raise
@@ -623,9 +720,9 @@ class FillStore:
             },
         )
 
-    def _columns(self, rows: Sequence[_Row], own_columns: Mapping[str, str]) -> list[Column]:
+    def _columns(self, rows: Sequence[_Row]) -> list[Column]:
         """Lay rows out as columns: what is digested, as the very texts that were digested."""
-        fills, texts, digests, versions, links, own = zip(*rows, strict=True)
+        fills, texts, digests, versions = zip(*rows, strict=True)
         values: dict[str, Sequence[object]] = dict(
             zip(CONTENT_FIELDS, zip(*texts, strict=True), strict=True)
         )
@@ -638,25 +735,25 @@ class FillStore:
             "content_hash": list(map(str, digests)),
             "raw_json": [fill.raw_json for fill in fills],
             "version": list(map(str, versions)),
-            "client_order_id": [
-                fill.client_order_id or link.client_order_id
-                for fill, link in zip(fills, links, strict=True)
-            ],
+            "client_order_id": [fill.client_order_id for fill in fills],
         }
-        if any(link is not _NO_LINKS for link in links):  # otherwise they are the table's defaults
-            values |= {
-                "engine_instance_id": [link.engine_instance_id for link in links],
-                "engine_version": [link.engine_version for link in links],
-                "decision_id": [str(link.decision_id) for link in links],
-            }
-        columns = [
+        return [
             Column(name, "Nullable(String)" if name in _NULLABLE else "String", values[name])
             for name in FILL_COLUMNS
             if name in values
         ]
-        for index, (name, type_) in enumerate(own_columns.items()):
-            columns.append(Column(name, type_, [row[index] for row in own]))
-        return columns
+
+
+def _differing(held: Stored, sent: Content) -> list[Difference]:
+    """Return in what the exchange's content differs from the table's.
+
+    Where that is undefined, from the first of those it may be that differs at all.
+    """
+    return next(filter(None, (differences(one, sent) for one in held.contents)), [])
+
+
+def _knowledge(texts: Content) -> tuple[int, Content]:
+    return sum(map(bool, texts)), texts
 
 
 def ledger_has_columns(warehouse: Warehouse, tables: Tables) -> bool:

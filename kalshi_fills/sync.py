@@ -457,9 +457,27 @@ class _Pass:
         return self._window._replace(start=max(self._window.start or EARLIEST_FILL, EARLIEST_FILL))
 
     def _reconcile(self, current_until: datetime) -> list[Break]:
+        breaks, strays = self._compare(current_until)
+        if strays:
+            for written in self._store.write(strays, everywhere=True):
+                self._report.corrections.add(written.fill, written.differences)
+            self._report.more_breaks = False
+            breaks, _ = self._compare(current_until)
+        return breaks
+
+    def _compare(self, current_until: datetime) -> tuple[list[Break], dict[FillKey, Fill]]:
+        """Return the breaks, and fills that stand in the table twice: under another ticker, too.
+
+        Such a row was written after the fill's own, or a pass would have found it there.
+        """
+        asked: dict[FillKey, Fill] = {}
+
         def ask_again(stretch: Window) -> Iterator[Fill]:
+            asked.clear()
             for page in self._exchange.fills(stretch):
-                yield from sort_items(page.items, page.tier, self._now, Counts()).fills
+                for fill in sort_items(page.items, page.tier, self._now, Counts()).fills:
+                    asked[fill.key] = fill
+                    yield fill
 
         found = compare(
             self._expected.hours,
@@ -470,7 +488,11 @@ class _Pass:
             current_until=current_until,
         )
         breaks: list[Break] = []
+        strays: dict[FillKey, Fill] = {}
         for one, since in found:  # to the end: what is not named holds the watermark all the same
+            fill = asked.get(FillKey(one.fill_id or "", one.order_id or ""))
+            if fill is not None and self._is_stray(one, fill) and len(strays) < BLOCK_FILLS:
+                strays[fill.key] = fill
             if len(breaks) < MAX_BREAKS:
                 breaks.append(one)
             else:
@@ -478,7 +500,15 @@ class _Pass:
             self._open.add(_open_break(one, since))
             if one.kind != "unexpected":
                 self._hold_at(since)
-        return breaks
+        return breaks, strays
+
+    def _is_stray(self, one: Break, fill: Fill) -> bool:
+        return (
+            one.kind == "unexpected"
+            and one.market_ticker != fill.ticker
+            and key_hash(fill.key) in self._seen
+            and self._window.holds(fill.executed_at)
+        )
 
     def _hold_at(self, moment: datetime) -> None:
         """Keep the watermark from passing a time from which on the table is not proven right."""

@@ -103,6 +103,7 @@ ALLOWED: dict[str, set[str]] = {
     "page": {"__init__", "errors", "plots", "queries", "settings"},
     "pipeline": {"alike", "errors", "fills"},
     "plots": set(),
+    "profile": set(),
     "queries": set(),
     "reconcile": {"account", "evidence", "fills", "listing", "pipeline", "store"},
     "replicas": {"errors", "queries", "warehouse"},
@@ -137,6 +138,8 @@ ALLOWED: dict[str, set[str]] = {
         "replicas",
         "store",
     },
+    "store": {"__init__", "errors", "fills", "grants", "pipeline", "queries", "warehouse"},
+    "sync": {"errors", "exchange", "fills", "listing", "pipeline", "reconcile", "store"},
     "truncation": {
         "backups",
         "errors",
@@ -151,7 +154,7 @@ ALLOWED: dict[str, set[str]] = {
         "store",
         "warehouse",
     },
-    "warehouse": {"errors", "queries"},
+    "warehouse": {"errors", "profile", "queries"},
     "wire": set(),
 }
 """What each module imports of its own package, `__init__` standing for the version."""
@@ -193,6 +196,10 @@ PURE = {
 }
 PURE = {"alike", "cadence", "errors", "fills", "grants", "listing", "ownership", "pipeline"}
 PURE |= {"queries"}
+    "pipeline",
+    "profile",
+    "queries",
+}
 IMPURE_LIBRARIES = {"logging", "os", "random", "socket", "subprocess", "sys", "threading", "time"}
 IMPURE_LIBRARIES |= {"http", "urllib", "secrets", "uuid", "platformdirs"} | set(HOMES)
 

@@ -22,7 +22,9 @@ FILES = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.
 FRAGMENTS = {
     "sync/content_digest",
     "sync/content_texts",
+    "sync/contents_shown",
     "sync/links_lost",
+    "sync/needs_care",
     "truncate/columns",
     "truncate/garbage",
     "truncate/key_digest",
@@ -31,7 +33,7 @@ FRAGMENTS = {
     "truncate/row_digest",
 }
 STATEMENTS = [name for name in FILES if name not in FRAGMENTS]
-VERBS = "SELECT|WITH|SHOW|SYSTEM|INSERT|CREATE|ALTER|DROP|RENAME|EXCHANGE|TRUNCATE|DELETE"
+VERBS = "SELECT|EXPLAIN|WITH|SHOW|SYSTEM|INSERT|CREATE|ALTER|DROP|RENAME|EXCHANGE|TRUNCATE|DELETE"
 ONLY_WITH_CLUSTER = "/* cluster */"
 HOSTILE = "x`; DROP TABLE y; -- \\ '\" {a:String} \u00e9\U0001f9ff"
 
@@ -356,5 +358,12 @@ def test_a_lookup_by_hostile_keys_finds_each_fill_and_nothing_else(
         assert {(row[0], row[1], row[2]) for row in rows} == {
             (fill.fill_id, fill.order_id, digest(content(fill))) for fill in wanted
         }
+        by_key = TextTable(
+            ("market_ticker", *columns),
+            [(fill.ticker, fill.fill_id, fill.order_id) for fill in wanted],
+        )
+        assert sorted(warehouse.rows(tables.sql("sync/stored_digests_by_key"), wanted=by_key)) == (
+            sorted(rows)
+        )
     crossed = TextTable(columns, [(FILLS[1].fill_id, FILLS[2].order_id)])
     assert warehouse.rows(tables.sql("sync/stored_digests"), wanted=crossed) == []

@@ -297,11 +297,11 @@ def test_a_row_under_another_ticker_is_removed(book: Book) -> None:
     assert kind(book.write(FILL)[FILL.fill_id]) == "known"
 
 
-def test_a_stale_row_beside_the_right_one_is_removed_at_the_next_write(book: Book) -> None:
+def test_a_stale_row_beside_the_right_one_is_removed_where_it_is_looked_for(book: Book) -> None:
     book.write(FILL)
     book.engine(market_ticker="KXWRONG")
 
-    book.write(FILL, at=NOW + timedelta(hours=1))
+    book.store(NOW + timedelta(hours=1)).write({FILL.key: FILL}, everywhere=True)
 
     assert book.once(f"market_ticker, {LINKS}") == (
         FILL.ticker,
@@ -674,7 +674,9 @@ class Unreliable:
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         self.real.insert(table, columns, rows)
 
-    def insert_columns(self, table: str, columns: Sequence[Column]) -> None:
+    def insert_columns(
+        self, table: str, columns: Sequence[Column], statement: str | None = None
+    ) -> None:
         assert table == self.table
         self.inserts += 1
         fate = self.fates.pop(0) if self.fates else "fine"
@@ -682,7 +684,7 @@ class Unreliable:
             half = len(columns[0].values) // 2
             columns = [column._replace(values=column.values[:half]) for column in columns]
         if fate != "lost":
-            self.real.insert_columns(table, columns)
+            self.real.insert_columns(table, columns, statement)
         if fate != "fine":
             raise InsertUnknown("the connection was lost during an insert", hint="run it again")
 

@@ -709,8 +709,10 @@ class Meddling:
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         self.real.insert(table, columns, rows)
 
-    def insert_columns(self, table: str, columns: Sequence[Column]) -> None:
-        self.real.insert_columns(table, columns)
+    def insert_columns(
+        self, table: str, columns: Sequence[Column], statement: str | None = None
+    ) -> None:
+        self.real.insert_columns(table, columns, statement)
 
     def close(self) -> None:
         self.real.close()

@@ -1,91 +1,143 @@
-"""An operator's own columns of any type, through everything that moves rows."""
+"""The operator's own columns: a correction leaves them bit for bit as they were."""
 
 from __future__ import annotations
 
-import uuid
-from datetime import UTC, datetime
-
 import pytest
-from support.legacy import LEGACY, make
+from support.syncing import MINUTE, Bench, one_day, truth
 
-from kalshi_fills.migrations import Migration
-from kalshi_fills.queries import Tables
-from kalshi_fills.truncation import TruncateRequest, Truncation
-from kalshi_fills.warehouse import Warehouse
+from kalshi_fills.warehouse import WarehouseError
 
-NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
-
-TYPES = {
-    "Tuple(a Int32, b String)": "if(number % 50 = 1, (toInt32(5), 'x'), (toInt32(0), ''))",
-    "Tuple(a Tuple(b Nullable(Int8), c LowCardinality(String)))": "tuple(tuple(NULL, 'q'))",
-    "Tuple(Float64, DateTime64(9, 'UTC'))": "(nan, toDateTime64('2026-01-01 00:00:00.1', 9))",
-    "Map(String, Array(Int8))": "if(number % 50 = 1, map('a', [1]), map())",
-    "Array(Tuple(x Int8, y Nullable(String)))": "[(1, NULL)]",
-    "Array(Nullable(Float32))": "[nan, NULL, -0.0]",
-    "AggregateFunction(uniq, String)": "initializeAggregation('uniqState', toString(number))",
-    "DateTime64(9, 'America/New_York')": "toDateTime64('2026-01-01 00:00:00.123456789', 9)",
-    "FixedString(4)": "unhex('FF00FE01')",
-    "String": "unhex('FF00FE')",
+VALUES = {
+    "DateTime64(9, 'UTC')": "toDateTime64('2026-11-22 10:00:00.123456789', 9, 'UTC')",
+    "Map(String, Array(UInt8))": "map('a', [1, 2], 'b', [])",
+    "Tuple(a UInt8, b String)": "CAST((7, 'x'), 'Tuple(a UInt8, b String)')",
+    "Array(Tuple(Nullable(String), Decimal(38, 10)))": "[(NULL, toDecimal128('1.0000000001', 10))]",
+    "Nested(k String, v Float64)": "",
+    "Float64": "reinterpretAsFloat64(unhex('010000000000f87f'))",
+    "Float32": "-inf",
+    "String": "unhex('ff00fe5c6e0a09')",
+    "FixedString(4)": "toFixedString(unhex('ff00'), 4)",
+    "LowCardinality(Nullable(String))": "unhex('ff')",
+    "Nullable(Int64)": "toInt64(-9223372036854775808)",
+    "IPv6": "toIPv6('2001:db8::1')",
+    "IPv4": "toIPv4('10.0.0.1')",
+    "Enum8('one' = 1, 'it\\'s' = 2)": "2",
+    "UInt256": "bitNot(toUInt256(0))",
+    "Date32": "toDate32('1925-01-01')",
+    "Bool": "true",
+    "UUID": "toUUID('5b0d2a1f-51c3-4d0b-9f57-8e0f7a3e9c11')",
+    "AggregateFunction(uniq, String)": "(SELECT uniqState(toString(number)) FROM numbers(5))",
+    "SimpleAggregateFunction(max, Float64)": "toFloat64(0.1)",
 }
-DIGEST = "sum(sipHash64(toString(tuple({own}))))"
 
 
-def own_rows(kind: str, values: str, table: str, shift: int = 0) -> str:
-    return (
-        f"INSERT INTO {table} (ts, fill_id, exchange_order_id, market_ticker, side, price_cents, "
-        "size, source, version, raw_json, own) SELECT toDateTime64('2026-06-01', 6, 'UTC') "
-        f"+ toIntervalSecond(number), if(number % 7 = 3, '', toString(number)), 'o', 't', 'yes', "
-        f'if(number < 20, 0, 41), 1, \'live\', 5, if(number % 7 = 3, \'{{"order_id":"o",'
-        "\"fill_id\":\"' || toString(number) || '\"}', ''), CAST("
-        f"{values}, '{kind.replace(chr(39), chr(92) + chr(39))}') FROM numbers({shift}, 20000)"
+def column_of(number: int, kind: str) -> str:
+    return f"own_{number}.k" if kind.startswith("Nested") else f"own_{number}"
+
+
+def as_bits(bench: Bench, name: str) -> list[tuple[object, ...]]:
+    """Give each fill's value of a column as the very bytes the engine writes."""
+    return bench.rows(f"fill_id, hex(formatRowNoNewline('RowBinary', `{name}`))")
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_correction_leaves_columns_of_every_type_as_they_were(bench: Bench, merged: bool) -> None:
+    account = one_day(30)
+    table = bench.tables.name()
+    bench.serve(account)
+    bench.run()
+    for number, kind in enumerate(VALUES):
+        bench.warehouse.command(f"ALTER TABLE {table} ADD COLUMN `own_{number}` {kind}")
+    changed = ", ".join(
+        f"{value} AS `own_{number}`" for number, value in enumerate(VALUES.values()) if value
+    )
+    nested = next(number for number, kind in enumerate(VALUES) if kind.startswith("Nested"))
+    changed += f", ['k', ''] AS `own_{nested}.k`, [nan, 1.5] AS `own_{nested}.v`"
+    bench.warehouse.command(
+        f"INSERT INTO {table} SELECT * REPLACE (version + 1 AS version, size + 1 AS size, "
+        f"{changed}) FROM {table} FINAL"
+    )
+    if merged:
+        bench.warehouse.command(f"OPTIMIZE TABLE {table} FINAL")
+    names = [column_of(number, kind) for number, kind in enumerate(VALUES)] + [f"own_{nested}.v"]
+    before = {name: as_bits(bench, name) for name in names}
+
+    bench.clock.now += MINUTE
+    done = bench.run(full=True)
+
+    assert done.counts.n_corrected == 30
+    assert bench.fills() == truth(account)
+    for name in names:
+        assert as_bits(bench, name) == before[name]
+    bench.warehouse.command(f"OPTIMIZE TABLE {table} FINAL")
+    for name in names:
+        assert as_bits(bench, name) == before[name]
+    bench.clock.now += MINUTE
+    assert bench.run(full=True).counts.n_known == 30
+
+
+def test_columns_that_hold_no_values_of_their_own_are_left_alone(bench: Bench) -> None:
+    account = one_day(10)
+    table = bench.tables.name()
+    bench.serve(account)
+    bench.run()
+    bench.warehouse.command(
+        f"ALTER TABLE {table} ADD COLUMN `an alias` String ALIAS concat(side, '!'), "
+        "ADD COLUMN made String MATERIALIZED lower(market_ticker), "
+        "ADD COLUMN passing UInt8 EPHEMERAL 3, "
+        "ADD COLUMN kept UInt8 DEFAULT passing + 1"
+    )
+    bench.warehouse.command(
+        f"INSERT INTO {table} SELECT * REPLACE (version + 1 AS version, size + 1 AS size, "
+        f"9 AS kept) FROM {table} FINAL"
     )
 
+    bench.clock.now += MINUTE
+    assert bench.run(full=True).counts.n_corrected == 10
 
-@pytest.mark.parametrize("kind", TYPES)
-@pytest.mark.parametrize("what", ["garbage", "before"])
-def test_own_columns_of_any_type_stay_bit_for_bit(
-    warehouse: Warehouse, tables: Tables, kind: str, what: str
-) -> None:
-    Migration(warehouse, tables, NOW).run(dry_run=False)
-    warehouse.command(f"ALTER TABLE {tables.name()} ADD COLUMN own {kind}")
-    for _ in range(2):  # a row that came twice is settled by its own statement
-        warehouse.command(own_rows(kind, TYPES[kind], tables.name()))
-    own = "finalizeAggregation(own)" if kind.startswith("Aggregate") else "own"
-    digest = DIGEST.format(own=own)
-    read = f"SELECT count(), {digest} FROM {tables.name()} FINAL WHERE price_cents = "
-    kept, removed = (warehouse.rows(read + price)[0] for price in ("41", "0"))
-    before = None if what == "garbage" else datetime(2026, 6, 1, 0, 0, 20, tzinfo=UTC)
+    assert bench.rows(
+        "DISTINCT kept, `an alias` = concat(side, '!'), made = lower(market_ticker)"
+    ) == [(9, 1, 1)]
 
-    done = Truncation(warehouse, tables, uuid.uuid4(), NOW).act(
-        TruncateRequest(garbage=what == "garbage", before=before)
+
+@pytest.mark.parametrize(
+    "name", ["fill", "held", "block", "content", "order_id", "version2", "a`b\\", "links", "digest"]
+)
+def test_a_column_of_any_name_is_kept(bench: Bench, name: str) -> None:
+    table = bench.tables.name()
+    quoted = "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+    bench.serve(one_day(10))
+    bench.run()
+    bench.warehouse.command(f"ALTER TABLE {table} ADD COLUMN {quoted} String DEFAULT 'of old'")
+    bench.warehouse.command(
+        f"INSERT INTO {table} SELECT * REPLACE (version + 1 AS version, size + 1 AS size, "
+        f"fill_id AS {quoted}) FROM {table} FINAL"
     )
 
-    assert warehouse.rows(read + "41")[0] == kept
-    assert done.backup is not None
-    backup = f"{tables.database}.{done.backup}"
-    taken = warehouse.rows(f"SELECT count(), {digest} FROM {backup} FINAL WHERE price_cents = 0")
-    assert taken == [removed]
+    bench.clock.now += MINUTE
+    assert bench.run(full=True).counts.n_corrected == 10
+
+    assert bench.rows(f"count(), countIf({quoted} = fill_id)") == [(10, 10)]
 
 
-@pytest.mark.parametrize("kind", TYPES)
-def test_own_columns_of_any_type_are_carried_over(
-    warehouse: Warehouse, tables: Tables, kind: str
-) -> None:
-    if kind.startswith("Aggregate"):
-        pytest.skip("an engine's old table has no such column")
-    make(warehouse, tables, {**LEGACY, "fill_id": "String"})
-    warehouse.command(f"ALTER TABLE {tables.name()} ADD COLUMN own {kind}")
-    warehouse.command(
-        f"INSERT INTO {tables.name()} (ts, engine_instance_id, market_ticker, exchange_order_id, "
-        "side, price, price_cents, size, fill_id, own) SELECT toDateTime64('2026-06-01', 3, 'UTC'), "
-        "'e', 't', 'o', 'yes', 0.41, 41, 1, if(number % 2 = 0, toString(number), ''), CAST("
-        f"{TYPES[kind]}, '{kind.replace(chr(39), chr(92) + chr(39))}') FROM numbers(20000)"
+def test_a_json_column_is_kept(bench: Bench) -> None:
+    table = bench.tables.name()
+    bench.serve(one_day(10))
+    bench.run()
+    allowed = "SETTINGS allow_experimental_json_type = 1"
+    try:
+        bench.warehouse.command(f"ALTER TABLE {table} ADD COLUMN note JSON {allowed}")
+    except WarehouseError:
+        pytest.skip("this engine has no JSON type")
+    bench.warehouse.command(
+        f"INSERT INTO {table} SELECT * REPLACE (version + 1 AS version, size + 1 AS size, "
+        """'{"a": {"b": [1, "x"]}}' AS note) """
+        f"FROM {table} FINAL"
     )
-    digest = DIGEST.format(own="own")
-    whole = f"SELECT count(), {digest} FROM {tables.name()} FINAL"
-    ids = f"SELECT count(), {digest} FROM {tables.name()} WHERE fill_id != ''"
-    expected = warehouse.rows(ids)
+    before = bench.rows("fill_id, toString(note)")
+    assert '"b"' in str(before)
 
-    Migration(warehouse, tables, NOW).run(dry_run=False)
+    bench.clock.now += MINUTE
+    assert bench.run(full=True).counts.n_corrected == 10
 
-    assert warehouse.rows(whole) == expected
+    assert bench.rows("fill_id, toString(note)") == before

@@ -1,9 +1,28 @@
 -- title: the fills of a time range, each with its content
--- why: names the breaks of an hour whose digests differ
-SELECT
+-- why: names the breaks of an hour whose digests differ; of a fill with several contents of the highest
+--   version every one is a row, for which of them FINAL shows is undefined
+SELECT DISTINCT
     fill_id,
     exchange_order_id,
     market_ticker,
-    /* content texts */ AS content
-FROM `mm_fills` FINAL
-WHERE ts >= {start:DateTime64(6, 'UTC')} AND ts < {end:DateTime64(6, 'UTC')}
+    __content AS content,
+    __apart
+FROM
+(
+    SELECT
+        fill_id,
+        exchange_order_id,
+        market_ticker,
+        ts,
+        version,
+        /* content texts */ AS __content,
+        if(fill_id = '', content_hash, 0) AS __apart,
+        max(version) OVER (PARTITION BY market_ticker, fill_id, exchange_order_id, __apart) AS __top_version
+    FROM `mm_fills`
+    WHERE (market_ticker, fill_id, exchange_order_id) IN (
+        SELECT market_ticker, fill_id, exchange_order_id
+        FROM `mm_fills`
+        WHERE ts >= {start:DateTime64(6, 'UTC')} AND ts < {end:DateTime64(6, 'UTC')}
+    )
+)
+WHERE version = __top_version AND ts >= {start:DateTime64(6, 'UTC')} AND ts < {end:DateTime64(6, 'UTC')}
