@@ -16,9 +16,10 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
     "account": {"errors", "exchange", "fills", "listing"},
     "alike": {"fills"},
+    "attribution": {"evidence", "fills", "reconcile"},
     "backups": {"migrations", "queries", "warehouse"},
     "cadence": set(),
-    "causes": {"comparison", "evidence", "pipeline", "queries", "reconcile"},
+    "causes": {"comparison", "evidence", "fills", "pipeline", "queries", "reconcile"},
     "cli": {
         "__init__",
         "diagnose",
@@ -39,6 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "comparison": {
         "account",
+        "attribution",
         "errors",
         "evidence",
         "exchange",
@@ -55,6 +57,7 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
         "evidence",
         "exchange",
+        "fills",
         "listing",
         "migrations",
         "pipeline",
