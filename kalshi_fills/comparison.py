@@ -50,6 +50,7 @@ from kalshi_fills.reconcile import (
     Break,
     MarketPosition,
     OrderReader,
+    by_key,
     compare,
     compare_fills,
     compare_orders,
@@ -654,9 +655,7 @@ class Comparison:
 
     def _look_again(self, sides: Sides, market: MarketPosition) -> None:
         """Ask for every fill of a market whose position differs, and say what makes it differ."""
-        sent: dict[FillKey, Fill] = {}
-        for fill in self._fills_of_market(market.ticker):
-            sent.setdefault(fill.key, fill)
+        sent = by_key(self._fills_of_market(market.ticker))
         rows = self._survey.evidence.fills_of_market(market.ticker)
         found = compare_fills(sent.values(), rows, self._must_be_stored, self._current_until)
         for one in self._add_new(sides, found):
@@ -667,7 +666,7 @@ class Comparison:
             return  # a fill differs, or is newer than what was compared: told already, or pending
         # Contracts may change hands any moment: the position is that of one between two readings.
         by_fills = by_fills._replace(told=self._told_of(market))
-        later = {fill.key: fill for fill in self._fills_of_market(market.ticker)}
+        later = by_key(self._fills_of_market(market.ticker))
         new_fills = [fill for key, fill in later.items() if key not in sent]
         if by_fills.is_met_by(sorted(new_fills, key=lambda fill: fill.executed_at)):
             return

@@ -134,10 +134,7 @@ def compare_fills(
     Yields:
         The breaks; a second row of a fill is unexpected.
     """
-    expected: dict[FillKey, Fill] = {}
-    for fill in sent:
-        first = expected.get(fill.key)
-        expected[fill.key] = fill if first is None else prefer(first, fill)
+    expected = by_key(sent)
     rows: dict[FillKey, list[Content]] = {}
     for key, texts in held:
         if key in expected:
@@ -166,6 +163,15 @@ def compare_fills(
             yield Break(
                 "missing", "fill", key.fill_id, key.order_id, fill.ticker, None, _told(texts), None
             )
+
+
+def by_key(sent: Iterable[Fill]) -> dict[FillKey, Fill]:
+    """Return each fill once; of one sent with several contents the one that knows most."""
+    fills: dict[FillKey, Fill] = {}
+    for fill in sent:
+        first = fills.get(fill.key)
+        fills[fill.key] = fill if first is None else prefer(first, fill)
+    return fills
 
 
 def _unexpected(key: FillKey, texts: Content) -> Break:
@@ -296,7 +302,7 @@ def _settled(
     """Give an order and its fills, read again while the one is ahead of the other."""
     latest = order
     for _ in range(_ORDER_READS):
-        sent = list({fill.key: fill for fill in fills_of(order)}.values())
+        sent = list(by_key(fills_of(order)).values())
         if sum((fill.contracts for fill in sent), Decimal(0)) == latest.contracts:
             break
         latest = latest_of(order)

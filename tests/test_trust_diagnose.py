@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -22,7 +22,7 @@ from support.syncing import (
     one_day,
 )
 
-from kalshi_fills.practice.account import PracticeAccount, PracticeFill, generate_account
+from kalshi_fills.practice.account import PracticeFill, generate_account
 from kalshi_fills.practice.exchange import _Answer, _json_answer, _Request
 from kalshi_fills.report import diagnosis_json
 
@@ -400,9 +400,7 @@ def test_a_fill_of_the_window_is_missing_though_the_watermark_was_held(desk: Des
     """A break that an earlier run left holds the watermark, not what its window covered."""
     account = one_day(20)
     desk.healthy(account)
-    desk.ledger(
-        "done", 10 * MINUTE, finished_at=NOW - 9 * MINUTE, watermark=NOW - 20 * HOUR
-    )
+    desk.ledger("done", 10 * MINUTE, finished_at=NOW - 9 * MINUTE, watermark=NOW - 20 * HOUR)
     desk.delete(account.fills[3])
 
     assert [one.kind for one in desk.diagnose().breaks] == ["missing"]
@@ -564,5 +562,3 @@ def test_an_update_hides_no_missing_fill_of_the_order(desk: Desk) -> None:
     assert [(one.kind, one.fill_id) for one in found.breaks] == [
         ("missing", account.fills[3].fill_id)
     ]
-
-
