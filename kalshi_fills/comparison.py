@@ -49,6 +49,7 @@ from kalshi_fills.pipeline import (
 from kalshi_fills.reconcile import (
     Break,
     MarketPosition,
+    OrderOutcome,
     OrderReader,
     by_key,
     compare,
@@ -74,7 +75,7 @@ _LOOKED_AT_AGAIN: Final = 200
 _LOOKED_UP_AT_ONCE: Final = 1_000
 _ORDERS_AT_ONCE: Final = 20_000
 _STRANGE_LOOKED_UP: Final = 20
-_ORDERS_SOUGHT: Final = 3
+_MARKETS_SOUGHT: Final = 50
 _ORDERS_LEAVE_LIVE_AFTER: Final = timedelta(days=14)
 _SUBACCOUNT: Final = CONTENT_FIELDS.index("subaccount_number")
 _FILL_ID: Final = CONTENT_FIELDS.index("fill_id")
@@ -181,6 +182,32 @@ class Sides:
     def of(self, scope: str, kind: str = "") -> list[Break]:
         """Give the breaks of one scope, of one kind or any."""
         return [one for one in self.breaks if one.scope == scope and kind in ("", one.kind)]
+
+
+class _OrdersFound:
+    """Which orders were compared: one may be listed more than once, in both tiers."""
+
+    def __init__(self) -> None:
+        self.agreeing = Seen()
+        self.differing: set[str] = set()
+
+    def has(self, order_id: str) -> bool:
+        """Return whether an order was compared."""
+        return order_id in self.differing or _order_hash(order_id) in self.agreeing
+
+    def take(self, outcome: OrderOutcome) -> bool:
+        """Note what came of an order; return whether it differs and did not before."""
+        order_id = outcome.order.order_id
+        if outcome.agrees:
+            self.agreeing.put(_order_hash(order_id), 0)
+            return False
+        new = order_id not in self.differing
+        self.differing.add(order_id)
+        return new
+
+
+def _order_hash(order_id: str) -> int:
+    return key_hash(FillKey("", order_id))
 
 
 class Comparison:
@@ -490,9 +517,8 @@ class Comparison:
             )
 
     def _compare_orders(self, sides: Sides) -> None:
-        outcomes: dict[str, bool] = {}  # of orders that differ only: one may come from both tiers
-        agreeing = Seen()
         listed = Listed()
+        found = _OrdersFound()
         reader = OrderReader(
             self._fills_of,
             self._latest_of,
@@ -501,24 +527,24 @@ class Comparison:
             self._current_until,
         )
         try:
-            for batch in self._order_batches(sides.compared, listed):
+            for batch in chain(
+                self._order_batches(sides.compared, listed),
+                self._older_orders(sides.compared, found),
+            ):
                 sums = self._survey.evidence.order_sums([order.order_id for order in batch])
                 for outcome in compare_orders(batch, sums, reader):
-                    order = outcome.order
-                    if outcome.agrees:
-                        agreeing.put(key_hash(FillKey("", order.order_id)), 0)
-                    elif order.order_id not in outcomes:
-                        outcomes[order.order_id] = outcome.pending
-                        sides.pending_orders += outcome.pending and not outcome.breaks
-                        if self._add_new(sides, outcome.breaks):
-                            sides.note_difference(order.created_at)
+                    if not found.take(outcome):
+                        continue
+                    sides.pending_orders += outcome.pending and not outcome.breaks
+                    if self._add_new(sides, outcome.breaks):
+                        sides.note_difference(outcome.order.created_at)
         except ExchangeError as error:
             if not is_not_to_be_had(error):
                 raise
             sides.blind.append(f"Orders could not be compared: {error.message}.")
             return
-        sides.proven.orders = len(agreeing)
-        if not agreeing and not outcomes:
+        sides.proven.orders = len(found.agreeing)
+        if not found.agreeing and not found.differing:
             self._note_missing_orders(sides, listed)
         elif listed.unreadable:
             sides.notes.append(
@@ -534,6 +560,18 @@ class Comparison:
             sides.blind.append(
                 "Old orders were not compared: the exchange has no archive of them (404)."
             )
+
+    def _older_orders(self, window: Window, found: _OrdersFound) -> Iterator[list[Order]]:
+        """Yield the orders of the window's fills that were created before the window."""
+        if window.start is None:
+            return
+        wanted: dict[str, set[str]] = {}
+        for order_id, ticker in self._survey.evidence.orders_of_window():
+            if not found.has(order_id) and (ticker in wanted or len(wanted) < _MARKETS_SOUGHT):
+                wanted.setdefault(ticker, set()).add(order_id)
+        for ticker, order_ids in wanted.items():
+            for page in orders(self._exchange, Window(None, window.start), ticker):
+                yield [order for order in page if order.order_id in order_ids]
 
     def _order_batches(self, window: Window, listed: Listed) -> Iterator[list[Order]]:
         """Yield the orders of a window, many pages at once.

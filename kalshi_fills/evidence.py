@@ -227,6 +227,10 @@ class Evidence:
         found = self._rows("evidence/rows_of_orders")
         return {order: (market, int(rows)) for order, market, rows in found}
 
+    def orders_of_window(self) -> list[tuple[str, str]]:
+        """Return order id and market of the window's fills, the oldest first, 5,000 at most."""
+        return [(order, market) for order, market in self._rows("evidence/orders_of_window")]
+
     def claims(self) -> Claims | None:
         """Give what is refused, claims to be fills and was not accepted; None if there is none."""
         if self._tables.fills + "_rejected" in self._schema.others_missing:

@@ -265,6 +265,28 @@ def test_a_wrong_fee_or_size_outside_the_window_is_named(desk: Desk, what: str, 
     assert causes(found) == ["rows_altered"]
 
 
+@pytest.mark.parametrize("archived", [False, True])
+def test_an_order_that_is_older_than_the_window_is_compared_whole(
+    desk: Desk, archived: bool
+) -> None:
+    fills = across(40 * HOUR, 35 * HOUR, 3 * HOUR)
+    cutoff = {"cutoff": NOW - 30 * HOUR, "orders_cutoff": NOW} if archived else {}
+    account = account_of(*fills, fill_at(NOW - HOUR, 10))
+    account.settles_at_us[fills[0].ticker] = 0  # no position tells of it
+    desk.healthy(account, **cutoff)
+    assert_well(desk.diagnose())
+    assert desk.diagnose().compared.orders == 2
+    desk.delete(fills[0])
+    desk.change(fills[1], "fee_dollars = fee_dollars + toDecimal64('0.000001', 6)")
+
+    found = desk.diagnose()
+
+    assert kinds(found) == [
+        ("fill", "mismatch", fills[1].fill_id),
+        ("fill", "missing", fills[0].fill_id),
+    ]
+
+
 @embedded_only
 def test_a_row_too_many_outside_the_window_is_named(desk: Desk) -> None:
     fills = on_both_sides(desk)
