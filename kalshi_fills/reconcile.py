@@ -29,6 +29,7 @@ from kalshi_fills.store import FillStore
 _HOUR: Final = timedelta(hours=1)
 _HOURS_AT_ONCE: Final = 24
 _ORDER_READS: Final = 3
+_TICKER: Final = CONTENT_FIELDS.index("market_ticker")
 _SIZE: Final = CONTENT_FIELDS.index("size")
 _FEE: Final = CONTENT_FIELDS.index("fee_dollars")
 
@@ -146,23 +147,32 @@ def compare_fills(
         if key in rows:
             # Of several rows of a fill the one that is most like it is the fill.
             rows[key].sort(key=lambda row, texts=texts: len(differences(row, texts)))  # type: ignore[misc]
-            for again in rows[key][1:]:
-                yield _unexpected(key, again)
-            for difference in differences(rows[key][0], texts):
-                yield Break(
-                    "mismatch",
-                    "fill",
-                    key.fill_id,
-                    key.order_id,
-                    fill.ticker,
-                    difference.field,
-                    difference.sent,
-                    difference.stored,
-                )
+            first, *others = rows[key]
+            yield from _mismatches(key, first, texts)
+            for again in others:
+                if key.fill_id and again[_TICKER] == first[_TICKER]:
+                    # The same row, of which it is not defined what it holds.
+                    yield from _mismatches(key, again, texts)
+                else:
+                    yield _unexpected(key, again)
         elif must_be_there(fill):
             yield Break(
                 "missing", "fill", key.fill_id, key.order_id, fill.ticker, None, _told(texts), None
             )
+
+
+def _mismatches(key: FillKey, held: Content, sent: Content) -> Iterator[Break]:
+    for found in differences(held, sent):
+        yield Break(
+            "mismatch",
+            "fill",
+            key.fill_id,
+            key.order_id,
+            sent[_TICKER],
+            found.field,
+            found.sent,
+            found.stored,
+        )
 
 
 def by_key(sent: Iterable[Fill]) -> dict[FillKey, Fill]:
