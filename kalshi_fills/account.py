@@ -6,14 +6,14 @@ Only what ties out exactly is read: an order's filled contracts and fees, a posi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 
 from kalshi_fills.errors import ExchangeError
 from kalshi_fills.exchange import Exchange
-from kalshi_fills.fills import JsonValue, event_time
+from kalshi_fills.fills import EARLIEST_FILL, JsonValue, event_time
 from kalshi_fills.listing import Item, Window
 
 _ORDERS_PATHS: Final = ("/portfolio/orders", "/historical/orders")
@@ -31,6 +31,8 @@ class Order(NamedTuple):
     """Filled so far, over all its fills."""
     fees_dollars: Decimal | None
     """Taker and maker fees of all its fills; None where not told."""
+    updated_at: datetime | None = None
+    """When the exchange last changed it, aware UTC; None where not told."""
 
 
 class Position(NamedTuple):
@@ -94,7 +96,20 @@ def _order(value: JsonValue) -> Order | None:
         return None
     fees = [_decimal(value.get(f"{who}_fees_dollars")) for who in ("taker", "maker")]
     told = [fee for fee in fees if fee is not None]
-    return Order(order_id, ticker, created, contracts, sum(told, Decimal(0)) if told else None)
+    return Order(
+        order_id,
+        ticker,
+        created,
+        contracts,
+        sum(told, Decimal(0)) if told else None,
+        _updated_at(value),
+    )
+
+
+def _updated_at(order: Mapping[str, JsonValue]) -> datetime | None:
+    """Return an order's last update; None before 2021, as Go's zero time for one never updated."""
+    moment = event_time({"created_time": order.get("last_update_time")})
+    return None if moment is None or moment < EARLIEST_FILL else moment
 
 
 def _position(item: Item, subaccount_number: int) -> Position | None:
