@@ -233,6 +233,25 @@ def test_one_tier_in_maintenance_is_not_compared(desk: Desk, tier: str) -> None:
 
 
 @embedded_only
+def test_a_listing_that_is_empty_only_when_asked_with_times_proves_nothing(desk: Desk) -> None:
+    account = one_day(30)
+    desk.migrate()
+    desk.serve(account)
+    for path in FILLS:
+        inner = desk.exchange._private[path]
+
+        def blind(request: _Request, inner: Callable[[_Request], _Answer] = inner) -> _Answer:
+            asked = "max_ts" in request.query
+            return _json_answer(200, {"cursor": "", "fills": []}) if asked else inner(request)
+
+        answer(desk, path, blind)
+
+    found = desk.diagnose()
+
+    assert (found.verdict, check(found, VOLUME).status) == ("warn", "skip")
+
+
+@embedded_only
 def test_an_account_that_never_traded_proves_nothing(desk: Desk) -> None:
     desk.healthy(account_of())
 
