@@ -57,7 +57,8 @@ def attribute(
     mismatched = _keys(one for one in of_fills if one.kind == "mismatch")
     unlisted = [key for key in unexpected if not is_listed(key)]
     writers = evidence.writers([*unlisted, *mismatched])
-    nobody = Writer(by_sync=False, as_written=False, passes_gates=False)
+    # A row whose id is not UTF-8 cannot be looked up by it, and may be one that could be a fill.
+    nobody = Writer(by_sync=False, as_written=False, passes_gates=True)
     for key in unlisted:
         writer = writers.get(key, nobody)
         if writer.by_sync and writer.as_written:

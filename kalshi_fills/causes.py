@@ -5,6 +5,7 @@ Each cause looks for its own traces and says nothing without them; several may b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -337,11 +338,25 @@ def start_over_or_delete(tables: Tables, keys: Sequence[FillKey]) -> str:
     """
     if len(keys) > _NAMED_IN_STATEMENT:
         return "kalshi-fills truncate"
-    pairs = ", ".join(f"({_quoted(key.fill_id)}, {_quoted(key.order_id)})" for key in keys)
+    pairs = ", ".join(
+        f"({fill_id}, {order_id})"
+        for key in keys
+        for fill_id in _spellings(key.fill_id)
+        for order_id in _spellings(key.order_id)
+    )
     return (
         f"by hand: ALTER TABLE {tables.name()} DELETE WHERE (fill_id, exchange_order_id) IN "
         f"({pairs}) SETTINGS mutations_sync = 2"
     )
+
+
+def _spellings(text: str) -> list[str]:
+    """Return a text as SQL; where it may stand for bytes that are no UTF-8, as those, too."""
+    parts = re.split(r"(\\x[0-9a-f]{2})", text)
+    as_bytes = [
+        part if index % 2 else "".join(map(_spelled, part)) for index, part in enumerate(parts)
+    ]
+    return list(dict.fromkeys((_quoted(text), f"'{''.join(as_bytes)}'")))
 
 
 def _quoted(text: str) -> str:

@@ -11,7 +11,9 @@ import pytest
 from support.diagnosing import Desk, assert_well, causes, check, engine_row, statuses
 from support.syncing import DAY, HOUR, MINUTE, NOW, SECOND, account_of, fill_at, one_day
 
+from kalshi_fills.causes import start_over_or_delete
 from kalshi_fills.diagnose import Diagnosis
+from kalshi_fills.fills import FillKey
 from kalshi_fills.practice.account import PracticeAccount, PracticeFill
 
 embedded_only = pytest.mark.parametrize("warehouse", ["embedded"], indirect=True)
@@ -144,6 +146,24 @@ def test_a_made_up_row_that_could_be_a_fill_is_not_left_to_a_command_that_leaves
     assert check(found, VOLUME).next == found.root_cause.next
     desk.warehouse.command(found.root_cause.next.removeprefix(BY_HAND))
     assert_well(desk.diagnose())
+
+
+def test_ids_that_may_be_bytes_are_named_in_both_spellings(desk: Desk) -> None:
+    """What is no UTF-8 is shown as escapes; a text may look the same."""
+    desk.healthy(account_of(fill_at(NOW - HOUR)))
+    desk.write(*(engine_row(fill_at(NOW - HOUR), fill_id=name) for name in (r"\xffA", "left")))
+    desk.warehouse.command(
+        f"INSERT INTO {desk.tables.name()} (ts, fill_id, exchange_order_id, market_ticker, side, "
+        f"price_cents, size) SELECT ts, unhex('FF41'), exchange_order_id, market_ticker, side, "
+        f"price_cents, size FROM {desk.tables.name()} WHERE fill_id = 'left'"
+    )
+    order = fill_at(NOW - HOUR).order_id
+
+    statement = start_over_or_delete(desk.tables, [FillKey(r"\xffA", order)])
+    desk.warehouse.command(statement.removeprefix(BY_HAND))
+
+    left = [row[0] for row in desk.rows("fill_id")]
+    assert left == [fill_at(NOW - HOUR).fill_id, "left"]
 
 
 @embedded_only
