@@ -5,19 +5,22 @@ Each cause looks for its own traces and says nothing without them; several may b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from kalshi_fills.comparison import Sides
 from kalshi_fills.evidence import SYNC_SILENT, Survey
+from kalshi_fills.fills import FillKey
 from kalshi_fills.pipeline import percent
 from kalshi_fills.queries import Tables
 from kalshi_fills.reconcile import content_time, time_told
 
 _MIGRATE = "kalshi-fills migrate"
 _GARBAGE = "kalshi-fills truncate --garbage"
+_NAMED_IN_STATEMENT: Final = 50
 
 
 class Cause(NamedTuple):
@@ -40,7 +43,7 @@ def causes(table: Survey, sides: Sides | None, tables: Tables, now: datetime) ->
         now: the clock.
     """
     yield from _schema_never_migrated(table, tables)
-    yield from _non_fills_written_as_fills(table, sides)
+    yield from _non_fills_written_as_fills(table, sides, tables)
     yield from _same_fills_inserted_again(table)
     yield from _event_time_written_as_now(table)
     yield from _old_garbage_mixed_with_good_rows(table)
@@ -48,7 +51,9 @@ def causes(table: Survey, sides: Sides | None, tables: Tables, now: datetime) ->
     not_running = list(_sync_not_running(table, sides, now))
     yield from not_running
     yield from _key_sees_one_subaccount(sides)
-    yield from _fills_missing(table, sides, explained=bool(not_running))
+    yield from _fills_missing(table, sides, now, explained=bool(not_running))
+    yield from _rows_altered(table, sides)
+    yield from _exchange_withdrew_fills(sides, tables)
 
 
 def _schema_never_migrated(table: Survey, tables: Tables) -> Iterator[Cause]:
@@ -83,7 +88,9 @@ def _schema_never_migrated(table: Survey, tables: Tables) -> Iterator[Cause]:
         )
 
 
-def _non_fills_written_as_fills(table: Survey, sides: Sides | None) -> Iterator[Cause]:
+def _non_fills_written_as_fills(
+    table: Survey, sides: Sides | None, tables: Tables
+) -> Iterator[Cause]:
     evidence = []
     in_window = table.garbage("in", "after")
     if in_window or (table.garbage("before") and not _has_good_rows(table)):
@@ -101,18 +108,32 @@ def _non_fills_written_as_fills(table: Survey, sides: Sides | None) -> Iterator[
         if disguised:
             count = sum(int(row[2]) for row in disguised)
             evidence.append(f"{count:,} rows have another payload than a fill: {disguised[0][1]}")
+    garbage = bool(evidence)
+    by_hand = []
     if sides is not None:
+        by_hand = sides.by_writer.foreign_and_valid
         nameless = sum(not one.fill_id for one in sides.of("fill", "unexpected"))
-        unexplained = sides.foreign + max(0, nameless - (table.repeats.rows - table.repeats.fills))
+        unexplained = max(0, nameless - (table.repeats.rows - table.repeats.fills))
+        garbage = garbage or unexplained > 0 or len(sides.by_writer.foreign) > len(by_hand)
+        unexplained += len(sides.by_writer.foreign)
         if unexplained > 0:
             evidence.append(f"{unexplained:,} rows are not among the exchange's fills")
+    if by_hand and garbage:
+        evidence.append(
+            f"{len(by_hand):,} of them could be fills, so that truncate --garbage leaves them; "
+            "diagnose names what removes them once the garbage is gone"
+        )
     if evidence:
         yield Cause(
             "non_fills_written_as_fills",
             "Something writes what is no fill into the table: orders, quotes, or whatever the "
             "endpoint returned.",
             evidence,
-            _GARBAGE if table.is_today else _MIGRATE,
+            _MIGRATE
+            if not table.is_today
+            else _GARBAGE
+            if garbage
+            else start_over_or_delete(tables, by_hand),
         )
 
 
@@ -238,7 +259,9 @@ def _key_sees_one_subaccount(sides: Sides | None) -> Iterator[Cause]:
         )
 
 
-def _fills_missing(table: Survey, sides: Sides | None, *, explained: bool) -> Iterator[Cause]:
+def _fills_missing(
+    table: Survey, sides: Sides | None, now: datetime, *, explained: bool
+) -> Iterator[Cause]:
     if sides is None or not table.is_today:
         return
     missing = sides.of("fill", "missing")
@@ -249,19 +272,112 @@ def _fills_missing(table: Survey, sides: Sides | None, *, explained: bool) -> It
     if not missing and not short:
         return
     evidence = []
+    explanation = (
+        "Fills that a finished sync should have brought are not there: they were removed, or the "
+        "exchange showed them late."
+    )
+    since = ""
     if missing:
         first = min(time_told(one.exchange) for one in missing)
         evidence.append(f"fills missing: {len(missing):,}, the oldest of {first[:19]}")
+        unread = mark is not None and first >= content_time(mark)
+        if unread and mark is not None and mark < now - SYNC_SILENT:
+            explanation = (
+                f"Fills are not there that no sync was asked for: what was read ends at "
+                f"{mark:%Y-%m-%d %H:%M:%S}."
+            )
+        since = "" if unread else f"--since {first[:10]}"
     if short:
         evidence.append(f"orders filled more than their fills tell: {len(short):,}")
-    since = f"--since {min(time_told(one.exchange) for one in missing)[:10]}" if missing else ""
-    yield Cause(
-        "fills_missing",
-        "Fills that a finished sync should have brought are not there: they were removed, or the "
-        "exchange showed them late.",
-        evidence,
-        f"kalshi-fills sync {since}".strip(),
+    yield Cause("fills_missing", explanation, evidence, f"kalshi-fills sync {since}".strip())
+
+
+def _rows_altered(table: Survey, sides: Sides | None) -> Iterator[Cause]:
+    """Name what has other content than the exchange's and is not as a sync wrote it."""
+    evidence = []
+    since = ""
+    if sides is not None:
+        altered, of_others = sides.by_writer.altered, sides.by_writer.of_others
+        if altered:
+            evidence.append(f"rows that a sync wrote and somebody changed since: {len(altered):,}")
+        if of_others and not table.event_times.differing:
+            evidence.append(f"rows that another writer wrote: {len(of_others):,}")
+        if evidence:
+            fields = sorted(
+                {one.field for one in sides.of("fill", "mismatch") if one.field is not None}
+            )
+            evidence.append(f"other than the exchange's: {', '.join(fields)}")
+            if sides.differs_since is not None:
+                since = f" --since {sides.differs_since:%Y-%m-%d}"
+    undefined = table.equal_versions
+    if undefined.fills:
+        evidence.append(f"fills with rows of equal version and other content: {undefined.fills:,}")
+        since = f" --since {undefined.oldest:%Y-%m-%d}" if undefined.oldest else " --full"
+    if evidence:
+        yield Cause(
+            "rows_altered",
+            "The same fills stand in the table with other content than the exchange's: somebody "
+            "changed rows. A sync of the range corrects them.",
+            evidence,
+            f"kalshi-fills sync{since}",
+        )
+
+
+def _exchange_withdrew_fills(sides: Sides | None, tables: Tables) -> Iterator[Cause]:
+    withdrawn = sides.by_writer.withdrawn if sides is not None else []
+    if withdrawn:
+        first = ", ".join(_quoted(key.fill_id) for key in withdrawn[:3])
+        yield Cause(
+            "exchange_withdrew_fills",
+            "Rows that a sync wrote as the exchange sent them, and that it no longer lists: busted "
+            "trades, or fills of another account. Make sure of it with the exchange; no sync "
+            "removes them, and truncate --garbage takes them for fills.",
+            [f"rows: {len(withdrawn):,}, such as {first}"],
+            start_over_or_delete(tables, withdrawn),
+        )
+
+
+def start_over_or_delete(tables: Tables, keys: Sequence[FillKey]) -> str:
+    """Return what removes these fills for good: a statement to run by hand, if they are few.
+
+    Args:
+        tables: where they are.
+        keys: fills that the exchange does not list, and that no mode of truncate tells from others.
+    """
+    if len(keys) > _NAMED_IN_STATEMENT:
+        return "kalshi-fills truncate"
+    pairs = ", ".join(
+        f"({fill_id}, {order_id})"
+        for key in keys
+        for fill_id in _spellings(key.fill_id)
+        for order_id in _spellings(key.order_id)
     )
+    return (
+        f"by hand: ALTER TABLE {tables.name()} DELETE WHERE (fill_id, exchange_order_id) IN "
+        f"({pairs}) SETTINGS mutations_sync = 2"
+    )
+
+
+def _spellings(text: str) -> list[str]:
+    """Return a text as SQL; where it may stand for bytes that are no UTF-8, as those, too."""
+    parts = re.split(r"(\\x[0-9a-f]{2})", text)
+    as_bytes = [
+        part if index % 2 else "".join(map(_spelled, part)) for index, part in enumerate(parts)
+    ]
+    return list(dict.fromkeys((_quoted(text), f"'{''.join(as_bytes)}'")))
+
+
+def _quoted(text: str) -> str:
+    """Quote a text for SQL; what cannot be seen is spelled out, byte by byte."""
+    return "'" + "".join(map(_spelled, text)) + "'"
+
+
+def _spelled(letter: str) -> str:
+    if letter in "\\'":
+        return f"\\{letter}"
+    if letter.isprintable():
+        return letter
+    return "".join(f"\\x{byte:02X}" for byte in letter.encode("utf-8", "surrogatepass"))
 
 
 def _is_short(exchange: str | None, table: str | None, field: str | None) -> bool:

@@ -13,18 +13,27 @@ repeated as a break of its own. Reads both sides, and repairs nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import chain
 from typing import Final
 
-from kalshi_fills.account import Order, Position, is_restricted, orders, positions
+from kalshi_fills.account import (
+    Listed,
+    Order,
+    Position,
+    is_not_to_be_had,
+    is_restricted,
+    orders,
+    positions,
+)
+from kalshi_fills.attribution import Attribution, attribute
 from kalshi_fills.errors import ExchangeError
-from kalshi_fills.evidence import SYNC_SILENT, Survey
+from kalshi_fills.evidence import Survey
 from kalshi_fills.exchange import FILLS_PATHS, Exchange
-from kalshi_fills.fills import Fill, FillKey, Rejected
+from kalshi_fills.fills import EARLIEST_FILL, Fill, FillKey, Rejected, event_time
 from kalshi_fills.listing import HISTORICAL, LIVE, Page, Window
 from kalshi_fills.pipeline import (
     CONTENT_FIELDS,
@@ -40,6 +49,9 @@ from kalshi_fills.pipeline import (
 from kalshi_fills.reconcile import (
     Break,
     MarketPosition,
+    OrderOutcome,
+    OrderReader,
+    by_key,
     compare,
     compare_fills,
     compare_orders,
@@ -52,16 +64,61 @@ from kalshi_fills.store import FillStore
 MAX_BREAKS: Final = 10_000
 """Breaks that are named; what is beyond is said to be more."""
 
+LARGE_LAG: Final = timedelta(hours=1)
+"""A window that is cut short by more than this, or data that are older, must be told."""
+
 Say = Callable[[str], None]
+Clock = Callable[[], datetime]
 
 _LAG_WITHOUT_AS_OF: Final = timedelta(minutes=15)
 _LOOKED_AT_AGAIN: Final = 200
 _LOOKED_UP_AT_ONCE: Final = 1_000
 _ORDERS_AT_ONCE: Final = 20_000
 _STRANGE_LOOKED_UP: Final = 20
+_MARKETS_SOUGHT: Final = 50
+_ORDERS_LEAVE_LIVE_AFTER: Final = timedelta(days=14)
 _SUBACCOUNT: Final = CONTENT_FIELDS.index("subaccount_number")
 _FILL_ID: Final = CONTENT_FIELDS.index("fill_id")
 _ORDER_ID: Final = CONTENT_FIELDS.index("exchange_order_id")
+
+
+@dataclass(slots=True)
+class Compared:
+    """What was compared with the exchange, and agrees."""
+
+    fills: int = 0
+    """Fills of the exchange that were held against the table, one by one."""
+    contracts: Decimal = Decimal(0)
+    fees_dollars: Decimal = Decimal(0)
+    """Of those fills whose fee the exchange tells."""
+    orders: int = 0
+    """Orders whose contracts and fees are those of all their fills in the table."""
+    positions: int = 0
+    """Positions that are what all fills in the table add up to."""
+    settled_markets: int = 0
+
+    def add(self, fill: Fill) -> None:
+        """Count a fill in."""
+        self.fills += 1
+        self.contracts += fill.contracts
+        self.fees_dollars += fill.fee_dollars or 0
+
+    def remove(self, fill: Fill) -> None:
+        """Take a fill out that was counted in."""
+        self.fills -= 1
+        self.contracts -= fill.contracts
+        self.fees_dollars -= fill.fee_dollars or 0
+
+    def as_dict(self) -> dict[str, int | str]:
+        """Return what was compared by name, money as canonical text."""
+        return {
+            "fills": self.fills,
+            "contracts": f"{self.contracts:.2f}",
+            "fees_dollars": f"{self.fees_dollars:.6f}",
+            "orders": self.orders,
+            "positions": self.positions,
+            "settled_markets": self.settled_markets,
+        }
 
 
 @dataclass(slots=True)
@@ -69,10 +126,21 @@ class Sides:
     """What the comparison with the exchange found."""
 
     compared: Window
+    asked: Window
+    """The window that was asked for, as far as it has passed."""
+    complete_until: datetime
+    """Up to when the exchange calls its data complete."""
+    proven: Compared = field(default_factory=Compared)
+    not_compared: str = ""
+    """Why nothing could be compared; empty where something was."""
+    blind: list[str] = field(default_factory=list)
+    """What else could not be compared, a sentence each."""
     exchange_fills: int = 0
     table_rows: int = 0
     pending: int = 0
-    """Fills that the table lacks, newer than the watermark of a sync that runs."""
+    """Fills that the table lacks and need not have yet: no finished sync has read that far."""
+    pending_orders: int = 0
+    """Orders that differ by what may still come."""
     hidden: int = 0
     """Rows of subaccounts that the key does not see."""
     restricted: bool = False
@@ -82,10 +150,29 @@ class Sides:
     more_breaks: bool = False
     notes: list[str] = field(default_factory=list)
     hours: dict[datetime, int] = field(default_factory=dict)
-    foreign: int = 0
-    """Rows with an id that is none of the exchange's in the window."""
+    by_writer: Attribution = field(default_factory=Attribution)
+    """Who wrote the rows of the breaks."""
     differs_since: datetime | None = None
     """No fill older than this is known to differ; None if none does."""
+
+    @property
+    def cut_short_by(self) -> timedelta:
+        """Return how much of the window that was asked for was not compared."""
+        at_the_start = timedelta(0)
+        if self.compared.start is not None:
+            at_the_start = self.compared.start - (self.asked.start or EARLIEST_FILL)
+        return at_the_start + max(self.asked.end - self.compared.end, timedelta(0))
+
+    @property
+    def every_fill_agrees(self) -> bool:
+        """Return whether each fill of the window was compared and found right, and none hides."""
+        return not (
+            self.not_compared
+            or self.of("fill")
+            or self.more_breaks
+            or self.restricted
+            or self.cut_short_by > LARGE_LAG
+        ) and bool(self.proven.fills)
 
     def note_difference(self, moment: datetime | None) -> None:
         """Note when a fill was traded that differs."""
@@ -95,6 +182,32 @@ class Sides:
     def of(self, scope: str, kind: str = "") -> list[Break]:
         """Give the breaks of one scope, of one kind or any."""
         return [one for one in self.breaks if one.scope == scope and kind in ("", one.kind)]
+
+
+class _OrdersFound:
+    """Which orders were compared: one may be listed more than once, in both tiers."""
+
+    def __init__(self) -> None:
+        self.agreeing = Seen()
+        self.differing: set[str] = set()
+
+    def has(self, order_id: str) -> bool:
+        """Return whether an order was compared."""
+        return order_id in self.differing or _order_hash(order_id) in self.agreeing
+
+    def take(self, outcome: OrderOutcome) -> bool:
+        """Note what came of an order; return whether it differs and did not before."""
+        order_id = outcome.order.order_id
+        if outcome.agrees:
+            self.agreeing.put(_order_hash(order_id), 0)
+            return False
+        new = order_id not in self.differing
+        self.differing.add(order_id)
+        return new
+
+
+def _order_hash(order_id: str) -> int:
+    return key_hash(FillKey("", order_id))
 
 
 class Comparison:
@@ -107,20 +220,31 @@ class Comparison:
         survey: Survey,
         window: Window,
         now: datetime,
+        clock: Clock,
         say: Say,
     ) -> None:
         self._exchange = exchange
         self._store = store
         self._survey = survey
         self._window = window
+        self._clock = clock
         self._now = now
         self._say = say
         self._seen = Seen()
+        self._seen_elsewhere = Seen()
+        """Fills that orders or markets were asked for, of any age."""
         self._expected = Expected()
         self._subaccounts: set[str] = set()
         self._of_orders: Counter[str] = Counter()
+        self._items: Counter[str] = Counter()
+        self._a_fill: Fill | None = None
+        self._compared = window
         self._cutoff: datetime | None = None
+        self._current_until = self._now
+        self._pending_from = survey.pending_from(self._now)
         self._looked_at_again = 0
+        self._positions_listed = Listed()
+        self._positions_refused = ""
 
     def run(self) -> Sides:
         """Compare.
@@ -132,52 +256,78 @@ class Comparison:
         exchange = self._exchange
         exchange.learn_limits()
         self._cutoff = exchange.cutoff()
-        current_until = exchange.as_of() or self._now - _LAG_WITHOUT_AS_OF
-        start = self._window.start
-        end = min(self._window.end, current_until)
-        sides = Sides(Window(start, end if start is None else max(end, start)))
-        if end < self._window.end:
-            sides.notes.append(
-                f"Compared up to {end:%Y-%m-%dT%H:%M:%SZ}: what is newer, the exchange does not "
-                "call complete yet."
-            )
+        sides = self._begin()
+        self._compared = sides.compared
         first_positions = self._first_positions(sides)
         self._walk(sides)
         if not self._survey.is_today:
+            sides.not_compared = sides.not_compared or self._why_nothing_is_listed(sides.compared)
             self._compare_orders_by_rows(sides)
             sides.notes.append(
                 "Orders and positions were not compared: the table has to be migrated first."
             )
             return sides
-        self._compare_fills(sides, current_until)
+        compared = sides.compared
+        if not self._exclude_blank_listings(sides):
+            return sides
+        self._compared = sides.compared
+        self._compare_fills(sides)
         if sides.more_breaks:
             sides.notes.append(
                 f"More than {MAX_BREAKS:,} fills differ; orders and positions were not compared."
             )
-            return sides
-        self._say("comparing orders")
-        self._compare_orders(sides)
-        if sides.restricted:
-            sides.notes.append("Positions were not compared: the key may not read them.")
-            return sides
-        self._say("comparing positions")
-        self._compare_positions(sides, first_positions, current_until)
+        elif sides.compared == compared:
+            self._say("comparing orders")
+            self._compare_orders(sides)
+            self._compare_positions(sides, first_positions)
+        sides.by_writer = attribute(sides.breaks, self._survey.evidence, self._is_listed)
+        return sides
+
+    def _begin(self) -> Sides:
+        """Return what is compared: the window, as far as the exchange calls its data complete."""
+        told = self._exchange.as_of()
+        self._current_until = told or self._now - _LAG_WITHOUT_AS_OF
+        start = self._window.start
+        asked = Window(start, min(self._window.end, max(self._now, self._current_until)))
+        end = min(asked.end, self._current_until)
+        compared = Window(start, end if start is None else max(end, start))
+        sides = Sides(compared, asked, self._current_until)
+        if told is not None and self._now - told > LARGE_LAG:
+            sides.notes.append(
+                f"The exchange calls its data complete up to {told:%Y-%m-%dT%H:%M:%SZ} only, "
+                f"{_hours_told(self._now - told)} behind the clock."
+            )
+        if start is not None and end <= start:
+            sides.not_compared = (
+                f"The exchange calls its data complete up to {end:%Y-%m-%dT%H:%M:%SZ} only, and "
+                "the window begins after that."
+            )
+        elif end < asked.end:
+            sides.notes.append(
+                f"Compared up to {end:%Y-%m-%dT%H:%M:%SZ}: what is newer, the exchange does not "
+                "call complete yet."
+            )
         return sides
 
     def _first_positions(self, sides: Sides) -> list[Position]:
         """Ask for the primary subaccount's positions: a restricted key is refused them."""
         try:
-            return [one for page in positions(self._exchange, 0) for one in page]
+            pages = positions(self._exchange, 0, self._positions_listed)
+            return [one for page in pages for one in page]
         except ExchangeError as error:
-            if not is_restricted(error):
+            if is_restricted(error):
+                sides.restricted = True
+            elif is_not_to_be_had(error):
+                self._positions_refused = error.message
+            else:
                 raise
-            sides.restricted = True
             return []
 
     def _walk(self, sides: Sides) -> None:
         claims: set[str] = set()
         for page in self._exchange.fills(sides.compared):
-            kept, rejected = sort_items(page.items, page.tier, self._now, Counts())
+            self._items[page.tier] += len(page.items)
+            kept, rejected = sort_items(page.items, page.tier, self._clock(), Counts())
             for fill in kept:
                 self._meet(sides, fill)
             sides.claims += self._unaccepted(rejected, claims)
@@ -191,6 +341,9 @@ class Comparison:
         if self._seen.put(key_hash(fill.key), 0) is not None:
             return
         sides.exchange_fills += 1
+        self._a_fill = fill  # in the end the oldest, mostly
+        if self._survey.is_today:
+            sides.proven.add(fill)
         self._expected.add(fill.executed_at, digest(texts))
         self._subaccounts.add(texts[_SUBACCOUNT])
         if not self._survey.is_today:
@@ -207,17 +360,101 @@ class Comparison:
         accepted = self._store.accepted(claiming) if self._survey.is_today else set()
         return sum(item.fingerprint not in accepted for item in claiming)
 
-    def _pending_from(self) -> datetime | None:
-        """The watermark of a sync that runs as it should: what is newer may be on its way."""
-        finished, latest = self._survey.finished, self._survey.latest_run
-        if finished is None or finished.finished_at is None:
-            return None
-        if latest is not None and latest.status == "failed":
-            return None
-        return finished.watermark if self._now - finished.finished_at < SYNC_SILENT else None
+    def _exclude_blank_listings(self, sides: Sides) -> bool:
+        """Leave out what the exchange lists nothing at all of; return whether to go on.
 
-    def _compare_fills(self, sides: Sides, current_until: datetime) -> None:
+        An account without fills and an exchange in maintenance look alike. Where a tier lists not
+        one fill, of any time, rows that a sync wrote are no proof that something is wrong.
+        """
+        if sides.not_compared:  # positions are of any age
+            return True
+        sides.not_compared = self._why_nothing_is_listed(sides.compared)
+        if sides.not_compared:
+            return not self._rows_of_sync(sides.compared)
+        border, (start, end) = self._cutoff, sides.compared
+        if border is None:
+            return True
+        if self._is_blank(HISTORICAL, Window(start, min(border, end))):
+            sides.compared = Window(min(border, end), end)
+        elif self._is_blank(LIVE, Window(max(start or border, border), end)):
+            sides.compared = Window(start, border)
+        else:
+            return True
+        sides.blind.append(
+            "The exchange lists not one fill on "
+            f"{'this' if sides.compared.start == start else 'the far'} side of "
+            f"{border:%Y-%m-%dT%H:%M:%SZ}, though a sync stored some that it listed: it may be in "
+            "maintenance. That part was not compared, nor were orders and positions."
+        )
+        return True
+
+    def _why_nothing_is_listed(self, compared: Window) -> str:
+        """Return why nothing can be compared with a listing without any fill; empty where it can.
+
+        What no sync wrote can: the exchange never sent it.
+        """
+        if sum(self._items.values()) or any(map(self._lists_anything, (LIVE, HISTORICAL))):
+            return ""
+        if self._survey.is_today and self._rows_of_sync(compared):
+            return (
+                "The exchange lists not one fill, though a sync stored fills that it listed: it is "
+                "in maintenance, or the key is another account's."
+            )
+        if any(one.rows for one in self._survey.profile if one.against_window == "in"):
+            return ""
+        return (
+            "The exchange lists not one fill: an account that never traded and an exchange in "
+            "maintenance look alike."
+        )
+
+    def _is_blank(self, tier: str, part: Window) -> bool:
+        """Return whether a tier lists nothing, whatever its time, though a sync has stored some."""
+        if self._items[tier] or (part.start is not None and part.start >= part.end):
+            return False
+        return bool(self._rows_of_sync(part)) and not self._lists_anything(tier)
+
+    def _lists_anything(self, tier: str) -> bool:
+        """Return whether a tier that listed nothing in the window lists what lies elsewhere.
+
+        Asked without times it has a fill, if it works; one that lies in the very window that was
+        listed as empty shows that it does not.
+        """
+        try:
+            for items in self._exchange.walk(FILLS_PATHS[tier], {}, "fills"):
+                if items:
+                    moments = (event_time(item.value) for item in items)
+                    return not any(moment and self._compared.holds(moment) for moment in moments)
+        except ExchangeError as error:
+            if tier != HISTORICAL or not is_not_to_be_had(error):
+                raise
+        return False
+
+    def _rows_of_sync(self, part: Window) -> int:
+        """Return how many rows the table has of a range, where a sync wrote some of its rows."""
+        if not any(one.by_sync for one in self._survey.profile):
+            return 0
+        return sum(hour.fills for hour in self._store.hours(part.start, part.end).values())
+
+    def _must_be_stored(self, fill: Fill) -> bool:
+        """Return whether a fill that the table lacks is a break: a sync has read so far."""
+        if fill.executed_at >= self._current_until:
+            return False
+        if self._compared.holds(fill.executed_at) and key_hash(fill.key) not in self._seen:
+            return False  # the exchange lists it since
+        return self._pending_from is None or fill.executed_at < self._pending_from
+
+    def _was_met(self, key: FillKey) -> bool:
+        return key_hash(key) in self._seen
+
+    def _is_listed(self, key: FillKey) -> bool:
+        return self._was_met(key) or key_hash(key) in self._seen_elsewhere
+
+    def _compare_fills(self, sides: Sides) -> None:
         self._say("comparing fills")
+
+        def wait_for(fill: Fill) -> None:
+            sides.pending += 1
+            sides.proven.remove(fill)
 
         def visible(texts: Content) -> bool:
             if not sides.restricted:
@@ -235,9 +472,10 @@ class Comparison:
             self._store,
             sides.compared,
             self._ask,
-            known_to_pass=lambda key: key_hash(key) in self._seen,
-            current_until=current_until,
-            pending_from=self._pending_from(),
+            known_to_pass=self._was_met,
+            current_until=self._current_until,
+            pending_from=self._pending_from,
+            on_pending=wait_for,
             visible=visible,
         )
         for one, hour in found:
@@ -248,21 +486,14 @@ class Comparison:
             sides.note_difference(hour)
         held = self._store.hours(sides.compared.start, sides.compared.end)
         sides.table_rows = sum(hour.fills for hour in held.values()) - sides.hidden
-        if not sides.more_breaks:
-            surplus = len(sides.of("fill", "unexpected")) - len(sides.of("fill", "missing"))
-            sides.pending = max(0, sides.exchange_fills - sides.table_rows + surplus)
         sides.breaks = self._moved_in_time(sides.breaks)
-        sides.foreign = sum(
-            bool(one.fill_id) and key_hash(_key(one)) not in self._seen
-            for one in sides.of("fill", "unexpected")
-        )
 
     def _ask(self, stretch: Window) -> Iterator[Fill]:
         for page in self._exchange.fills(stretch):
             yield from self._gated(page)
 
     def _gated(self, page: Page) -> list[Fill]:
-        return sort_items(page.items, page.tier, self._now, Counts()).fills
+        return sort_items(page.items, page.tier, self._clock(), Counts()).fills
 
     def _compare_orders_by_rows(self, sides: Sides) -> None:
         """Hold rows per order against fills per order: all that a table without ids allows."""
@@ -274,6 +505,7 @@ class Comparison:
             ticker, rows = held.get(order_id, (None, 0))
             fills = self._of_orders[order_id]
             if rows == fills:
+                sides.proven.orders += 1
                 continue
             if len(sides.breaks) >= MAX_BREAKS:
                 sides.more_breaks = True
@@ -293,19 +525,99 @@ class Comparison:
             )
 
     def _compare_orders(self, sides: Sides) -> None:
-        told: set[str] = set()  # of orders that differ only: one may come from both tiers
-        # The table is read once for many pages: of a large one, each reading takes its time.
+        listed = Listed()
+        found = _OrdersFound()
+        reader = OrderReader(
+            self._fills_of,
+            self._latest_of,
+            lambda order: self._survey.evidence.fills_of_order(order.order_id),
+            self._must_be_stored,
+            self._current_until,
+        )
+        try:
+            for batch in chain(
+                self._order_batches(sides.compared, listed),
+                self._older_orders(sides.compared, found),
+            ):
+                sums = self._survey.evidence.order_sums([order.order_id for order in batch])
+                for outcome in compare_orders(batch, sums, reader):
+                    if not found.take(outcome):
+                        continue
+                    sides.pending_orders += outcome.pending and not outcome.breaks
+                    if self._add_new(sides, outcome.breaks):
+                        sides.note_difference(outcome.order.created_at)
+        except ExchangeError as error:
+            if not is_not_to_be_had(error):
+                raise
+            sides.blind.append(f"Orders could not be compared: {error.message}.")
+            return
+        sides.proven.orders = len(found.agreeing)
+        if not found.agreeing and not found.differing:
+            self._note_missing_orders(sides, listed)
+        elif listed.unreadable:
+            sides.notes.append(
+                f"{listed.unreadable:,} of {listed.items:,} orders could not be read and were not "
+                "compared."
+            )
+        since = sides.compared.start
+        if (
+            listed.no_archive
+            and self._cutoff is not None
+            and (since is None or since < self._now - _ORDERS_LEAVE_LIVE_AFTER)
+        ):
+            sides.blind.append(
+                "Old orders were not compared: the exchange has no archive of them (404)."
+            )
+
+    def _older_orders(self, window: Window, found: _OrdersFound) -> Iterator[list[Order]]:
+        """Yield the orders of the window's fills that were created before the window."""
+        if window.start is None:
+            return
+        wanted: dict[str, set[str]] = {}
+        for order_id, ticker in self._survey.evidence.orders_of_window():
+            if not found.has(order_id) and (ticker in wanted or len(wanted) < _MARKETS_SOUGHT):
+                wanted.setdefault(ticker, set()).add(order_id)
+        for ticker, order_ids in wanted.items():
+            for page in orders(self._exchange, Window(None, window.start), ticker):
+                yield [order for order in page if order.order_id in order_ids]
+
+    def _order_batches(self, window: Window, listed: Listed) -> Iterator[list[Order]]:
+        """Yield the orders of a window, many pages at once.
+
+        The table is read once for each batch: of a large one, each reading takes its time.
+        """
         batch: list[Order] = []
-        for page in chain(orders(self._exchange, sides.compared), [None]):
+        for page in chain(orders(self._exchange, window, listed=listed), [None]):
             batch += page or []
-            if page is not None and len(batch) < _ORDERS_AT_ONCE:
-                continue
-            sums = self._survey.evidence.order_sums([order.order_id for order in batch])
-            for one in compare_orders(batch, sums, self._fills_of, self._latest_of):
-                if one.order_id not in told:
-                    told.add(str(one.order_id))
-                    self._add(sides, [one])
-            batch = []
+            if page is None or len(batch) >= _ORDERS_AT_ONCE:
+                yield batch
+                batch = []
+
+    def _note_missing_orders(self, sides: Sides, listed: Listed) -> None:
+        """Note where no order could be compared though there must be some."""
+        if listed.unreadable:
+            sides.blind.append(
+                f"Orders could not be compared: none of the {listed.items:,} listed could be read; "
+                "the exchange may have renamed fill_count_fp."
+            )
+        elif self._a_fill is not None:
+            # Its order may be older than the window.
+            until = Window(None, sides.compared.end)
+            if not any(orders(self._exchange, until, self._a_fill.ticker)):
+                sides.blind.append(
+                    "Orders could not be compared: the exchange lists none, not even those of the "
+                    "fills it lists."
+                )
+
+    def _add_new(self, sides: Sides, breaks: Iterable[Break]) -> list[Break]:
+        """Add the breaks that another leg has not named; return them."""
+        named = {(one.fill_id, one.order_id) for one in sides.of("fill")}
+        new = [
+            one for one in breaks if one.scope != "fill" or (one.fill_id, one.order_id) not in named
+        ]
+        if new:
+            self._add(sides, self._moved_in_time(new))
+        return new
 
     def _add(self, sides: Sides, breaks: list[Break]) -> None:
         room = MAX_BREAKS - len(sides.breaks)
@@ -347,59 +659,60 @@ class Comparison:
 
     def _listed(self, tier: str, asked: dict[str, str]) -> Iterator[Fill]:
         for items in self._exchange.walk(FILLS_PATHS[tier], asked, "fills"):
-            yield from self._gated(Page(tier, items))
+            for fill in self._gated(Page(tier, items)):
+                self._seen_elsewhere.put(key_hash(fill.key), 0)
+                yield fill
 
-    def _compare_positions(
-        self, sides: Sides, first: list[Position], current_until: datetime
-    ) -> None:
+    def _compare_positions(self, sides: Sides, first: list[Position]) -> None:
+        if sides.restricted:
+            sides.notes.append("Positions were not compared: the key may not read them.")
+            return
+        if self._positions_refused:
+            sides.blind.append(f"Positions could not be compared: {self._positions_refused}.")
+            return
+        self._say("comparing positions")
+        listed = self._positions_listed
         told: dict[str, dict[int, Decimal]] = {}
         seen = {int(text) for text in self._subaccounts if text}
         for subaccount in sorted(seen.union(self._survey.evidence.subaccounts())):
-            pages = [first] if subaccount == 0 else positions(self._exchange, subaccount)
+            pages = [first] if subaccount == 0 else positions(self._exchange, subaccount, listed)
             for page in pages:
                 for position in page:
                     told.setdefault(position.ticker, {})[subaccount] = position.contracts
+        if listed.unreadable:
+            sentence = (
+                f"{listed.unreadable:,} of {listed.items:,} positions could not be read and were "
+                "not compared; the exchange may have renamed position_fp."
+            )
+            (sides.notes if told else sides.blind).append(sentence)
         held = self._survey.evidence.position_sums(sorted(told))
-        named = {(one.fill_id, one.order_id) for one in sides.of("fill")}
         for ticker, subaccounts in sorted(told.items()):
             market = MarketPosition(ticker, subaccounts, held.get(ticker, {}))
             if not market.differing():
+                sides.proven.positions += len(subaccounts)
                 continue
             if self._looked_at_again >= _LOOKED_AT_AGAIN:
-                sides.notes.append(
+                sides.blind.append(
                     f"More than {_LOOKED_AT_AGAIN} positions differ; the rest was not looked at."
                 )
                 return
             self._looked_at_again += 1
-            self._look_again(sides, market, named, current_until)
+            self._look_again(sides, market)
 
-    def _look_again(
-        self,
-        sides: Sides,
-        market: MarketPosition,
-        named: set[tuple[str | None, str | None]],
-        current_until: datetime,
-    ) -> None:
+    def _look_again(self, sides: Sides, market: MarketPosition) -> None:
         """Ask for every fill of a market whose position differs, and say what makes it differ."""
-        sent: dict[FillKey, Fill] = {}
-        for fill in self._fills_of_market(market.ticker):
-            sent.setdefault(fill.key, fill)
+        sent = by_key(self._fills_of_market(market.ticker))
         rows = self._survey.evidence.fills_of_market(market.ticker)
-        pending_from = self._pending_from() or current_until
-        found = compare_fills(
-            sent.values(), rows, lambda fill: fill.executed_at < pending_from, current_until
-        )
-        new = [one for one in found if (one.fill_id, one.order_id) not in named]
-        for one in new:
+        found = compare_fills(sent.values(), rows, self._must_be_stored, self._current_until)
+        for one in self._add_new(sides, found):
             differing = sent.get(_key(one))
             sides.note_difference(differing.executed_at if differing else None)
-        self._add(sides, self._moved_in_time(new))
         by_fills = MarketPosition(market.ticker, market.told, sum_up(sent.values()))
         if not by_fills.differing():
             return  # a fill differs, or is newer than what was compared: told already, or pending
         # Contracts may change hands any moment: the position is that of one between two readings.
         by_fills = by_fills._replace(told=self._told_of(market))
-        later = {fill.key: fill for fill in self._fills_of_market(market.ticker)}
+        later = by_key(self._fills_of_market(market.ticker))
         new_fills = [fill for key, fill in later.items() if key not in sent]
         if by_fills.is_met_by(sorted(new_fills, key=lambda fill: fill.executed_at)):
             return
@@ -427,8 +740,9 @@ class Comparison:
         What is missing in the window may stand in the table outside of it, and what is unexpected
         there may be the exchange's at another time: both are looked up.
         """
-        joined = _joined(breaks)
-        missing = [_key(one) for one in joined if one.kind == "missing" and one.scope == "fill"]
+        others = [one for one in breaks if one.scope != "fill"]
+        joined = _joined([one for one in breaks if one.scope == "fill"])
+        missing = [_key(one) for one in joined if one.kind == "missing"]
         stored = {
             key: whole.content
             for first in range(0, len(missing), _LOOKED_UP_AT_ONCE)
@@ -437,7 +751,7 @@ class Comparison:
         strange = [
             one
             for one in joined
-            if one.kind == "unexpected" and one.fill_id and key_hash(_key(one)) not in self._seen
+            if one.kind == "unexpected" and one.fill_id and not self._is_listed(_key(one))
         ]
         sent: dict[FillKey, Fill] = {}
         if len(strange) <= _STRANGE_LOOKED_UP:
@@ -456,7 +770,12 @@ class Comparison:
                 outcome.append(one if again else _mismatch(one, at, time_told(one.table)))
             else:
                 outcome.append(one)
-        return outcome
+        return [*outcome, *others]
+
+
+def _hours_told(lag: timedelta) -> str:
+    hours = lag / timedelta(hours=1)
+    return f"{hours:,.0f} hours" if hours >= 2 else f"{hours * 60:,.0f} minutes"
 
 
 def _key(one: Break) -> FillKey:

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from kalshi_fills import cadence
-from kalshi_fills.causes import Cause, causes
-from kalshi_fills.comparison import MAX_BREAKS, Comparison, Say, Sides
+from kalshi_fills.causes import Cause, causes, start_over_or_delete
+from kalshi_fills.comparison import LARGE_LAG, MAX_BREAKS, Compared, Comparison, Say, Sides
 from kalshi_fills.errors import SchemaError
 from kalshi_fills.evidence import SYNC_SILENT, Evidence, QueryResult, Survey, survey
 from kalshi_fills.exchange import Exchange
+from kalshi_fills.fills import EARLIEST_FILL
 from kalshi_fills.listing import Window
 from kalshi_fills.migrations import Schema, schema_of
 from kalshi_fills.pipeline import percent
@@ -33,9 +35,11 @@ log = logging.getLogger(__name__)
 
 PASS, WARN, FAIL, SKIP = "pass", "warn", "fail", "skip"
 
+_VOLUME: Final = "volume_matches_api"
 _NOBODY: Final = UUID(int=0)
 _MIGRATE: Final = "kalshi-fills migrate"
 _SYNC: Final = "kalshi-fills sync"
+_DIAGNOSE: Final = "kalshi-fills diagnose"
 _GARBAGE: Final = "kalshi-fills truncate --garbage"
 
 
@@ -69,6 +73,8 @@ class Diagnosis:
     offline: bool
     checks: list[Check] = field(default_factory=list)
     queries: list[QueryResult] = field(default_factory=list)
+    compared: Compared = field(default_factory=Compared)
+    """What was compared with the exchange."""
     breaks: list[Break] = field(default_factory=list)
     more_breaks: bool = False
     """There are more than `MAX_BREAKS`."""
@@ -82,9 +88,21 @@ class Diagnosis:
 
     @property
     def verdict(self) -> str:
-        """The worst status of the checks; one that was skipped says nothing."""
+        """The worst status of the checks; one that was skipped says nothing.
+
+        But asked to compare with the exchange, a diagnosis that could not is no pass.
+        """
         found = {check.status for check in self.checks}
-        return FAIL if FAIL in found else WARN if WARN in found else PASS
+        if FAIL in found:
+            return FAIL
+        return WARN if WARN in found or self.proves_nothing else PASS
+
+    @property
+    def proves_nothing(self) -> bool:
+        """Whether the exchange was asked, and nothing could be compared."""
+        return not self.offline and any(
+            check.name == _VOLUME and check.status == SKIP for check in self.checks
+        )
 
     @property
     def summary(self) -> str:
@@ -92,6 +110,8 @@ class Diagnosis:
         if self.verdict == FAIL:
             failing = sum(check.status == FAIL for check in self.checks)
             return f"{failing} of {len(self.checks)} checks fail"
+        if self.proves_nothing:
+            return "nothing could be compared with the exchange"
         if self.verdict == WARN:
             return "nothing fails, but look at what is marked"
         if self.offline:
@@ -110,8 +130,8 @@ class Diagnosis:
             repairs = (check.next for check in self.checks if check.next.startswith(_SYNC))
             return Cause(
                 "none",
-                "Rows differ from the exchange's for no reason that shows here: somebody may have "
-                "changed them. A sync of the range corrects them.",
+                "Rows are as a sync wrote them, and the exchange tells the same fills otherwise "
+                "now. A sync of the range corrects them.",
                 [],
                 next(repairs, _SYNC),
             )
@@ -131,8 +151,12 @@ class Diagnosis:
                 [],
                 "",
             )
+        if self.proves_nothing:
+            (volume,) = (check for check in self.checks if check.name == _VOLUME)
+            return Cause("none", volume.explanation, [], volume.next)
         if any(
-            check.name == "no_periodic_cadence" and check.status == FAIL for check in self.checks
+            check.name == "no_periodic_cadence" and check.status in (WARN, FAIL)
+            for check in self.checks
         ):
             proven = (
                 "whether the rows are fills, only the exchange can tell: run it online."
@@ -150,6 +174,7 @@ def diagnose(
     window: Window,
     now: datetime,
     say: Say = lambda _: None,
+    clock: Callable[[], datetime] | None = None,
 ) -> Diagnosis:
     """Look at the tables, hold them against the exchange, and say what is wrong and why.
 
@@ -158,8 +183,10 @@ def diagnose(
         tables: their names.
         exchange: the account; None to look at the tables only.
         window: the range that is compared.
-        now: the clock.
+        now: when the diagnosis began.
         say: is told what goes on.
+        clock: the time against which the times of fills are gated as they are read; by default
+            `now` and what has passed since.
 
     Raises:
         SchemaError: there is a table of that name, and it is none of fills.
@@ -180,16 +207,18 @@ def diagnose(
         )
     else:
         store = FillStore(warehouse, tables, _NOBODY, now, dry_run=True)
-        sides = Comparison(exchange, store, table, window, now, say).run()
+        clock = clock or (lambda: now + timedelta(seconds=time.monotonic() - began))
+        sides = Comparison(exchange, store, table, window, now, clock, say).run()
         found.breaks, found.more_breaks = sides.breaks, sides.more_breaks
+        found.compared = sides.proven
         found.notes += sides.notes
         found.requests = exchange.requests
     found.hours = _hours(table, sides)
     found.checks = [
-        _volume(table, sides, now),
+        _volume(table, sides, now, tables),
         _schema(table, tables),
         _prices(table),
-        _cadence(table),
+        _cadence(table, sides),
         _duplicates(table, sides),
     ]
     if found.verdict != PASS:
@@ -235,34 +264,16 @@ def _hours(table: Survey, sides: Sides | None) -> list[HourOfBoth]:
     ]
 
 
-def _volume(table: Survey, sides: Sides | None, now: datetime) -> Check:
-    name = "volume_matches_api"
+def _volume(table: Survey, sides: Sides | None, now: datetime, tables: Tables) -> Check:
+    name = _VOLUME
     expected = "every fill of the exchange in the window once, and nothing else"
     if sides is None:
         return _volume_offline(table, name, expected, now)
     seen = f"exchange {sides.exchange_fills:,}, table {sides.table_rows:,}"
-    counts = [
-        f"{len(found):,} {one if len(found) == 1 else several}"
-        for one, several, found in (
-            ("missing", "missing", sides.of("fill", "missing")),
-            ("unexpected", "unexpected", sides.of("fill", "unexpected")),
-            ("mismatch", "mismatches", _fills_in(sides.of("fill", "mismatch"))),
-            ("order that differs", "orders that differ", sides.of("order")),
-            ("position that differs", "positions that differ", sides.of("position")),
-        )
-        if found
-    ]
-    if sides.more_breaks:
-        counts.append(f"and more: only {MAX_BREAKS:,} are named")
-    observed = "; ".join([seen, *counts])
+    observed = "; ".join([seen, *_counts(sides)])
     if sides.of("fill") or sides.of("order"):
         return Check(
-            name,
-            FAIL,
-            observed,
-            expected,
-            _how_many(sides),
-            _repair(table, sides),
+            name, FAIL, observed, expected, _how_many(sides), _repair(table, sides, tables)
         )
     if not table.schema.exists:
         return Check(
@@ -283,29 +294,126 @@ def _volume(table: Survey, sides: Sides | None, now: datetime) -> Check:
             "What claims to be a fill and cannot be read may be money that is missing.",
             _SYNC,
         )
-    if sides.of("position"):
+    if sides.not_compared and not sides.of("position"):
+        return Check(
+            name,
+            SKIP,
+            "nothing compared",
+            expected,
+            f"Nothing could be compared. {sides.not_compared}",
+            _again(sides),
+        )
+    doubts = _doubts(sides)
+    if doubts:
+        next_steps = [step for _, step in doubts if step]
         return Check(
             name,
             WARN,
-            observed,
+            "; ".join([observed, _proven(table, sides)]),
             expected,
-            "Every fill and every order agrees; a position differs by what no fill tells, as after "
-            "a transfer to or from another account.",
-            "",
+            " ".join(sentence for sentence, _ in doubts),
+            next_steps[0] if next_steps else "",
+        )
+    agreed = (
+        "Both sides agree, fill by fill."
+        if table.is_today
+        else "Each order has as many rows as the exchange has fills; what is in them can be "
+        "compared once the table is migrated."
+    )
+    pending = (
+        f" {sides.pending:,} newer than the last sync {'comes' if sides.pending == 1 else 'come'} "
+        "with the next."
+    ) * bool(sides.pending)
+    return Check(
+        name,
+        PASS,
+        "; ".join([observed, _proven(table, sides)]),
+        expected,
+        f"{agreed}{pending}",
+        "",
+    )
+
+
+def _counts(sides: Sides) -> list[str]:
+    """Return what differs and what is pending, as phrases with their numbers."""
+    counts = [
+        f"{len(found):,} {one if len(found) == 1 else several}"
+        for one, several, found in (
+            ("missing", "missing", sides.of("fill", "missing")),
+            ("unexpected", "unexpected", sides.of("fill", "unexpected")),
+            ("mismatch", "mismatches", _fills_in(sides.of("fill", "mismatch"))),
+            ("order that differs", "orders that differ", sides.of("order")),
+            ("position that differs", "positions that differ", sides.of("position")),
+        )
+        if found
+    ]
+    if sides.more_breaks:
+        counts.append(f"and more: only {MAX_BREAKS:,} are named")
+    if sides.hidden:
+        counts.append(f"{sides.hidden:,} more that this key does not see")
+    if sides.pending:
+        counts.append(f"{sides.pending:,} pending")
+    if sides.pending_orders:
+        orders = "order" if sides.pending_orders == 1 else "orders"
+        counts.append(f"{sides.pending_orders:,} {orders} pending")
+    return counts
+
+
+def _proven(table: Survey, sides: Sides) -> str:
+    """Return what was compared and agrees, as a phrase with its numbers."""
+    proven = sides.proven.as_dict()
+    orders = f"{sides.proven.orders:,} {'order' if sides.proven.orders == 1 else 'orders'}"
+    if not table.is_today:
+        return f"compared: number of rows of {orders}"
+    fills = f"{sides.proven.fills:,} {'fill' if sides.proven.fills == 1 else 'fills'}"
+    positions = f"{sides.proven.positions:,} "
+    positions += "position" if sides.proven.positions == 1 else "positions"
+    return (
+        f"compared: {fills}, {proven['contracts']} contracts, {proven['fees_dollars']} dollars of "
+        f"fees; {orders} and {positions} agree"
+    )
+
+
+def _doubts(sides: Sides) -> list[tuple[str, str]]:
+    """Return why agreement proves less than was asked for: sentences, each with what to do."""
+    doubts: list[tuple[str, str]] = []
+    if sides.not_compared:
+        doubts.append((f"No fill could be compared. {sides.not_compared}", _again(sides)))
+    if sides.of("position"):
+        agreed = "" if sides.not_compared else "Every fill and every order agrees; a"
+        doubts.append(
+            (
+                f"{agreed or 'A'} position differs by what no fill tells, as after a transfer to "
+                "or from another account.",
+                "",
+            )
         )
     if sides.restricted:
-        return Check(
-            name,
-            WARN,
-            f"{seen} as far as this key sees" + (f"; {sides.hidden:,} more" * bool(sides.hidden)),
-            expected,
-            "The key is restricted to one subaccount; for the others nothing is proven.",
-            "use a key that sees the whole account",
+        doubts.append(
+            (
+                "The key is restricted to one subaccount; for the others nothing is proven.",
+                "use a key that sees the whole account",
+            )
         )
-    pending = f" {sides.pending:,} newer than the last sync come with the next." * bool(
-        sides.pending
-    )
-    return Check(name, PASS, observed, expected, f"Both sides agree, fill by fill.{pending}", "")
+    if not sides.not_compared and sides.cut_short_by > LARGE_LAG and not sides.blind:
+        doubts.append(
+            (
+                f"Both sides agree up to {sides.compared.end:%Y-%m-%dT%H:%M:%SZ}; what is newer "
+                "the exchange does not call complete yet, and it was not compared.",
+                _again(sides),
+            )
+        )
+    doubts += [(sentence, "") for sentence in sides.blind]
+    return doubts
+
+
+def _again(sides: Sides) -> str:
+    """Return the command to compare again with: over what the exchange calls complete now."""
+    start = sides.asked.start
+    if start is None or sides.complete_until > start:
+        return _DIAGNOSE
+    since = max(sides.complete_until, EARLIEST_FILL + timedelta(days=1)) - timedelta(days=1)
+    return f"{_DIAGNOSE} --since {since:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _volume_offline(table: Survey, name: str, expected: str, now: datetime) -> Check:
@@ -347,14 +455,18 @@ def _fills_in(breaks: list[Break]) -> set[tuple[str | None, str | None]]:
     return {(one.fill_id, one.order_id) for one in breaks}
 
 
-def _repair(table: Survey, sides: Sides) -> str:
-    """Give the command that mends what differs."""
+def _repair(table: Survey, sides: Sides, tables: Tables) -> str:
+    """Return the command that repairs what differs."""
     if not table.is_today:
         return _MIGRATE
     if sides.of("fill", "unexpected") and not (
         sides.of("fill", "missing") or sides.of("fill", "mismatch")
     ):
-        return _GARBAGE
+        left = sides.by_writer.left_by_garbage
+        others = [
+            one for one in sides.of("fill", "unexpected") if (one.fill_id, one.order_id) not in left
+        ]
+        return _GARBAGE if others else start_over_or_delete(tables, left)
     mark = table.finished.watermark if table.finished else None
     since = sides.differs_since
     if mark is None or since is None or since >= mark:
@@ -439,7 +551,7 @@ def _prices(table: Survey) -> Check:
     return Check(name, PASS, f"{rows:,} rows, none at 0", expected, "All could be fills.", "")
 
 
-def _cadence(table: Survey) -> Check:
+def _cadence(table: Survey, sides: Sides | None) -> Check:
     name = "no_periodic_cadence"
     found = table.regularity
     expected = f"p >= {cadence.FALSE_ALARM_RATE:g} ({cadence.TEST_NAME})"
@@ -458,6 +570,16 @@ def _cadence(table: Survey) -> Check:
         f"p = {found.p_value:.2g}; {found.minutes:,} minutes tested, "
         f"{found.mean:,.1f} rows a {per} from {found.since:%Y-%m-%d %H:%M}"
     )
+    if found.is_periodic and sides is not None and sides.every_fill_agrees and table.is_today:
+        return Check(
+            name,
+            WARN,
+            observed,
+            expected,
+            "So even a count is made by a clock; but every fill of the window agrees with the "
+            "exchange, so that it is the trading itself that is timed.",
+            "",
+        )
     if found.is_periodic:
         return Check(
             name,
@@ -479,6 +601,12 @@ def _duplicates(table: Survey, sides: Sides | None) -> Check:
     if table.repeats.fills:
         fills, rows = table.repeats
         found.append(f"{fills:,} {'fill stands' if fills == 1 else 'fills stand'} in {rows:,} rows")
+    undefined = table.equal_versions
+    if undefined.fills:
+        found.append(
+            f"{undefined.fills:,} {'fill has' if undefined.fills == 1 else 'fills have'} rows of "
+            "equal version and other content"
+        )
     largest = table.answer("rows_per_order").rows
     if sides is not None:
         over = _orders_with_too_many(sides)
@@ -489,6 +617,16 @@ def _duplicates(table: Survey, sides: Sides | None) -> Check:
     if not found:
         return Check(
             name, PASS, f"{table.rows:,} rows, each once", expected, "No row is there twice.", ""
+        )
+    if undefined.fills and len(found) == 1:
+        since = f" --since {undefined.oldest:%Y-%m-%d}" if undefined.oldest else " --full"
+        return Check(
+            name,
+            FAIL,
+            found[0],
+            expected,
+            "Which of these rows counts is undefined, and changes when parts are merged.",
+            f"{_SYNC}{since}",
         )
     if largest and int(largest[0][2]) > 1:
         found.append(f"order {largest[0][0]} alone has {int(largest[0][2]):,} rows")

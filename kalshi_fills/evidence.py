@@ -101,6 +101,9 @@ class EventTimes(NamedTuple):
 _NO_REPEATS: Final = Repeats(0, 0)
 _NO_TIMES: Final = EventTimes(0, 0, 0)
 
+_LAG_OF_WATERMARK: Final = timedelta(minutes=15)
+_LOOKED_UP_AT_ONCE: Final = 1_000
+
 
 class Claims(NamedTuple):
     """Refused items that claim to be fills and that the operator has not accepted."""
@@ -131,6 +134,33 @@ class FinishedRun(NamedTuple):
 
     watermark: datetime | None
     finished_at: datetime | None
+
+
+class ReadUntil(NamedTuple):
+    """How far the syncs that ended lately have read."""
+
+    window_end: datetime
+    watermark: datetime | None
+
+
+class Writer(NamedTuple):
+    """Who wrote the row of a fill."""
+
+    by_sync: bool
+    as_written: bool
+    """The content is still the one that its sync wrote."""
+    passes_gates: bool
+    """It could be a fill: `truncate --garbage` leaves it."""
+
+
+class EqualVersions(NamedTuple):
+    """Fills of which several rows, not of the same content, have the same highest version."""
+
+    fills: int
+    oldest: datetime | None
+
+
+_NO_EQUAL_VERSIONS: Final = EqualVersions(0, None)
 
 
 class OrderSums(NamedTuple):
@@ -197,6 +227,10 @@ class Evidence:
         found = self._rows("evidence/rows_of_orders")
         return {order: (market, int(rows)) for order, market, rows in found}
 
+    def orders_of_window(self) -> list[tuple[str, str]]:
+        """Return order id and market of the window's fills, the oldest first, 5,000 at most."""
+        return [(order, market) for order, market in self._rows("evidence/orders_of_window")]
+
     def claims(self) -> Claims | None:
         """Give what is refused, claims to be fills and was not accepted; None if there is none."""
         if self._tables.fills + "_rejected" in self._schema.others_missing:
@@ -217,6 +251,45 @@ class Evidence:
             return None
         found = self._rows("sync/last_run")
         return FinishedRun(found[0][1], found[0][2]) if found else None
+
+    def read_until(self, now: datetime) -> datetime | None:
+        """Return the time from which on a fill may still be on its way; None if there is none.
+
+        That is the end of the latest window among the syncs that ended within `SYNC_SILENT`. Where
+        the exchange called its data complete only up to a little before that end, which is where
+        the watermark then is, what came later is the next sync's as well.
+        """
+        if self._tables.fills + "_runs" in self._schema.others_missing:
+            return None
+        found = self._rows("evidence/read_until", lately=now - SYNC_SILENT)
+        if not found:
+            return None
+        read = ReadUntil(*found[0])
+        if read.watermark is not None:
+            behind = read.window_end - read.watermark
+            if timedelta(0) <= behind <= _LAG_OF_WATERMARK + timedelta(seconds=1):
+                return read.watermark
+        return read.window_end
+
+    def equal_versions(self, rows: int) -> EqualVersions:
+        """Count the fills whose content is undefined: rows of equal version differ.
+
+        Args:
+            rows: the rows under FINAL.
+        """
+        if int(self._rows("evidence/physical_rows")[0][0]) <= rows:
+            return EqualVersions(0, None)
+        fills, oldest = self._rows("evidence/equal_versions")[0]
+        return EqualVersions(int(fills), oldest if fills else None)
+
+    def writers(self, keys: Sequence[FillKey]) -> dict[FillKey, Writer]:
+        """Return who wrote the rows of these fills; those without any row are left out."""
+        found: dict[FillKey, Writer] = {}
+        for first in range(0, len(keys), _LOOKED_UP_AT_ONCE):
+            wanted = TextTable(("fill_id", "order_id"), keys[first:][:_LOOKED_UP_AT_ONCE])
+            for fill_id, order_id, *facts in self._rows("evidence/writers", wanted):
+                found[FillKey(fill_id, order_id)] = Writer(*map(bool, facts))
+        return found
 
     def order_sums(self, order_ids: Sequence[str]) -> dict[str, OrderSums]:
         """Add up the fills of these orders; those without any are left out."""
@@ -239,6 +312,11 @@ class Evidence:
         """Give the subaccounts that the table knows, and the primary one."""
         return sorted({0, *(int(row[0]) for row in self._rows("evidence/subaccounts"))})
 
+    def fills_of_order(self, order_id: str) -> list[tuple[FillKey, Content]]:
+        """Return identity and content of every fill of an order, of any age."""
+        found = self._rows("evidence/fills_of_orders", TextTable(("order_id",), [(order_id,)]))
+        return [(FillKey(row[0], row[1]), tuple(row[3])) for row in found]
+
     def fills_of_market(self, ticker: str) -> list[tuple[FillKey, Content]]:
         """Give identity and content of every fill of a market."""
         found = self._warehouse.rows(
@@ -246,9 +324,10 @@ class Evidence:
         )
         return [(FillKey(row[0], row[1]), tuple(row[3])) for row in found]
 
-    def _rows(self, name: str, wanted: TextTable | None = None) -> list[Row]:
+    def _rows(self, name: str, wanted: TextTable | None = None, **more: datetime) -> list[Row]:
         statement = self._tables.sql(name, final=self._schema.replaces)
-        bound = {key: value for key, value in self._bounds.items() if f"{{{key}:" in statement}
+        known = {**self._bounds, **more}
+        bound = {key: value for key, value in known.items() if f"{{{key}:" in statement}
         return self._warehouse.rows(statement, bound or None, wanted=wanted)
 
 
@@ -266,6 +345,16 @@ class Survey:
     claims: Claims | None = None
     latest_run: LatestRun | None = None
     finished: FinishedRun | None = None
+    equal_versions: EqualVersions = _NO_EQUAL_VERSIONS
+
+    def pending_from(self, now: datetime) -> datetime | None:
+        """Return the time from which on a fill may still be on its way; None if there is none.
+
+        Where the latest sync failed nothing is on its way.
+        """
+        if not self.is_today or (self.latest_run and self.latest_run.status == "failed"):
+            return None
+        return self.evidence.read_until(now)
 
     @property
     def is_today(self) -> bool:
@@ -310,6 +399,8 @@ def survey(evidence: Evidence, schema: Schema) -> Survey:
     table.claims = evidence.claims()
     table.latest_run = evidence.latest_run()
     table.finished = evidence.last_finished()
+    if table.is_today:
+        table.equal_versions = evidence.equal_versions(table.rows)
     return table
 
 

@@ -16,12 +16,25 @@ from kalshi_fills.account import Order
 from kalshi_fills.evidence import OrderSums
 from kalshi_fills.fills import Fill, FillKey
 from kalshi_fills.listing import Window
-from kalshi_fills.pipeline import Content, HourDigest, content, differences
+from kalshi_fills.pipeline import (
+    CONTENT_FIELDS,
+    Content,
+    HourDigest,
+    content,
+    differences,
+    prefer,
+)
 from kalshi_fills.store import FillStore
 
 _HOUR: Final = timedelta(hours=1)
 _HOURS_AT_ONCE: Final = 24
 _ORDER_READS: Final = 3
+_TICKER: Final = CONTENT_FIELDS.index("market_ticker")
+_SIZE: Final = CONTENT_FIELDS.index("size")
+_FEE: Final = CONTENT_FIELDS.index("fee_dollars")
+
+
+_NO_FILLS: Final = OrderSums(Decimal(0), Decimal(0))
 
 
 class Break(NamedTuple):
@@ -50,6 +63,7 @@ def compare(
     known_to_pass: Callable[[FillKey], bool],
     current_until: datetime,
     pending_from: datetime | None = None,
+    on_pending: Callable[[Fill], None] = lambda _: None,
     visible: Callable[[Content], bool] = lambda _: True,
 ) -> Iterator[tuple[Break, datetime]]:
     """Compare what the exchange sent in a window with what the table now holds.
@@ -64,6 +78,7 @@ def compare(
         current_until: event time up to which the exchange's answers are current; a row of ours
             after it may be ahead of the exchange.
         pending_from: event time from which on a fill need not be in the table yet.
+        on_pending: is called with each fill that is not in the table and need not be yet.
         visible: says whether the exchange shows a fill of ours to this key at all.
 
     Yields:
@@ -90,11 +105,12 @@ def compare(
         ]
 
         def must_be_there(fill: Fill, stretch: Window = stretch) -> bool:
-            return (
-                stretch.holds(fill.executed_at)
-                and known_to_pass(fill.key)
-                and (pending_from is None or fill.executed_at < pending_from)
-            )
+            if not stretch.holds(fill.executed_at) or not known_to_pass(fill.key):
+                return False
+            if pending_from is None or fill.executed_at < pending_from:
+                return True
+            on_pending(fill)
+            return False
 
         for found in compare_fills(ask_again(stretch), held_rows, must_be_there, current_until):
             yield found, start
@@ -108,6 +124,8 @@ def compare_fills(
 ) -> Iterator[Break]:
     """Hold fills against rows, one by one.
 
+    Of a fill that was sent with several contents the one that knows most counts, as in the table.
+
     Args:
         sent: the exchange's fills, possibly twice.
         held: identity and content of the table's rows.
@@ -117,9 +135,7 @@ def compare_fills(
     Yields:
         The breaks; a second row of a fill is unexpected.
     """
-    expected: dict[FillKey, Fill] = {}
-    for fill in sent:
-        expected.setdefault(fill.key, fill)
+    expected = by_key(sent)
     rows: dict[FillKey, list[Content]] = {}
     for key, texts in held:
         if key in expected:
@@ -131,23 +147,41 @@ def compare_fills(
         if key in rows:
             # Of several rows of a fill the one that is most like it is the fill.
             rows[key].sort(key=lambda row, texts=texts: len(differences(row, texts)))  # type: ignore[misc]
-            for again in rows[key][1:]:
-                yield _unexpected(key, again)
-            for difference in differences(rows[key][0], texts):
-                yield Break(
-                    "mismatch",
-                    "fill",
-                    key.fill_id,
-                    key.order_id,
-                    fill.ticker,
-                    difference.field,
-                    difference.sent,
-                    difference.stored,
-                )
+            first, *others = rows[key]
+            yield from _mismatches(key, first, texts)
+            for again in others:
+                if key.fill_id and again[_TICKER] == first[_TICKER]:
+                    # The same row, of which it is not defined what it holds.
+                    yield from _mismatches(key, again, texts)
+                else:
+                    yield _unexpected(key, again)
         elif must_be_there(fill):
             yield Break(
                 "missing", "fill", key.fill_id, key.order_id, fill.ticker, None, _told(texts), None
             )
+
+
+def _mismatches(key: FillKey, held: Content, sent: Content) -> Iterator[Break]:
+    for found in differences(held, sent):
+        yield Break(
+            "mismatch",
+            "fill",
+            key.fill_id,
+            key.order_id,
+            sent[_TICKER],
+            found.field,
+            found.sent,
+            found.stored,
+        )
+
+
+def by_key(sent: Iterable[Fill]) -> dict[FillKey, Fill]:
+    """Return each fill once; of one sent with several contents the one that knows most."""
+    fills: dict[FillKey, Fill] = {}
+    for fill in sent:
+        first = fills.get(fill.key)
+        fills[fill.key] = fill if first is None else prefer(first, fill)
+    return fills
 
 
 def _unexpected(key: FillKey, texts: Content) -> Break:
@@ -167,43 +201,107 @@ def time_told(told: str | None) -> str:
     return (told or "").rpartition(" on ")[2]
 
 
-def compare_orders(
-    page: Sequence[Order],
-    held: Mapping[str, OrderSums],
-    fills_of: Callable[[Order], Iterable[Fill]],
-    latest_of: Callable[[Order], Order],
-) -> Iterator[Break]:
-    """Hold orders against what the table's fills of them add up to.
+class OrderOutcome(NamedTuple):
+    """What came of comparing one order."""
 
-    An order that differs is looked at again: its fills are asked for, and where they add up to what
-    the order says, the exchange is at one with itself, and what the table lacks is named fill by
-    fill elsewhere, or is newer than what was compared. Where they do not, the order is asked for
-    once more: it may have been filled meanwhile, or its listing may have lagged.
+    order: Order
+    breaks: list[Break]
+    """Of scope fill where its fills tell what differs, else of scope order."""
+    pending: bool = False
+    """It differs by what may still come: fills on their way, or an update ahead of its fills."""
+
+    @property
+    def agrees(self) -> bool:
+        """Return whether contracts and fees are the same on both sides."""
+        return not self.breaks and not self.pending
+
+
+class OrderReader(NamedTuple):
+    """What an order that differs is looked at again with."""
+
+    fills_of: Callable[[Order], Iterable[Fill]]
+    """Returns every fill of an order that the exchange has, of any age."""
+    latest_of: Callable[[Order], Order]
+    """Returns an order as it is now."""
+    rows_of: Callable[[Order], list[tuple[FillKey, Content]]]
+    """Returns every row of an order that the table has, of any age."""
+    must_be_stored: Callable[[Fill], bool]
+    """Returns whether a fill that the table lacks is a break."""
+    current_until: datetime
+    """Up to when the exchange's answers are current."""
+
+
+def compare_orders(
+    page: Sequence[Order], held: Mapping[str, OrderSums], reader: OrderReader
+) -> Iterator[OrderOutcome]:
+    """Compare orders with what the table's fills of them, of any age, add up to.
+
+    An order that differs is looked at again: all its fills are asked for and compared with all its
+    rows, so that a break names the fill wherever it lies. Only where the exchange's own fills do
+    not add up to its order is the break one of the order: it may have been filled meanwhile, or its
+    listing may lag, so that the order is asked for once more; and one that was updated after the
+    time up to which the exchange's answers are current may be ahead of its fills.
 
     Args:
         page: orders of the exchange, filled in part or whole.
         held: contracts and fees of the table, by order id.
-        fills_of: asks the exchange for every fill of an order.
-        latest_of: asks the exchange for an order as it is now.
+        reader: reads what belongs to an order that differs.
 
     Yields:
-        Breaks of scope order, for contracts or, where these agree, for fees.
+        What came of each order, in their order.
     """
     for order in page:
-        sums = held.get(order.order_id)
-        contracts = sums.contracts if sums else Decimal(0)
-        fees = sums.fees_dollars if sums else None
-        fees_known = order.fees_dollars is not None and fees is not None
-        if contracts == order.contracts and (not fees_known or fees == order.fees_dollars):
-            continue
-        latest, sent = _settled(order, fills_of, latest_of)
-        if sum((fill.contracts for fill in sent), Decimal(0)) != latest.contracts:
-            held_contracts = contracts if sums else None
-            yield _order_break(latest, "fill_count_fp", latest.contracts, held_contracts)
-            continue
-        sent_fees = [fill.fee_dollars for fill in sent if fill.fee_dollars is not None]
-        if fees_known and len(sent_fees) == len(sent) and sum(sent_fees) != latest.fees_dollars:
-            yield _order_break(latest, "fees_dollars", latest.fees_dollars, fees)
+        sums = held.get(order.order_id, _NO_FILLS)
+        if _is_as_ordered(order, sums):
+            yield OrderOutcome(order, [])
+        else:
+            yield _look_at_order(order, reader)
+
+
+def _look_at_order(order: Order, reader: OrderReader) -> OrderOutcome:
+    rows = reader.rows_of(order)
+    latest, sent = _settled(order, reader.fills_of, reader.latest_of)
+    awaited: list[Fill] = []
+
+    def must_be_there(fill: Fill) -> bool:
+        if reader.must_be_stored(fill):
+            return True
+        awaited.append(fill)
+        return False
+
+    breaks = list(compare_fills(sent, rows, must_be_there, reader.current_until))
+    sums = _sums_of(rows)
+    known = {fill.key for fill in sent}
+    ahead = any(key not in known for key, _ in rows)
+    pending = bool(awaited) or (ahead and not breaks)
+    by_fills = _sums_of([(fill.key, content(fill)) for fill in sent])
+    if not _is_as_ordered(latest, by_fills):
+        if latest.updated_at is not None and latest.updated_at >= reader.current_until:
+            return OrderOutcome(latest, breaks, pending=True)
+        return OrderOutcome(latest, [*breaks, _order_break(latest, by_fills, rows)], pending)
+    if not breaks and not pending and not _is_as_ordered(latest, sums):
+        # No fill tells what differs, as where the exchange tells no fees of an old one.
+        return OrderOutcome(latest, [_order_break(latest, sums, rows)])
+    return OrderOutcome(latest, breaks, pending)
+
+
+def _is_as_ordered(order: Order, sums: OrderSums) -> bool:
+    """Return whether contracts agree, and fees where both sides know all of them."""
+    if order.contracts != sums.contracts:
+        return False
+    return (
+        order.fees_dollars is None
+        or sums.fees_dollars is None
+        or order.fees_dollars == sums.fees_dollars
+    )
+
+
+def _sums_of(fills: Sequence[tuple[FillKey, Content]]) -> OrderSums:
+    fees = [Decimal(texts[_FEE]) for _, texts in fills if texts[_FEE]]
+    return OrderSums(
+        sum((Decimal(texts[_SIZE]) for _, texts in fills), Decimal(0)),
+        sum(fees, Decimal(0)) if len(fees) == len(fills) else None,
+    )
 
 
 def _settled(
@@ -214,7 +312,7 @@ def _settled(
     """Give an order and its fills, read again while the one is ahead of the other."""
     latest = order
     for _ in range(_ORDER_READS):
-        sent = list({fill.key: fill for fill in fills_of(order)}.values())
+        sent = list(by_key(fills_of(order)).values())
         if sum((fill.contracts for fill in sent), Decimal(0)) == latest.contracts:
             break
         latest = latest_of(order)
@@ -222,18 +320,24 @@ def _settled(
 
 
 def _order_break(
-    order: Order, field: str, exchange: Decimal | None, table: Decimal | None
+    order: Order, differing: OrderSums, rows: Sequence[tuple[FillKey, Content]]
 ) -> Break:
-    places = 2 if field == "fill_count_fp" else 6
+    """Return the break of an order that differs from these sums, with what the table has."""
+    held = _sums_of(rows)
+    if order.contracts != differing.contracts:
+        field, places, sent, table = "fill_count_fp", 2, order.contracts, held.contracts
+    else:
+        fees = held.fees_dollars if held.fees_dollars is not None else Decimal(0)
+        field, places, sent, table = "fees_dollars", 6, order.fees_dollars or Decimal(0), fees
     return Break(
-        "missing" if table is None else "mismatch",
+        "mismatch" if rows else "missing",
         "order",
         None,
         order.order_id,
         order.ticker,
         field,
-        f"{exchange:.{places}f}",
-        None if table is None else f"{table:.{places}f}",
+        f"{sent:.{places}f}",
+        f"{table:.{places}f}" if rows else None,
     )
 
 

@@ -205,6 +205,7 @@ def diagnosis_json(found: Diagnosis) -> dict[str, object]:
         "verdict": found.verdict,
         "offline": found.offline,
         "window": {"start": instant(found.window.start), "end": instant(found.window.end)},
+        "compared": found.compared.as_dict(),
         "checks": [check._asdict() for check in found.checks],
         "queries": [query_json(query) for query in found.queries],
         "breaks": [one._asdict() for one in found.breaks],

@@ -74,8 +74,13 @@ class Case:
         rng, now = self._rng, self.desk.clock.now
         since = rng.choice((HOUR, 5 * HOUR, DAY, 100 * DAY))
         until = rng.choice((None, None, now - rng.random() * since))
+        traded = bool(self.desk.exchange._listing.rows)
         found = self.desk.diagnose(since, until, after=self._meanwhile)
-        assert_well(found)
+        if traded or check(found, "volume_matches_api").status == "pass":
+            assert_well(found)
+        else:  # it looks like an exchange in maintenance: nothing is proven, nothing is wrong
+            assert check(found, "volume_matches_api").status == "skip"
+            assert (found.verdict, found.breaks, found.causes) == ("warn", [], [])
         assert found.hours == sorted(found.hours)
         if rng.random() < 0.3:
             assert_well(self.desk.diagnose(since, until, offline=True))

@@ -17,8 +17,10 @@ ALLOWED: dict[str, set[str]] = {
     "account": {"errors", "exchange", "fills", "listing"},
     "alike": {"fills"},
     "backups": {"errors", "migrations", "ownership", "queries", "warehouse"},
+    "attribution": {"evidence", "fills", "reconcile"},
+    "backups": {"migrations", "queries", "warehouse"},
     "cadence": set(),
-    "causes": {"comparison", "evidence", "pipeline", "queries", "reconcile"},
+    "causes": {"comparison", "evidence", "fills", "pipeline", "queries", "reconcile"},
     "cli": {
         "__init__",
         "diagnose",
@@ -40,6 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "comparison": {
         "account",
+        "attribution",
         "errors",
         "evidence",
         "exchange",
@@ -56,6 +59,7 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
         "evidence",
         "exchange",
+        "fills",
         "listing",
         "migrations",
         "pipeline",

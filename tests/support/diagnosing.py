@@ -125,7 +125,14 @@ class Desk(Bench):
         if after is not None:
             exchange.after = after  # type: ignore[method-assign]
         try:
-            return diagnose(looking, self.tables, exchange, Window(now - since, until or now), now)
+            return diagnose(
+                looking,
+                self.tables,
+                exchange,
+                Window(now - since, until or now),
+                now,
+                clock=lambda: self.clock.now,
+            )
         finally:
             exchange.close()
 

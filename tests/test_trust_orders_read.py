@@ -1,0 +1,66 @@
+"""What is read of the account's orders, for whoever holds fills against them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from support.commandline import KEY_ID, Account
+
+from kalshi_fills import account
+from kalshi_fills.exchange import Exchange
+from kalshi_fills.listing import Window
+from kalshi_fills.practice.account import generate_account
+from kalshi_fills.practice.exchange import PracticeExchange
+from kalshi_fills.signing import Signer
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+ORDER: dict[str, Any] = {
+    "order_id": "o-1",
+    "ticker": "KXA-1",
+    "created_time": "2026-11-22T10:00:00Z",
+    "fill_count_fp": "3.00",
+}
+
+
+@pytest.mark.parametrize(
+    ("told", "updated"),
+    [
+        ("2026-11-22T10:00:05.25Z", datetime(2026, 11, 22, 10, 0, 5, 250_000, UTC)),
+        ("2026-11-22T11:00:05+01:00", datetime(2026, 11, 22, 10, 0, 5, tzinfo=UTC)),
+        (None, None),
+        ("", None),
+        ("yesterday", None),
+        ("0001-01-01T00:00:00Z", None),
+        (True, None),
+        ({"at": 1}, None),
+    ],
+)
+def test_an_order_carries_when_it_was_last_updated(told: Any, updated: datetime | None) -> None:
+    order = account._order({**ORDER, "last_update_time": told})
+    assert order is not None
+    assert order.updated_at == updated
+    assert order.updated_at is None or order.updated_at.tzinfo is UTC
+
+
+def test_an_order_without_an_update_time_is_an_order() -> None:
+    order = account._order(ORDER)
+    assert order is not None
+    assert order.updated_at is None
+
+
+def test_the_practice_orders_carry_their_update_times(
+    api_key: Account, serve: Callable[..., PracticeExchange]
+) -> None:
+    served = serve(
+        generate_account(3, 40, start=NOW - timedelta(days=2), end=NOW), clock=NOW.timestamp
+    )
+    exchange = Exchange(served.url, Signer(KEY_ID, api_key.key), clock=NOW.timestamp)
+    with closing(exchange):
+        read = [one for page in account.orders(exchange, Window(None, NOW)) for one in page]
+    assert read
+    assert all(one.updated_at is not None and one.updated_at >= one.created_at for one in read)
