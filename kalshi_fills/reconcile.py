@@ -16,11 +16,12 @@ from kalshi_fills.account import Order
 from kalshi_fills.evidence import OrderSums
 from kalshi_fills.fills import Fill, FillKey
 from kalshi_fills.listing import Window
-from kalshi_fills.pipeline import Content, HourDigest, content, differences
+from kalshi_fills.pipeline import Content, HourDigest, content, differences, merge
 from kalshi_fills.store import FillStore
 
 _HOUR: Final = timedelta(hours=1)
 _HOURS_AT_ONCE: Final = 24
+_LAST_OF_SECOND: Final = timedelta(microseconds=999_999)
 _ORDER_READS: Final = 3
 
 
@@ -91,7 +92,7 @@ def compare(
 
         def must_be_there(fill: Fill, stretch: Window = stretch) -> bool:
             return (
-                stretch.holds(fill.executed_at)
+                _surely_holds(stretch, fill.executed_at)
                 and known_to_pass(fill.key)
                 and (pending_from is None or fill.executed_at < pending_from)
             )
@@ -119,7 +120,9 @@ def compare_fills(
     """
     expected: dict[FillKey, Fill] = {}
     for fill in sent:
-        expected.setdefault(fill.key, fill)
+        first = expected.setdefault(fill.key, fill)
+        if first.raw_json != fill.raw_json:
+            expected[fill.key] = merge(first, fill)
     rows: dict[FillKey, list[Content]] = {}
     for key, texts in held:
         if key in expected:
@@ -300,6 +303,12 @@ def sum_up(fills: Iterable[Fill]) -> dict[int | None, Decimal]:
 def content_time(moment: datetime) -> str:
     """Write a time as contents do, so that texts of the same width compare like times."""
     return moment.isoformat(" ", "microseconds")[:26]
+
+
+def _surely_holds(stretch: Window, moment: datetime) -> bool:
+    """Return whether a time lies in a range, also where the table knows it finer than seconds."""
+    latest = moment if moment.microsecond else moment + _LAST_OF_SECOND
+    return stretch.holds(moment) and stretch.holds(latest)
 
 
 def _stretches(hours: list[datetime]) -> Iterator[tuple[datetime, datetime]]:

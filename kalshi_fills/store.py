@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
@@ -30,6 +30,7 @@ from kalshi_fills.pipeline import (
     contents,
     differences,
     digest,
+    time_of,
 )
 from kalshi_fills.queries import Tables
 from kalshi_fills.warehouse import Column, TextTable, Warehouse
@@ -73,6 +74,9 @@ _MAX_VERSION: Final = (1 << 64) - 1
 _SETTLE_SECONDS: Final = 60.0
 _SETTLE_WAIT_SECONDS: Final = 1.0
 _MAX_LISTED_CORRECTIONS: Final = 100
+_CLAIMS_AT_ONCE: Final = 5_000
+_CLOSED_AT_ONCE: Final = 1_000
+"""Fingerprints in one statement: as many as fit into a parameter of any server."""
 
 
 class Links(NamedTuple):
@@ -132,6 +136,8 @@ class Written(NamedTuple):
     """The digest it held before; None if it held none."""
     differences: tuple[Difference, ...]
     """In what the stored row differed; empty if it was new, or known."""
+    time_before: datetime | None = None
+    """The event time the table held before, where the stored row was looked at."""
 
 
 @dataclass(slots=True)
@@ -213,16 +219,21 @@ class FillStore:
         self._own: dict[str, str] | None = None
         self._given_up = False
 
-    def write(self, block: Mapping[FillKey, Fill]) -> list[Written]:
+    def write(self, block: Mapping[FillKey, Fill], *, met_before: bool = False) -> list[Written]:
         """Store a block: what is new or differs is written, what is known is left alone.
 
         A row that is replaced keeps its links, and what the exchange leaves out this time. After
         an insert whose answer never came, what is there is looked up before anything is sent again.
 
+        Args:
+            block: fills, each once.
+            met_before: this pass wrote these fills before, so that also a table that was empty
+                when it began holds them.
+
         Raises:
             WarehouseError: the table could not be read or written.
         """
-        outcome, rows, corrected, stale = self._plan(block)
+        outcome, rows, corrected, stale = self._plan(block, met_before=met_before)
         if not self._dry_run:
             self._insert(rows, {})
             self._insert(corrected, self._own_columns())
@@ -265,19 +276,71 @@ class FillStore:
             self.warehouse.insert(self.tables.name("_rejected"), _REJECTED_COLUMNS, rows)
 
     def accepted(self, rejected: Sequence[Rejected]) -> set[str]:
-        """Give the fingerprints among these that the operator accepted."""
+        """Return the fingerprints among these that are accepted: they cost no exit code."""
         fingerprints = sorted({item.fingerprint for item in rejected})
         if not fingerprints:
             return set()
         found = self.warehouse.rows(
-            self.tables.sql("sync/accepted_fingerprints"), {"fingerprints": fingerprints}
+            self.tables.sql("sync/accepted_fingerprints"), wanted=_fingerprints(fingerprints)
         )
         return {row[0] for row in found}
 
-    def accept_rejected(self) -> None:
-        """Accept every refused item that claims to be a fill."""
-        if not self._dry_run:
-            self.warehouse.command(self.tables.sql("sync/accept_rejected"))
+    def accept_rejected(self, *, all_of_this_run: bool = False) -> None:
+        """Accept what is in quarantine and costs an exit code.
+
+        Args:
+            all_of_this_run: also accept the items this run refused that claim nothing.
+        """
+        if self._dry_run:
+            return
+        self.warehouse.command(self.tables.sql("sync/accept_rejected"))
+        if all_of_this_run:
+            self.warehouse.command(
+                self.tables.sql("sync/accept_refused_by_run"), {"run_id": self._run_id}
+            )
+
+    def open_claims(self) -> Iterator[list[tuple[str, str]]]:
+        """Yield fingerprint and payload of the claims not accepted that this run did not refuse."""
+        after = ""
+        while True:
+            found = self.warehouse.rows(
+                self.tables.sql("sync/open_claims"),
+                {"after": after, "run_id": self._run_id, "at_most": _CLAIMS_AT_ONCE},
+            )
+            yield [(str(row[0]), str(row[1])) for row in found]
+            if len(found) < _CLAIMS_AT_ONCE:
+                return
+            after = found[-1][0]
+
+    def close_claims(self, fingerprints: Sequence[str]) -> None:
+        """Accept these claims: their fills are stored."""
+        for start in range(0, len(fingerprints), _CLOSED_AT_ONCE):
+            self.warehouse.command(
+                self.tables.sql("sync/close_claims"),
+                {"fingerprints": list(fingerprints[start : start + _CLOSED_AT_ONCE])},
+            )
+
+    def keys_of(self, fill_ids: Sequence[str], since: datetime) -> list[FillKey]:
+        """Return the stored fills with one of these ids, of a time from which on to look."""
+        found = self.warehouse.rows(
+            self.tables.sql("sync/keys_of_ids"),
+            {"since": since},
+            wanted=TextTable(("fill_id",), [(fill_id,) for fill_id in fill_ids]),
+        )
+        return [FillKey(row[0], row[1]) for row in found]
+
+    def contradicted(self) -> list[str]:
+        """Return the payloads in quarantine that contradict another report of their fill."""
+        found = self.warehouse.rows(self.tables.sql("sync/contradicted_payloads"))
+        return [str(row[0]) for row in found]
+
+    def payloads(self, keys: Iterable[FillKey]) -> list[str]:
+        """Return the payloads of the rows that count of these fills."""
+        wanted = list(keys)
+        if not wanted:
+            return []
+        found = self.warehouse.rows(self.tables.sql("sync/stored_payloads"), wanted=_wanted(wanted))
+        return [str(row[2]) for row in found]
 
     def last_watermark(self) -> datetime | None:
         """Give the watermark of the last finished run, None if there is none."""
@@ -353,14 +416,14 @@ class FillStore:
         return [(FillKey(row[0], row[1]), row[2], tuple(row[3])) for row in found]
 
     def _plan(
-        self, block: Mapping[FillKey, Fill]
+        self, block: Mapping[FillKey, Fill], *, met_before: bool
     ) -> tuple[list[Written], list[_Row], list[_Row], list[tuple[FillKey, str]]]:
         """Give what becomes of each fill, the rows that are new, those that correct, the stale."""
         outcome: list[Written] = []
         rows: list[_Row] = []
         corrected: list[_Row] = []
         doubtful: dict[FillKey, tuple[Fill, int]] = {}
-        stored = {} if self._is_empty() else self._digests(block)
+        stored = {} if self._is_empty() and not met_before else self._digests(block)
         texts_of_all = contents(list(block.values()))
         for (key, fill), texts in zip(block.items(), texts_of_all, strict=True):
             sent = digest(texts)
@@ -390,11 +453,11 @@ class FillStore:
             if found:
                 version = min(max(self._version, held.version + 1), _MAX_VERSION)
                 corrected.append(_Row(whole, texts, now, version, held.links, held.own))
-            outcome.append(Written(whole, now, before, tuple(found)))
+            outcome.append(Written(whole, now, before, tuple(found), time_of(held.content)))
         return outcome, rows, corrected, stale
 
     def _is_empty(self) -> bool:
-        """Whether the table had no row when this pass first wrote; it meets each fill once."""
+        """Return whether the table had no row when this pass first wrote."""
         if self._was_empty is None:
             self._was_empty = not self.warehouse.rows(self.tables.sql("sync/has_fills"))
         return self._was_empty
@@ -509,6 +572,10 @@ class FillStore:
         for index, (name, type_) in enumerate(own_columns.items()):
             columns.append(Column(name, type_, [row[index] for row in own]))
         return columns
+
+
+def _fingerprints(fingerprints: Iterable[str]) -> TextTable:
+    return TextTable(("fingerprint",), [(fingerprint,) for fingerprint in fingerprints])
 
 
 def _wanted(keys: Iterable[FillKey]) -> TextTable:

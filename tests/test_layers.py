@@ -19,6 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "backups": {"migrations", "queries", "warehouse"},
     "cadence": set(),
     "causes": {"comparison", "evidence", "pipeline", "queries", "reconcile"},
+    "claims": {"fills", "listing"},
     "cli": {
         "__init__",
         "diagnose",
@@ -48,6 +49,7 @@ ALLOWED: dict[str, set[str]] = {
         "reconcile",
         "store",
     },
+    "contested": {"fills", "listing", "pipeline", "reconcile"},
     "diagnose": {
         "cadence",
         "causes",
@@ -91,7 +93,17 @@ ALLOWED: dict[str, set[str]] = {
     "sifting": {"backups", "errors", "fills", "migrations", "queries", "warehouse"},
     "signing": {"errors"},
     "store": {"__init__", "errors", "fills", "pipeline", "queries", "warehouse"},
-    "sync": {"errors", "exchange", "fills", "listing", "pipeline", "reconcile", "store"},
+    "sync": {
+        "claims",
+        "contested",
+        "errors",
+        "exchange",
+        "fills",
+        "listing",
+        "pipeline",
+        "reconcile",
+        "store",
+    },
     "truncation": {
         "backups",
         "errors",
@@ -130,7 +142,7 @@ HOMES: dict[str, str] = {
 }
 """Libraries that one module alone imports."""
 
-PURE = {"alike", "cadence", "errors", "fills", "grants", "listing", "pipeline", "queries"}
+PURE = {"alike", "cadence", "claims", "errors", "fills", "grants", "listing", "pipeline", "queries"}
 IMPURE_LIBRARIES = {"logging", "os", "random", "socket", "subprocess", "sys", "threading", "time"}
 IMPURE_LIBRARIES |= {"http", "urllib", "secrets", "uuid", "platformdirs"} | set(HOMES)
 
