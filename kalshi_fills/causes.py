@@ -206,8 +206,8 @@ def _exchange_schema_changed(table: Survey, sides: Sides | None, tables: Tables)
     if evidence:
         yield Cause(
             "exchange_schema_changed",
-            "The exchange sends items with a fill id and an order id that this version cannot "
-            "read: its schema changed, or they are broken.",
+            "The exchange sends items with a fill's id that this version cannot read: its schema "
+            "changed, or they are broken.",
             evidence,
             "pip install --upgrade kalshi-fills, then kalshi-fills sync; or, if they are no fills, "
             "kalshi-fills sync --accept-rejected",

@@ -83,6 +83,7 @@ class Reason(StrEnum):
     TEXT_TOO_LONG = "text_too_long"
     TIME_TOO_EARLY = "time_too_early"
     TIME_IN_THE_FUTURE = "time_in_the_future"
+    CONTRADICTS_ANOTHER_REPORT = "contradicts_another_report"
 
 
 STAGE_OF: Final[Mapping[Reason, Stage]] = {
@@ -137,6 +138,9 @@ MEANING: Final[Mapping[Reason, str]] = {
     Reason.TEXT_TOO_LONG: "ids, ticker and action of more than 1,024 characters together",
     Reason.TIME_TOO_EARLY: "an event time before 2021",
     Reason.TIME_IN_THE_FUTURE: "an event time more than 5 minutes ahead of the clock",
+    Reason.CONTRADICTS_ANOTHER_REPORT: (
+        "a fill of which the exchange also sent another content, which was stored"
+    ),
 }
 
 
@@ -202,7 +206,8 @@ class Rejected(NamedTuple):
     raw_json: str
     """The item as the text that came."""
     claims_fill: bool
-    """It carries a fill identity and an order id: either the schema changed or money is missing."""
+    """It carries a fill identity, and no mark of a look-alike that an order id and a price do not
+    outweigh: either the schema changed or money is missing."""
     executed_at: datetime | None
     """Its event time where one can be read, however broken the rest is."""
     fingerprint: str
@@ -284,12 +289,13 @@ _PRICE_TIERS: Final = (
     ("yes_price_fixed", "no_price_fixed"),
     ("yes_price", "no_price"),
 )
-_PRICE_KEYS: Final = frozenset(key for tier in _PRICE_TIERS for key in tier) | {"price"}
+_YES_OR_NO_PRICE_KEYS: Final = frozenset(key for tier in _PRICE_TIERS for key in tier)
+_PRICE_KEYS: Final = _YES_OR_NO_PRICE_KEYS | {"price"}
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,16}(?:\.[0-9]{1,18})?", re.ASCII).fullmatch
 _GOOD_CONTRACTS: Final = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,2})?", re.ASCII).fullmatch
 _GOOD_FEE: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?", re.ASCII).fullmatch
 _INSTANT: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt](?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
     r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})",
     re.ASCII,
 ).fullmatch
@@ -404,6 +410,11 @@ def side_price_dollars(fill: Fill) -> Decimal:
     return fill.yes_price_dollars if fill.outcome == "yes" else fill.no_price_dollars
 
 
+def refuse(item: JsonValue, raw_json: str, reason: Reason) -> Rejected:
+    """Return an item as refused for a reason that lies outside the item itself."""
+    return _rejected(item, raw_json, reason)
+
+
 def event_time(item: JsonValue) -> datetime | None:
     """Give the event time of an item, where one can be read, however broken the rest is."""
     return _readable_time(_given(item)) if isinstance(item, dict) else None
@@ -440,9 +451,13 @@ def _require_real(given: Mapping[str, JsonValue]) -> None:
         raise _Refuse(Reason.NO_QUANTITY)
     if given.keys().isdisjoint(_PRICE_KEYS):
         raise _Refuse(Reason.NO_PRICE)
-    side = given.get("side")
-    if type(side) is str and side in _MARGIN_SIDES:
+    if _has_margin_side(given):
         raise _Refuse(Reason.LOOKS_LIKE_MARGIN_FILL)
+
+
+def _has_margin_side(given: Mapping[str, JsonValue]) -> bool:
+    side = given.get("side")
+    return type(side) is str and side in _MARGIN_SIDES
 
 
 def _most_telling(marks: set[str]) -> Reason:
@@ -577,6 +592,9 @@ def _dollars(value: JsonValue) -> Decimal:
 
 
 def _cents(value: JsonValue) -> Decimal:
+    # A text with decimals is dollars under a key of cents, or cents finer than any era sent.
+    if type(value) is str and "." in value:
+        raise _Refuse(Reason.PRICE_UNREADABLE)
     return _whole(value, Reason.PRICE_UNREADABLE) * _CENT
 
 
@@ -650,7 +668,7 @@ def _twin_dollars(value: JsonValue) -> None:
 
 
 def _twin_cents(value: JsonValue) -> None:
-    if not _ZERO <= _cents(value) <= _ONE:
+    if not _ZERO <= _whole(value, Reason.PRICE_UNREADABLE) * _CENT <= _ONE:
         raise _Refuse(Reason.PRICE_OUT_OF_RANGE)
 
 
@@ -711,11 +729,25 @@ def _rejected(item: JsonValue, raw_json: str, reason: Reason) -> Rejected:
     if isinstance(item, dict):
         keys = tuple(key.encode(errors="backslashreplace").decode() for key in item)
         given = _given(item)
-        claims = ("fill_id" in given or "trade_id" in given) and (
-            "order_id" in given or "orderId" in given
-        )
+        claims = _claims_fill(given)
         executed_at = _readable_time(given)
     return Rejected(reason, keys, raw_json, claims, executed_at, _fingerprint(item, raw_json))
+
+
+def _claims_fill(given: Mapping[str, JsonValue]) -> bool:
+    """Return whether a refused item may be a fill all the same: one of a schema yet unknown.
+
+    A fill identity is enough where nothing marks another object. Trades carry one, too, and marks;
+    none of the marked objects carries an identity, an order id and a yes or no price together, so
+    an item with all three is a fill to which the exchange added a key of such a name.
+    """
+    if "fill_id" not in given and "trade_id" not in given:
+        return False
+    if given.keys().isdisjoint(_LOOKALIKE_KEYS) and not _has_margin_side(given):
+        return True
+    return ("order_id" in given or "orderId" in given) and not given.keys().isdisjoint(
+        _YES_OR_NO_PRICE_KEYS
+    )
 
 
 def _readable_time(given: Mapping[str, JsonValue]) -> datetime | None:

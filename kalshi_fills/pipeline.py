@@ -16,7 +16,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -60,7 +60,10 @@ CONTENT_FIELDS: Final = (
 )
 """The columns whose equality makes two rows the same fill with the same content, in order."""
 
+_TIME: Final = CONTENT_FIELDS.index("ts")
 _INFERRED: Final = CONTENT_FIELDS.index("direction_inferred")
+_WHOLE_SECOND: Final = ".000000"
+_SECOND_LETTERS: Final = len("2026-11-20 14:31:09")
 _HOUR: Final = timedelta(hours=1)
 _MASK_64: Final = (1 << 64) - 1
 
@@ -255,6 +258,20 @@ def _time_text(moment: datetime) -> str:
     return moment.isoformat(" ", "microseconds")[:26]
 
 
+def time_of(texts: Sequence[str]) -> datetime:
+    """Return the event time of a content, aware UTC."""
+    return datetime.fromisoformat(texts[_TIME]).replace(tzinfo=UTC)
+
+
+def _is_cut_to_second(text: str, other: str) -> bool:
+    """Return whether a time is another one without its fraction: `ts` beside `created_time`."""
+    return (
+        text != other
+        and text.endswith(_WHOLE_SECOND)
+        and text[:_SECOND_LETTERS] == other[:_SECOND_LETTERS]
+    )
+
+
 @lru_cache(1 << 14)
 def _cents_text(dollars: Decimal) -> str:
     return f"{dollars * 100:.4f}"
@@ -314,10 +331,11 @@ class Difference(NamedTuple):
 
 
 def differences(stored: Sequence[str], sent: Content) -> list[Difference]:
-    """Say in which fields the exchange contradicts, or knows more than, a stored row.
+    """Return the fields in which the exchange contradicts, or knows more than, a stored row.
 
     A field that the exchange left out this time (an archived row lacks the newer ones) is no
-    difference; nor is a direction that had to be inferred and is the same as the confirmed one.
+    difference; nor is a direction that had to be inferred and is the same as the confirmed one,
+    nor a time of whole seconds beside a finer one of the same second.
     """
     found = []
     for index, (name, before, now) in enumerate(zip(CONTENT_FIELDS, stored, sent, strict=True)):
@@ -325,36 +343,49 @@ def differences(stored: Sequence[str], sent: Content) -> list[Difference]:
             continue
         if index == _INFERRED and now == "true":
             continue
+        if index == _TIME and _is_cut_to_second(now, before):
+            continue
         found.append(Difference(name, before, now))
     return found
 
 
 def contradictions(stored: Sequence[str], sent: Content) -> list[Difference]:
-    """Say where both sides know a field and disagree."""
+    """Return the differences in fields that both sides know as finely, and disagree on."""
     return [
         found
         for found in differences(stored, sent)
-        if found.stored != "" and found.field != CONTENT_FIELDS[_INFERRED]
+        if found.stored != ""
+        and found.field != CONTENT_FIELDS[_INFERRED]
+        and not (found.field == CONTENT_FIELDS[_TIME] and _is_cut_to_second(found[1], found[2]))
     ]
 
 
 def prefer(one: Fill, other: Fill) -> Fill:
-    """Choose between two reports of the same fill: the one that knows more.
+    """Return the one of two reports of the same fill that knows more.
 
     Of two that know as much, the choice depends on their contents only, never on who came first.
     """
 
-    def rank(fill: Fill) -> tuple[int, int, Content]:
+    def rank(fill: Fill) -> tuple[int, bool, bool, Content]:
         texts = content(fill)
-        return (sum(map(bool, texts)), -fill.direction_inferred, texts)
+        known = sum(map(bool, texts))
+        return (known, not fill.direction_inferred, fill.executed_at.microsecond > 0, texts)
 
     return max(one, other, key=rank)
 
 
+def merge(one: Fill, other: Fill) -> Fill:
+    """Return the preferred one of two reports of the same fill, completed from the other."""
+    chosen = prefer(one, other)
+    return completed(chosen, content(other if chosen is one else one))
+
+
 def completed(fill: Fill, stored: Sequence[str]) -> Fill:
-    """Give the fill with what it leaves out filled in from a stored row of the same fill."""
+    """Return the fill with what it leaves out filled in from a stored row of the same fill."""
     known = dict(zip(CONTENT_FIELDS, stored, strict=True))
     filled = fill
+    if _is_cut_to_second(_time_text(fill.executed_at), known["ts"]):
+        filled = filled._replace(executed_at=time_of(stored))
     if not fill.action and known["action"]:
         filled = filled._replace(action=known["action"])
     if fill.fee_dollars is None and known["fee_dollars"]:
@@ -401,10 +432,12 @@ class Expected:
         hour.fills += 1
         hour.digest_sum = (hour.digest_sum + content_digest) & _MASK_64
 
-    def replace(self, executed_at: datetime, before: int, now: int) -> None:
-        """Expect another content of a fill expected before."""
-        hour = self._hours[executed_at.replace(minute=0, second=0, microsecond=0)]
-        hour.digest_sum = (hour.digest_sum - before + now) & _MASK_64
+    def remove(self, executed_at: datetime, content_digest: int) -> None:
+        """Expect a fill no longer that was expected before, with this time and content."""
+        start = executed_at.replace(minute=0, second=0, microsecond=0)
+        hour = self._hours.setdefault(start, HourDigest())
+        hour.fills -= 1
+        hour.digest_sum = (hour.digest_sum - content_digest) & _MASK_64
 
     @property
     def hours(self) -> Mapping[datetime, HourDigest]:

@@ -22,12 +22,13 @@ from kalshi_fills.pipeline import (
     HourDigest,
     content,
     differences,
-    prefer,
+    merge,
 )
 from kalshi_fills.store import FillStore
 
 _HOUR: Final = timedelta(hours=1)
 _HOURS_AT_ONCE: Final = 24
+_LAST_OF_SECOND: Final = timedelta(microseconds=999_999)
 _ORDER_READS: Final = 3
 _TICKER: Final = CONTENT_FIELDS.index("market_ticker")
 _SIZE: Final = CONTENT_FIELDS.index("size")
@@ -105,7 +106,7 @@ def compare(
         ]
 
         def must_be_there(fill: Fill, stretch: Window = stretch) -> bool:
-            if not stretch.holds(fill.executed_at) or not known_to_pass(fill.key):
+            if not _surely_holds(stretch, fill.executed_at) or not known_to_pass(fill.key):
                 return False
             if pending_from is None or fill.executed_at < pending_from:
                 return True
@@ -179,8 +180,9 @@ def by_key(sent: Iterable[Fill]) -> dict[FillKey, Fill]:
     """Return each fill once; of one sent with several contents the one that knows most."""
     fills: dict[FillKey, Fill] = {}
     for fill in sent:
-        first = fills.get(fill.key)
-        fills[fill.key] = fill if first is None else prefer(first, fill)
+        first = fills.setdefault(fill.key, fill)
+        if first.raw_json != fill.raw_json:
+            fills[fill.key] = merge(first, fill)
     return fills
 
 
@@ -404,6 +406,12 @@ def sum_up(fills: Iterable[Fill]) -> dict[int | None, Decimal]:
 def content_time(moment: datetime) -> str:
     """Write a time as contents do, so that texts of the same width compare like times."""
     return moment.isoformat(" ", "microseconds")[:26]
+
+
+def _surely_holds(stretch: Window, moment: datetime) -> bool:
+    """Return whether a time lies in a range, also where the table knows it finer than seconds."""
+    latest = moment if moment.microsecond else moment + _LAST_OF_SECOND
+    return stretch.holds(moment) and stretch.holds(latest)
 
 
 def _stretches(hours: list[datetime]) -> Iterator[tuple[datetime, datetime]]:

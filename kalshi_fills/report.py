@@ -129,6 +129,9 @@ def sync_json(report: SyncReport) -> dict[str, object]:
             for group in report.refusals.groups()
         ],
         "claims_refused": report.claims,
+        "refused_everything": report.refused_everything,
+        "made_up_ids": report.made_up_ids,
+        "conflicts": report.conflicts,
         "new_keys": drift.new_keys,
         "missing_keys": drift.missing_keys,
         "corrections": {
@@ -615,8 +618,8 @@ def _meanings(report: SyncReport) -> Iterator[str]:
     if report.claims:
         drift = report.refusals.drift()
         yield (
-            f"{report.claims:,} refused items carry a fill id and an order id: they claim to be "
-            "fills. Either the exchange changed its schema or money is missing."
+            f"{report.claims:,} refused items carry a fill's id: they claim to be fills. "
+            "Either the exchange changed its schema or money is missing."
         )
         if drift.new_keys:
             new_keys = _harmless(", ".join(drift.new_keys[:20]))
@@ -627,6 +630,23 @@ def _meanings(report: SyncReport) -> Iterator[str]:
             "The watermark does not pass them. Look at them in "
             "the quarantine table, upgrade kalshi-fills, or accept them: "
             "`kalshi-fills sync --accept-rejected`."
+        )
+    if report.refused_everything:
+        yield (
+            "Not one item was a fill, so the watermark stays: either the exchange changed its "
+            "schema or answers with something else. Look at the quarantine table, upgrade "
+            "kalshi-fills, or accept the items: `kalshi-fills sync --accept-rejected`."
+        )
+    if report.made_up_ids:
+        yield (
+            f"{report.made_up_ids:,} fills came with neither fill_id nor trade_id and are stored "
+            "under ids made of their content: two alike count as one. Upgrade kalshi-fills."
+        )
+    if report.conflicts:
+        yield (
+            f"{report.conflicts:,} fills were sent with two contents. The one that knows more is "
+            "stored, the other is in the quarantine table, and the watermark does not pass them. "
+            "Ask the exchange which is right, or accept it: `kalshi-fills sync --accept-rejected`."
         )
 
 

@@ -12,7 +12,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
@@ -33,6 +33,7 @@ from kalshi_fills.pipeline import (
     contents,
     differences,
     digest,
+    time_of,
 )
 from kalshi_fills.queries import Tables
 from kalshi_fills.standing import Standing, TableChanges, TableState
@@ -90,6 +91,9 @@ _LATER_COLUMNS: Final = (
     "notes",
 )
 """Columns of the ledger that an earlier version did not have."""
+_CLAIMS_AT_ONCE: Final = 5_000
+_CLOSED_AT_ONCE: Final = 1_000
+"""Fingerprints in one statement: as many as fit into a parameter of any server."""
 
 
 class Stored(NamedTuple):
@@ -154,6 +158,8 @@ class Written(NamedTuple):
     """The digest it held before; None if it held none."""
     differences: tuple[Difference, ...]
     """In what the stored row differed; empty if it was new, or known."""
+    time_before: datetime | None = None
+    """The event time the table held before, where the stored row was looked at."""
 
 
 @dataclass(slots=True)
@@ -247,7 +253,9 @@ class FillStore:
         self._has_columns: bool | None = None
         self._sees_every_row = False
 
-    def write(self, block: Mapping[FillKey, Fill], *, everywhere: bool = False) -> list[Written]:
+    def write(
+        self, block: Mapping[FillKey, Fill], *, everywhere: bool = False, met_before: bool = False
+    ) -> list[Written]:
         """Store a block: what is new or differs is written, what is known is left alone.
 
         A row that is replaced keeps its links, the operator's own columns, and what the exchange
@@ -255,16 +263,18 @@ class FillStore:
         before anything is sent again.
 
         Args:
-            block: the fills.
+            block: fills, each once.
             everywhere: look for rows under other tickers also where one stands under the right one;
                 the cost of that grows with the table.
+            met_before: this pass wrote these fills before, so that also a table that was empty
+                when it began holds them.
 
         Raises:
             WarehouseError: the table could not be read or written, a row policy hides rows of it,
                 or a row stands under another ticker and this user may not delete it; of that
                 block nothing was written then.
         """
-        plan = self._plan(block, everywhere)
+        plan = self._plan(block, everywhere, met_before)
         if not self._dry_run:
             if plan.stale:
                 self._require_deleting()
@@ -309,19 +319,71 @@ class FillStore:
             self.warehouse.insert(self.tables.name("_rejected"), _REJECTED_COLUMNS, rows)
 
     def accepted(self, rejected: Sequence[Rejected]) -> set[str]:
-        """Give the fingerprints among these that the operator accepted."""
+        """Return the fingerprints among these that are accepted: they cost no exit code."""
         fingerprints = sorted({item.fingerprint for item in rejected})
         if not fingerprints:
             return set()
         found = self.warehouse.rows(
-            self.tables.sql("sync/accepted_fingerprints"), {"fingerprints": fingerprints}
+            self.tables.sql("sync/accepted_fingerprints"), wanted=_fingerprints(fingerprints)
         )
         return {row[0] for row in found}
 
-    def accept_rejected(self) -> None:
-        """Accept every refused item that claims to be a fill."""
-        if not self._dry_run:
-            self.warehouse.command(self.tables.sql("sync/accept_rejected"))
+    def accept_rejected(self, *, all_of_this_run: bool = False) -> None:
+        """Accept what is in quarantine and costs an exit code.
+
+        Args:
+            all_of_this_run: also accept the items this run refused that claim nothing.
+        """
+        if self._dry_run:
+            return
+        self.warehouse.command(self.tables.sql("sync/accept_rejected"))
+        if all_of_this_run:
+            self.warehouse.command(
+                self.tables.sql("sync/accept_refused_by_run"), {"run_id": self._run_id}
+            )
+
+    def open_claims(self) -> Iterator[list[tuple[str, str]]]:
+        """Yield fingerprint and payload of the claims not accepted that this run did not refuse."""
+        after = ""
+        while True:
+            found = self.warehouse.rows(
+                self.tables.sql("sync/open_claims"),
+                {"after": after, "run_id": self._run_id, "at_most": _CLAIMS_AT_ONCE},
+            )
+            yield [(str(row[0]), str(row[1])) for row in found]
+            if len(found) < _CLAIMS_AT_ONCE:
+                return
+            after = found[-1][0]
+
+    def close_claims(self, fingerprints: Sequence[str]) -> None:
+        """Accept these claims: their fills are stored."""
+        for start in range(0, len(fingerprints), _CLOSED_AT_ONCE):
+            self.warehouse.command(
+                self.tables.sql("sync/close_claims"),
+                {"fingerprints": list(fingerprints[start : start + _CLOSED_AT_ONCE])},
+            )
+
+    def keys_of(self, fill_ids: Sequence[str], since: datetime) -> list[FillKey]:
+        """Return the stored fills with one of these ids, of a time from which on to look."""
+        found = self.warehouse.rows(
+            self.tables.sql("sync/keys_of_ids"),
+            {"since": since},
+            wanted=TextTable(("fill_id",), [(fill_id,) for fill_id in fill_ids]),
+        )
+        return [FillKey(row[0], row[1]) for row in found]
+
+    def contradicted(self) -> list[str]:
+        """Return the payloads in quarantine that contradict another report of their fill."""
+        found = self.warehouse.rows(self.tables.sql("sync/contradicted_payloads"))
+        return [str(row[0]) for row in found]
+
+    def payloads(self, keys: Iterable[FillKey]) -> list[str]:
+        """Return the payloads of the rows that count of these fills."""
+        wanted = list(keys)
+        if not wanted:
+            return []
+        found = self.warehouse.rows(self.tables.sql("sync/stored_payloads"), wanted=_wanted(wanted))
+        return [str(row[2]) for row in found]
 
     def last_watermark(self) -> datetime | None:
         """Give the watermark of the last finished run, None if there is none."""
@@ -528,10 +590,11 @@ class FillStore:
         )
         return [(FillKey(row[0], row[1]), row[2], tuple(row[3])) for row in found]
 
-    def _plan(self, block: Mapping[FillKey, Fill], everywhere: bool) -> _Plan:
+    def _plan(self, block: Mapping[FillKey, Fill], everywhere: bool, met_before: bool) -> _Plan:
         plan = _Plan([], [], [], [], [])
         doubtful: dict[FillKey, tuple[Fill, int]] = {}
-        stored = {} if self._is_empty() else self._digests(block.values(), everywhere)
+        new_table = self._is_empty() and not met_before
+        stored = {} if new_table else self._digests(block.values(), everywhere)
         texts_of_all = contents(list(block.values()))
         for (key, fill), texts in zip(block.items(), texts_of_all, strict=True):
             sent = digest(texts)
@@ -567,10 +630,10 @@ class FillStore:
         if found or held.unfinished:
             row = _Row(whole, texts, now, min(max(self._version, held.version + 1), _MAX_VERSION))
             (plan.moved if elsewhere else plan.corrected).append(row)
-        plan.outcome.append(Written(whole, now, before, tuple(found)))
+        plan.outcome.append(Written(whole, now, before, tuple(found), time_of(held.content)))
 
     def _is_empty(self) -> bool:
-        """Whether the table had no row when this pass first wrote; it meets each fill once."""
+        """Return whether the table had no row when this pass first wrote."""
         if self._was_empty is None:
             self._require_every_row()
             self._was_empty = not self.warehouse.rows(self.tables.sql("sync/has_fills"))
@@ -771,6 +834,10 @@ def last_environment(warehouse: Warehouse, tables: Tables) -> str:
         return ""
     found = warehouse.rows(tables.sql("sync/last_environment"))
     return str(found[0][0]) if found else ""
+
+
+def _fingerprints(fingerprints: Iterable[str]) -> TextTable:
+    return TextTable(("fingerprint",), [(fingerprint,) for fingerprint in fingerprints])
 
 
 def _wanted(keys: Iterable[FillKey]) -> TextTable:

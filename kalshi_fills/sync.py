@@ -14,13 +14,15 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from kalshi_fills.claims import closed_claims, read_claim
+from kalshi_fills.contested import Conflict, Contested, contested_fills, join, reports
 from kalshi_fills.errors import Interrupted, KalshiFillsError, SettingsError
 from kalshi_fills.exchange import Exchange
 from kalshi_fills.fills import EARLIEST_FILL, Fill, FillKey, Rejected
@@ -35,7 +37,6 @@ from kalshi_fills.pipeline import (
     contradictions,
     differences,
     key_hash,
-    prefer,
     sort_items,
 )
 from kalshi_fills.reconcile import Break, compare, time_told
@@ -59,6 +60,9 @@ _DEAD_ELSEWHERE: Final = timedelta(hours=24)
 _PATIENCE_SECONDS: Final = 5.0
 """How long a pass that is asked to end waits for ClickHouse."""
 _GIVING_UP_SECONDS: Final = 0.5
+
+_FILTERS_WIDER: Final = timedelta(seconds=2)
+"""How much earlier than its window a pass may meet a fill."""
 
 _LAG_WITHOUT_AS_OF: Final = timedelta(minutes=15)
 """How far the watermark stays behind where the exchange does not say how current it is."""
@@ -102,6 +106,12 @@ class SyncReport:
     """The earliest event time of an open break."""
     notes: list[str] = field(default_factory=list)
     """What the operator has to know besides, as sentences."""
+    refused_everything: bool = False
+    """A tier sent items, and every one was refused, not all of them accepted by the operator."""
+    made_up_ids: int = 0
+    """Fills that came with neither `fill_id` nor `trade_id`."""
+    conflicts: int = 0
+    """Reports that contradict another report of the same fill, not accepted by the operator."""
     other_hosts: list[str] = field(default_factory=list)
     """Hosts of runs that may have been at work on the same table when this one began."""
     pages: int = 0
@@ -114,8 +124,10 @@ class SyncReport:
 
     @property
     def has_findings(self) -> bool:
-        """Whether the operator must look: a claim refused, or a break."""
-        return self.claims > 0 or bool(self.breaks)
+        """Whether the operator must look: something may be missing, or both sides differ."""
+        return (
+            self.claims > 0 or self.refused_everything or self.made_up_ids > 0 or bool(self.breaks)
+        )
 
 
 Progress = Callable[[SyncReport], None]
@@ -151,16 +163,25 @@ def sync(
     _Pass(exchange, store, request, report, account, now, clock, progress).run()
 
 
+class _Refused(NamedTuple):
+    """A refused item, and the tier it came from."""
+
+    tier: str
+    item: Rejected
+
+
 class _Flushed(NamedTuple):
     """What became of one block."""
 
     written: list[Written]
     enriched: list[Written]
     """Fills of earlier blocks that came again and told more; counted as the duplicates they are."""
-    conflicts: list[tuple[Break, datetime]]
-    """Contradictions within what the exchange sent, each with the fill's time."""
+    conflicts: dict[str, Conflict]
+    """Contradictions within what the exchange sent that were not accepted, by fingerprint."""
     claims: list[Rejected]
     """Refused items that claim to be fills and were not accepted."""
+    barren: set[str]
+    """Tiers without a fill so far that sent refused items which were not accepted."""
 
 
 class _Pass:
@@ -190,8 +211,12 @@ class _Pass:
         self._writing: Future[_Flushed] | None = None
         self._seen = Seen()
         self._expected = Expected()
-        self._rejected: list[Rejected] = []
-        self._conflicts: list[Break] = []
+        self._rejected: list[_Refused] = []
+        self._fruitful: set[str] = set()
+        self._barren: set[str] = set()
+        self._contested: dict[FillKey, Contested] = {}
+        self._conflicts: dict[str, Conflict] = {}
+        self._conflict_since: datetime | None = None
         self._earliest_claim: datetime | None = None
         self._claim_without_time = False
         self._began = time.monotonic()
@@ -219,21 +244,20 @@ class _Pass:
         try:
             self._step("fetch")
             self._exchange.learn_limits()
+            self._contested = contested_fills(store.contradicted(), self._now)
             current_until = self._current_until()
             for page in self._exchange.fills(self._window):
                 self._take(page)
             self._step("insert")
+            self._release_contested()
             self._flush()
             self._settle()
             self._step("reconcile")
             if not self._request.dry_run:
                 report.breaks += self._reconcile(current_until)
-            report.breaks += self._conflicts
             report.counts.check()
             self._step("record")
-            if self._request.accept_rejected:
-                store.accept_rejected()
-                report.claims, self._earliest_claim, self._claim_without_time = 0, None, False
+            self._judge_refused()
             if not self._request.dry_run:
                 self._step("replicas")
                 down = wait_for_replicas(store.warehouse, store.tables)
@@ -349,7 +373,9 @@ class _Pass:
         kept, rejected = sort_items(page.items, page.tier, self._now, report.counts)
         for refusal in rejected:
             report.refusals.add(refusal)
-        self._rejected += rejected
+            self._rejected.append(_Refused(page.tier, refusal))
+        if kept:
+            self._fruitful.add(page.tier)
         for fill in kept:
             self._take_fill(fill)
         report.pages += 1
@@ -365,13 +391,38 @@ class _Pass:
         sent = hash(fill.raw_json) & 0xFFFFFFFF
         before = self._seen.put(key_hash(key), sent)
         if before is None:
+            self._report.made_up_ids += fill.id_synthetic
+        else:
+            self._report.counts.n_duplicate += 1
+            if before == sent:  # word for word
+                return
+        if self._contested and key in self._contested:
+            self._contested[key].sent.append(fill)
+        elif before is None:
             self._block[key] = fill
-            return
-        # Met before in this pass. Word for word it is a repeat; in other words it may be an
-        # archived row that lacks the newer fields, or a contradiction: looked at with the block.
-        self._report.counts.n_duplicate += 1
-        if before != sent:
+        else:
+            # In other words it may be an archived row that lacks the newer fields, or a
+            # contradiction: looked at with the block.
             self._again.append(fill)
+
+    def _release_contested(self) -> None:
+        """Put every report of the fills known to be sent with two contents into one block.
+
+        Where only the content came that is not stored, it is the only one left, unless the stored
+        one has an event time that this pass did not ask for.
+        """
+        sent = {key: one.sent for key, one in self._contested.items() if one.sent}
+        if not sent:
+            return
+        self._settle()
+        beaten = [key for key in sent if self._contested[key].all_known()]
+        stored = reports(self._store.payloads(beaten), self._now)
+        for key, fills in sent.items():
+            elsewhere = stored.get(key)
+            if elsewhere is not None and not self._window.holds(elsewhere.executed_at):
+                fills = [elsewhere, *fills]
+            self._block[key] = fills[0]
+            self._again += fills[1:]
 
     def _flush(self) -> None:
         """Hand what was gathered to the writer, and go on fetching while it writes."""
@@ -380,7 +431,8 @@ class _Pass:
         again, self._again = self._again, []
         rejected, self._rejected = self._rejected, []
         if block or again or rejected:
-            self._writing = self._writer.submit(self._write, block, again, rejected)
+            fruitful = frozenset(self._fruitful)
+            self._writing = self._writer.submit(self._write, block, again, rejected, fruitful)
 
     def _settle(self) -> None:
         """Wait for the writer, and count what became of its block."""
@@ -400,13 +452,14 @@ class _Pass:
             if self._window.holds(written.fill.executed_at):
                 self._expected.add(written.fill.executed_at, written.digest)
         for written in flushed.enriched:
-            if written.before is not None and self._window.holds(written.fill.executed_at):
-                moment, before = written.fill.executed_at, written.before
-                self._expected.replace(moment, before, written.digest)
+            self._expect_instead(written)
             self._report.corrections.add(written.fill, written.differences)
-        for conflict, moment in flushed.conflicts:
-            self._conflicts.append(conflict)
-            self._hold_at(moment)
+        self._barren |= flushed.barren
+        for fingerprint, conflict in flushed.conflicts.items():
+            self._report.conflicts += fingerprint not in self._conflicts
+            if len(self._conflicts) < MAX_BREAKS:
+                self._conflicts[fingerprint] = conflict
+            self._conflict_since = min(conflict.moment, self._conflict_since or conflict.moment)
         for item in flushed.claims:
             self._report.claims += 1
             # A time outside the window it was listed in says nothing of where it will be found.
@@ -415,43 +468,108 @@ class _Pass:
             elif self._earliest_claim is None or item.executed_at < self._earliest_claim:
                 self._earliest_claim = item.executed_at
 
+    def _expect_instead(self, written: Written) -> None:
+        """Expect what a fill of an earlier block has become, at the time it has now."""
+        if written.before is None or written.time_before is None:  # its row is gone: a break
+            return
+        if self._window.holds(written.time_before):
+            self._expected.remove(written.time_before, written.before)
+        if self._window.holds(written.fill.executed_at):
+            self._expected.add(written.fill.executed_at, written.digest)
+
     def _write(
-        self, block: dict[FillKey, Fill], again: list[Fill], rejected: list[Rejected]
+        self,
+        block: dict[FillKey, Fill],
+        again: list[Fill],
+        rejected: list[_Refused],
+        fruitful: frozenset[str],
     ) -> _Flushed:
         """Write one block; runs in the writer's thread, which alone uses the store meanwhile.
 
-        A fill met again with other content never replaces the first by coming last: within a block
-        the one that knows more is taken, and where two contradict each other that is a break.
+        A fill met again with other content never replaces the first by coming last: the one that
+        knows more is taken, and where two contradict each other the other one is a break.
         """
-        conflicts: list[tuple[Break, datetime]] = []
+        conflicts: list[Conflict] = []
         earlier: list[Fill] = []
         for fill in again:
-            first = block.get(fill.key)
-            if first is None:
+            if fill.key in block:
+                block[fill.key] = _joined(block[fill.key], fill, conflicts)
+            else:
                 earlier.append(fill)
-                continue
-            chosen = block[fill.key] = prefer(first, fill)
-            other = fill if chosen is first else first
-            conflicts += _conflicts(content(chosen), other)
         written = self._store.write(block) if block else []
-        held = self._store.whole({fill.key for fill in earlier})
+        richer = self._richer(earlier, conflicts)
+        enriched = self._store.write(richer, met_before=True) if richer else []
+        refused = [(conflict.refused(), conflict) for conflict in conflicts]
+        kept = [item for _, item in rejected] + [item for item, _ in refused]
+        if not kept:
+            return _Flushed(written, enriched, {}, [], set())
+        self._store.quarantine(kept, self._now)
+        # What claims nothing costs an exit code only where a tier sends nothing else.
+        telling = [one for one in rejected if one.item.claims_fill or one.tier not in fruitful]
+        asked = [one.item for one in telling] + [item for item, _ in refused]
+        accepted = self._store.accepted(asked)
+        left = [one for one in telling if one.item.fingerprint not in accepted]
+        return _Flushed(
+            written,
+            enriched,
+            {item.fingerprint: one for item, one in refused if item.fingerprint not in accepted},
+            [one.item for one in left if one.item.claims_fill],
+            {one.tier for one in left},
+        )
+
+    def _richer(self, earlier: list[Fill], conflicts: list[Conflict]) -> dict[FillKey, Fill]:
+        """Return what fills of earlier blocks, met again in other words, have to become."""
+        held = self._store.whole({fill.key for fill in earlier})  # a dry run stored nothing
+        found = [fill for fill in earlier if fill.key in held]
+        contested = {
+            fill.key for fill in found if contradictions(held[fill.key].content, content(fill))
+        }
+        # A stored row may be completed from several reports; two reports are held against another.
+        best = reports(self._store.payloads(contested), self._now)
         richer: dict[FillKey, Fill] = {}
-        for fill in earlier:
-            stored = held.get(fill.key)  # a dry run stored nothing to compare with
-            if stored is None:
-                continue
-            found = _conflicts(stored.content, fill)
-            conflicts += found
-            if not found and differences(stored.content, content(fill)):
-                richer[fill.key] = fill
-        enriched = self._store.write(richer) if richer else []
-        claims: list[Rejected] = []
-        if rejected:
-            self._store.quarantine(rejected, self._now)
-            claiming = [item for item in rejected if item.claims_fill]
-            accepted = self._store.accepted(claiming)
-            claims = [item for item in claiming if item.fingerprint not in accepted]
-        return _Flushed(written, enriched, conflicts, claims)
+        for fill in found:
+            key, stored = fill.key, held[fill.key].content
+            first = richer.get(key) or (best.get(key) if key in contested else None)
+            if first is not None:
+                richer[key] = _joined(first, fill, conflicts)
+            elif key in contested:  # an engine's own row, whose payload tells nothing
+                conflicts.append(Conflict(stored, fill))
+            elif differences(stored, content(fill)):
+                richer[key] = fill
+        return richer
+
+    def _judge_refused(self) -> None:
+        """Accept what was refused, where that was asked for; else note what it holds back."""
+        report = self._report
+        self._close_claims()
+        barren = self._barren - self._fruitful
+        if self._request.accept_rejected:
+            self._store.accept_rejected(all_of_this_run=bool(barren))
+            report.claims, self._earliest_claim, self._claim_without_time = 0, None, False
+            report.conflicts = 0
+            return
+        report.refused_everything = bool(barren)
+        if barren:
+            self._claim_without_time = True
+        report.more_breaks = report.more_breaks or report.conflicts > len(self._conflicts)
+        for conflict in self._conflicts.values():
+            report.breaks += conflict.breaks()
+        if self._conflict_since is not None:
+            self._hold_at(self._conflict_since)
+
+    def _close_claims(self) -> None:
+        """Accept the claims of earlier passes whose fills this one met: nothing of them lacks."""
+        if self._request.dry_run or not len(self._seen):
+            return
+        since = (self._window.start or EARLIEST_FILL) - _FILTERS_WIDER
+        for page in self._store.open_claims():
+            self._store.close_claims(
+                closed_claims(
+                    [read_claim(fingerprint, text) for fingerprint, text in page],
+                    met=lambda key: key_hash(key) in self._seen,
+                    keys_of=lambda ids: self._store.keys_of(ids, since),
+                )
+            )
 
     def _window_since_opening(self) -> Window:
         return self._window._replace(start=max(self._window.start or EARLIEST_FILL, EARLIEST_FILL))
@@ -654,6 +772,9 @@ class _Pass:
                     "open_breaks": report.open_breaks,
                     "notes": len(report.notes),
                     "claims_refused": report.claims,
+                    "refused_everything": report.refused_everything,
+                    "made_up_ids": report.made_up_ids,
+                    "conflicts": report.conflicts,
                     "watermark": report.watermark.isoformat() if report.watermark else None,
                     "pages": report.pages,
                     "requests": report.requests,
@@ -687,23 +808,11 @@ def _ordered(start: datetime, end: datetime) -> Window:
     return Window(start, end)
 
 
-def _conflicts(held: Sequence[str], fill: Fill) -> list[tuple[Break, datetime]]:
-    return [
-        (
-            Break(
-                "mismatch",
-                "fill",
-                fill.fill_id,
-                fill.order_id,
-                fill.ticker,
-                found.field,
-                found.sent,
-                found.stored,
-            ),
-            fill.executed_at,
-        )
-        for found in contradictions(held, content(fill))
-    ]
+def _joined(one: Fill, other: Fill, conflicts: list[Conflict]) -> Fill:
+    joined, conflict = join(one, other)
+    if conflict is not None:
+        conflicts.append(conflict)
+    return joined
 
 
 def _open_break(found: Break, since: datetime) -> OpenBreak:

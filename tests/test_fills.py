@@ -101,8 +101,8 @@ REFUSED: list[tuple[Reason, Any, bool]] = [
     (Reason.LOOKS_LIKE_POSITION, CURRENT | {"position_fp": "1.00"}, True),
     (Reason.LOOKS_LIKE_TRANSFER, CURRENT | {"amount_cents": 5}, True),
     (Reason.LOOKS_LIKE_MARKET, CURRENT | {"yes_bid": 5}, True),
-    (Reason.NO_ORDER_ID, without(CURRENT, "order_id"), False),
-    (Reason.NO_ORDER_ID, CURRENT | {"order_id": ""}, False),
+    (Reason.NO_ORDER_ID, without(CURRENT, "order_id"), True),
+    (Reason.NO_ORDER_ID, CURRENT | {"order_id": ""}, True),
     (Reason.NO_EVENT_TIME, without(CURRENT, "created_time", "ts"), True),
     (Reason.NO_EVENT_TIME, CURRENT | {"created_time": None, "ts": None}, True),
     (Reason.NO_QUANTITY, without(CURRENT, "count_fp"), True),
@@ -142,6 +142,8 @@ REFUSED: list[tuple[Reason, Any, bool]] = [
     (Reason.TIME_TOO_EARLY, CURRENT | {"created_time": "2021-01-01T00:00:00Z"}, True),
     (Reason.TIME_IN_THE_FUTURE, CURRENT | {"created_time": "2026-11-23T12:05:00.000001Z"}, True),
 ]
+GIVEN_BY_A_PASS = {Reason.CONTRADICTS_ANOTHER_REPORT}
+"""No item falls for these by itself."""
 UNMET_BY_ITEMS: dict[Reason, dict[str, Any]] = {
     # Reading an item never makes such a fill; the gate holds whatever built it.
     Reason.SIDE_OUT_OF_RANGE: {"outcome": "bid"},
@@ -169,7 +171,8 @@ def test_gate_holds_what_no_item_can_bring(reason: Reason, change: dict[str, Any
 
 
 def test_every_reason_is_reached_and_explained() -> None:
-    assert {reason for reason, _, _ in REFUSED} | set(UNMET_BY_ITEMS) == set(Reason)
+    met = {reason for reason, _, _ in REFUSED}
+    assert met | set(UNMET_BY_ITEMS) | GIVEN_BY_A_PASS == set(Reason)
     assert set(MEANING) == set(STAGE_OF) == set(Reason)
 
 

@@ -21,6 +21,8 @@ ALLOWED: dict[str, set[str]] = {
     "backups": {"migrations", "queries", "warehouse"},
     "cadence": set(),
     "causes": {"comparison", "evidence", "fills", "pipeline", "queries", "reconcile"},
+    "causes": {"comparison", "evidence", "pipeline", "queries", "reconcile"},
+    "claims": {"fills", "listing"},
     "cli": {
         "__init__",
         "diagnose",
@@ -52,6 +54,7 @@ ALLOWED: dict[str, set[str]] = {
         "reconcile",
         "store",
     },
+    "contested": {"fills", "listing", "pipeline", "reconcile"},
     "diagnose": {
         "cadence",
         "causes",
@@ -129,6 +132,8 @@ ALLOWED: dict[str, set[str]] = {
     "store": {"__init__", "errors", "fills", "pipeline", "queries", "standing", "warehouse"},
     "store": {"__init__", "errors", "fills", "pipeline", "queries", "warehouse"},
     "sync": {
+        "claims",
+        "contested",
         "errors",
         "exchange",
         "fills",
@@ -144,6 +149,10 @@ ALLOWED: dict[str, set[str]] = {
     },
     "store": {"__init__", "errors", "fills", "grants", "pipeline", "queries", "warehouse"},
     "sync": {"errors", "exchange", "fills", "listing", "pipeline", "reconcile", "store"},
+        "pipeline",
+        "reconcile",
+        "store",
+    },
     "truncation": {
         "backups",
         "errors",
@@ -204,6 +213,7 @@ PURE |= {"queries"}
     "profile",
     "queries",
 }
+PURE = {"alike", "cadence", "claims", "errors", "fills", "grants", "listing", "pipeline", "queries"}
 IMPURE_LIBRARIES = {"logging", "os", "random", "socket", "subprocess", "sys", "threading", "time"}
 IMPURE_LIBRARIES |= {"http", "urllib", "secrets", "uuid", "platformdirs"} | set(HOMES)
 

@@ -485,10 +485,16 @@ def test_expected_digests_sum_up_hour_by_hour_modulo_two_to_the_64() -> None:
         hour: HourDigest(2, 4),
         hour + timedelta(hours=1): HourDigest(1, 7),
     }
-    expected.replace(hour + timedelta(minutes=3), top, 1)
+    expected.remove(hour + timedelta(minutes=3), top)
+    assert expected.hours[hour] == HourDigest(1, 5)
+    expected.add(hour, 1)
     assert expected.hours[hour] == HourDigest(2, 6)
-    expected.replace(hour, 6, top)
-    assert expected.hours[hour] == HourDigest(2, top)
+    expected.remove(hour, 7)
+    assert expected.hours[hour] == HourDigest(1, top)
+    expected.remove(hour + timedelta(hours=1), 7)
+    assert expected.hours[hour + timedelta(hours=1)] == HourDigest()
+    expected.remove(hour + timedelta(hours=2), 1)
+    assert expected.hours[hour + timedelta(hours=2)] == HourDigest(-1, top)
 
 
 # Seen

@@ -1,5 +1,6 @@
--- title: which of these refused items were accepted by the operator
+-- title: which of these refused items are accepted
+-- reads: a table `wanted` (fingerprint) that travels with the query
 SELECT fingerprint
 FROM `mm_fills_rejected`
-WHERE fingerprint IN {fingerprints:Array(String)} AND accepted
+WHERE fingerprint IN (SELECT fingerprint FROM wanted) AND accepted
 GROUP BY fingerprint
