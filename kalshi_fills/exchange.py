@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import queue
 import re
 import threading
@@ -28,7 +29,7 @@ from urllib3.exceptions import HTTPError
 
 from kalshi_fills import __version__, wire
 from kalshi_fills.errors import ExchangeError
-from kalshi_fills.fetch import Bounds, fetch
+from kalshi_fills.fetch import fetch
 from kalshi_fills.fills import JsonValue
 from kalshi_fills.listing import HISTORICAL, LIVE, Item, Page, Window, decode_listing, decoder
 from kalshi_fills.signing import Signer
@@ -118,6 +119,7 @@ class Exchange:
         self._counting = threading.Lock()
         self._closing = threading.Event()
         self._pace: Throttled | None = None
+        self._waited_at = -math.inf
         self._costs: dict[str, int] = {}
         self._default_cost = _DEFAULT_COST
         self.requests = 0
@@ -230,38 +232,26 @@ class Exchange:
         """
         return fetch(self, window)
 
-    def fills_pages(self, tier: str, bounds: Bounds) -> Iterator[Page]:
-        """Yield the pages of one tier between two seconds, which are asked for every page.
+    def fills_pages(self, tier: str, start: int | None, end: int) -> Iterator[Page]:
+        """Yield the pages of one tier between two seconds.
 
         Raises:
             ExchangeError: see `walk`.
         """
-
-        def filters() -> dict[str, str]:
-            # Whether the exchange's bounds are inclusive is not documented: ask a second wider.
-            start, end = bounds()
-            asked = {"max_ts": str(end + 1)}
-            if start is not None:
-                asked["min_ts"] = str(start - 1)
-            return asked
-
-        for items in self.walk(FILLS_PATHS[tier], {}, "fills", filters):
+        # Whether the exchange's bounds are inclusive is not documented: ask a second wider.
+        filters = {"max_ts": str(end + 1)}
+        if start is not None:
+            filters["min_ts"] = str(start - 1)
+        for items in self.walk(FILLS_PATHS[tier], filters, "fills"):
             yield Page(tier, items)
 
-    def walk(
-        self,
-        path: str,
-        params: Mapping[str, str],
-        name: str,
-        bounds: Callable[[], Mapping[str, str]] = dict,
-    ) -> Iterator[list[Item]]:
+    def walk(self, path: str, params: Mapping[str, str], name: str) -> Iterator[list[Item]]:
         """Yield the items of every page of a listing, following cursors until an empty one.
 
         Args:
             path: endpoint below the API's root.
-            params: filters; they go with every page.
+            params: filters; the same ones go with every page.
             name: the key of the list in the answer.
-            bounds: more filters, asked for before every page.
 
         Raises:
             ExchangeError: unreachable or refused within the budget, a cursor that comes back, or
@@ -281,7 +271,7 @@ class Exchange:
             return items, following
 
         while True:
-            query = {**params, **bounds(), "limit": str(PAGE_LIMIT)}
+            query = {**params, "limit": str(PAGE_LIMIT)}
             if cursor:
                 query["cursor"] = cursor
             items, cursor = self._get(path, query, read)
@@ -366,13 +356,19 @@ class Exchange:
                 hint=_WAIT_HINT,
             ) from last
 
+    def is_paced(self) -> bool:
+        """Return whether a request had to wait for the rate limit within the last second."""
+        return time.monotonic() - self._waited_at < 1
+
     def _wait_for_turn(self, cost: int) -> None:
         # The library's own waiting sleeps longer than a small bucket needs.
         while self._pace is not None:
             answer = self._pace.limit(cost=cost, timeout=-1)
             if not answer.limited:
                 return
+            self._waited_at = time.monotonic()
             self._sleep(max(answer.state.retry_after, 0.001))
+            self._waited_at = time.monotonic()
 
     def _send(
         self, path: str, full_path: str, params: Mapping[str, str]
