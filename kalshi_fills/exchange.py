@@ -324,7 +324,7 @@ class Exchange:
                     raise _Transient(str(error)) from None
                 except (ValueError, RecursionError):
                     raise _Transient(self._not_understood(body)) from None
-            if status == 429 or status >= 500 or status < 300:
+            if status == 429 or status >= 500:
                 raise _Transient(
                     f"answered {status}{self._said(body)}", _seconds(headers.get("Retry-After"))
                 )
