@@ -19,10 +19,13 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from typing import Final, NamedTuple, NoReturn, TypeVar
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import requests
+import requests.adapters
+import requests.auth
 import tenacity
 from throttled import MemoryStore, RateLimiterType, Throttled, rate_limiter
 from urllib3.exceptions import HTTPError
@@ -81,6 +84,46 @@ class RetryBudget(NamedTuple):
     attempts: int = 8
     first_wait_seconds: float = 0.25
     longest_wait_seconds: float = 8.0
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Makes connections whose answers have a deadline."""
+
+    def init_poolmanager(self, *given: Any, **named: Any) -> None:
+        super().init_poolmanager(*given, **named)
+        self.poolmanager.pool_classes_by_scheme = wire.POOLS
+
+    def proxy_manager_for(self, *given: Any, **named: Any) -> Any:
+        manager = super().proxy_manager_for(*given, **named)
+        manager.pool_classes_by_scheme = wire.POOLS
+        return manager
+
+
+class _NothingAdded(requests.auth.AuthBase):
+    """Stands where credentials of `.netrc` would be taken from otherwise."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+class _Session(requests.Session):
+    """A session that sends what it is given: no credentials of `.netrc`, no cookies.
+
+    Proxies and CA bundles of the environment count where `trust_env` is on. Redirects are neither
+    followed nor looked at: the library reads their whole body to prepare the next request.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.auth = _NothingAdded()
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        self.headers["Accept-Encoding"] = "gzip"
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, _Adapter())
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return nothing, whatever the answer says."""
+        return None
 
 
 class _Transient(Exception):
@@ -153,7 +196,7 @@ class Exchange:
         try:
             session = self._idle_sessions.get_nowait()
         except queue.Empty:
-            session = wire.Session()
+            session = _Session()
             # A proxy of the environment has no business between us and this very machine.
             session.trust_env = urlsplit(self._root).scheme == "https"
             session.headers["User-Agent"] = f"kalshi-fills/{__version__}"
@@ -426,7 +469,7 @@ class Exchange:
                     stream=True,
                 ) as answer,
             ):
-                body = wire.read_body(answer, self._max_answer_bytes)
+                body = wire.read_body(answer.raw, self._max_answer_bytes)
                 # Numbers take many times their text's length in memory.
                 if body.count(b",") > max(self._max_answer_bytes // 16, _PLENTY_OF_VALUES):
                     raise wire.AnswerTooLarge

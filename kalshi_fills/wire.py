@@ -1,4 +1,4 @@
-"""Connections whose answers have a deadline and a size limit, and a session that adds nothing.
+"""Connections whose answers have a deadline, and bodies that have a size limit.
 
 A socket's time-out holds for one read: a server that sends a byte now and then would be waited for
 without an end. A few megabytes of gzip can be gigabytes of text, so bodies are decompressed here,
@@ -13,14 +13,11 @@ import socket
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final
 
-import requests
-import requests.adapters
-import requests.auth
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.response import BaseHTTPResponse
 
 ANSWER_SECONDS: Final = 60.0
 
@@ -94,47 +91,7 @@ POOLS: Final[Mapping[str, type[HTTPConnectionPool]]] = {"http": _Pool, "https": 
 """The pools of such connections by scheme, as `urllib3.PoolManager` takes them."""
 
 
-class _Adapter(requests.adapters.HTTPAdapter):
-    """Makes connections whose answers have a deadline."""
-
-    def init_poolmanager(self, *given: Any, **named: Any) -> None:
-        super().init_poolmanager(*given, **named)
-        self.poolmanager.pool_classes_by_scheme = POOLS
-
-    def proxy_manager_for(self, *given: Any, **named: Any) -> Any:
-        manager = super().proxy_manager_for(*given, **named)
-        manager.pool_classes_by_scheme = POOLS
-        return manager
-
-
-class _NothingAdded(requests.auth.AuthBase):
-    """Stands where credentials of `.netrc` would be taken from otherwise."""
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request
-
-
-class Session(requests.Session):
-    """A session that sends what it is given: no credentials of `.netrc`, no cookies.
-
-    Proxies and CA bundles of the environment count where `trust_env` is on. Redirects are neither
-    followed nor looked at: the library reads their whole body to prepare the next request.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.auth = _NothingAdded()
-        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-        self.headers["Accept-Encoding"] = "gzip"
-        for scheme in ("http://", "https://"):
-            self.mount(scheme, _Adapter())
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return nothing, whatever the answer says."""
-        return None
-
-
-def read_body(answer: requests.Response, limit: int) -> bytes:
+def read_body(answer: BaseHTTPResponse, limit: int) -> bytes:
     """Return the decompressed body of an answer whose content is not read yet.
 
     Raises:
@@ -150,10 +107,10 @@ def read_body(answer: requests.Response, limit: int) -> bytes:
     return b"".join(_limited(blocks, limit))
 
 
-def _blocks(answer: requests.Response, limit: int) -> Iterator[bytes]:
+def _blocks(answer: BaseHTTPResponse, limit: int) -> Iterator[bytes]:
     # What has come is taken at once: a large read would wait for a dripping server.
     def read() -> Iterator[bytes]:
-        while block := answer.raw.read1(_BLOCK_BYTES, decode_content=False):
+        while block := answer.read1(_BLOCK_BYTES, decode_content=False):
             yield block
 
     return _limited(read(), limit)

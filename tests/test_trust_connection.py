@@ -175,11 +175,9 @@ NASTY = [
 ]
 
 
-@pytest.mark.parametrize(
-    "status", ["400 Bad", "401 No", "403 No", "404 No", "418 Tea", "503 Later"]
-)
+@pytest.mark.parametrize("status", ["400 Bad", "401 No", "403 No", "503 Later"])
 @pytest.mark.parametrize("text", NASTY, ids=ascii)
-@pytest.mark.parametrize("shape", ["nested", "flat", "msg", "text"])
+@pytest.mark.parametrize("shape", ["nested", "text"])
 def test_nothing_the_exchange_says_controls_the_terminal(
     shape: str, text: str, status: str
 ) -> None:
