@@ -404,7 +404,14 @@ def _sync(context: Context, signer: Any, rate_share: float, request: Any, done: 
     with (
         exclusive(settings.clickhouse.identity(), settings.tables.name()),
         _warehouse(settings) as warehouse,
-        contextlib.closing(Exchange(settings.api_url, signer, rate_share=rate_share)) as exchange,
+        contextlib.closing(
+            Exchange(
+                settings.api_url,
+                signer,
+                rate_share=rate_share,
+                max_answer_bytes=settings.max_answer_bytes,
+            )
+        ) as exchange,
         report.sync_progress() as progress,
     ):
         require_today(warehouse, settings.tables)
@@ -517,7 +524,8 @@ def _exchange_to_read(settings: Settings) -> Iterator[Any]:
         signer = settings.require_signer()
     except SettingsError as error:
         raise SettingsError(error.message, hint=f"{error.hint}; {offline}") from None
-    with contextlib.closing(Exchange(settings.api_url, signer)) as exchange:
+    opened = Exchange(settings.api_url, signer, max_answer_bytes=settings.max_answer_bytes)
+    with contextlib.closing(opened) as exchange:
         try:
             yield exchange
         except ExchangeError as error:

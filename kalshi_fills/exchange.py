@@ -10,27 +10,40 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import queue
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import requests
 import requests.adapters
+import requests.auth
 import tenacity
 from throttled import MemoryStore, RateLimiterType, Throttled, rate_limiter
 from urllib3.exceptions import HTTPError
 
 from kalshi_fills import __version__, wire
 from kalshi_fills.errors import ExchangeError
-from kalshi_fills.fetch import Bounds, fetch
+from kalshi_fills.fetch import fetch
 from kalshi_fills.fills import EARLIEST_FILL, JsonValue, event_time
-from kalshi_fills.listing import HISTORICAL, LIVE, Item, Page, Window, decode_listing, decoder
+from kalshi_fills.listing import (
+    HISTORICAL,
+    LIVE,
+    Item,
+    Page,
+    UnknownPaging,
+    Window,
+    decode_listing,
+    decoder,
+)
 from kalshi_fills.signing import Signer
 
 log = logging.getLogger(__name__)
@@ -38,16 +51,26 @@ log = logging.getLogger(__name__)
 PAGE_LIMIT: Final = 1000
 """Items a page; the exchange refuses more."""
 
+MAX_ANSWER_BYTES: Final = 64 << 20
+"""How large a decompressed answer may be unless it is set otherwise."""
+
 FILLS_PATHS: Final = {LIVE: "/portfolio/fills", HISTORICAL: "/historical/fills"}
 """Where each tier's fills are listed."""
 
 _CONNECT_SECONDS: Final = 5.0
 _READ_SECONDS: Final = 20.0
+_PLENTY_OF_VALUES: Final = 1_000_000
+_LONG_WAIT_SECONDS: Final = 3.0
+_WAIT_TOLD_EVERY_SECONDS: Final = 60.0
+_LONGEST_REFILL_SECONDS: Final = 60
+"""How long one request may wait for its tokens, whatever it is said to cost."""
 _STALE_PAGES: Final = 20
 _NOVELTY_BITS: Final = 1 << 25
 _BASIC_TIER: Final = (200, 200)
 _DEFAULT_COST: Final = 10
+_LARGEST_NUMBER: Final = 10**9
 _EARLIEST_CUTOFF: Final = datetime(1971, 1, 1, tzinfo=UTC)
+_LONGEST_ERROR_BYTES: Final = 1 << 16
 _MAYBE: Final = frozenset((403, 404))
 _NO_SUCH_ENDPOINT: Final = frozenset((404,))
 
@@ -64,7 +87,7 @@ class RetryBudget(NamedTuple):
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    """Gives the library's sessions connections whose answers have a deadline."""
+    """Makes connections whose answers have a deadline."""
 
     def init_poolmanager(self, *given: Any, **named: Any) -> None:
         super().init_poolmanager(*given, **named)
@@ -74,6 +97,33 @@ class _Adapter(requests.adapters.HTTPAdapter):
         manager = super().proxy_manager_for(*given, **named)
         manager.pool_classes_by_scheme = wire.POOLS
         return manager
+
+
+class _NothingAdded(requests.auth.AuthBase):
+    """Stands where credentials of `.netrc` would be taken from otherwise."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+class _Session(requests.Session):
+    """A session that sends what it is given: no credentials of `.netrc`, no cookies.
+
+    Proxies and CA bundles of the environment count where `trust_env` is on. Redirects are neither
+    followed nor looked at: the library reads their whole body to prepare the next request.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.auth = _NothingAdded()
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        self.headers["Accept-Encoding"] = "gzip"
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, _Adapter())
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return nothing, whatever the answer says."""
+        return None
 
 
 class _Transient(Exception):
@@ -97,6 +147,9 @@ class Exchange:
         rate_share: which part of the account's own read budget this pass may use, 0 < share <= 1.
         retry: the budget of each request.
         clock: seconds since the epoch, for timestamps in signatures.
+        max_answer_bytes: a larger answer, decompressed, ends the pass.
+        on_wait: called with the seconds to wait where the rate limit asks for more than a few;
+            by whichever thread waits.
     """
 
     def __init__(
@@ -107,6 +160,8 @@ class Exchange:
         rate_share: float = 0.5,
         retry: RetryBudget | None = None,
         clock: Callable[[], float] = time.time,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+        on_wait: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._root = api_url.rstrip("/")
         self._root_path = urlsplit(self._root).path
@@ -114,12 +169,17 @@ class Exchange:
         self._rate_share = rate_share
         self._retry = retry or RetryBudget()
         self._clock = clock
+        self._max_answer_bytes = max_answer_bytes
+        self._on_wait = on_wait
         self._idle_sessions: queue.LifoQueue[requests.Session] = queue.LifoQueue()
         self._counting = threading.Lock()
         self._closing = threading.Event()
         self._pace: Throttled | None = None
+        self._waited_at = -math.inf
         self._costs: dict[str, int] = {}
         self._default_cost = _DEFAULT_COST
+        self._most_tokens = _LARGEST_NUMBER
+        self._told_of_waiting_at = -math.inf
         self.requests = 0
         """How many requests were sent, retries included."""
 
@@ -136,11 +196,9 @@ class Exchange:
         try:
             session = self._idle_sessions.get_nowait()
         except queue.Empty:
-            session = requests.Session()
+            session = _Session()
             # A proxy of the environment has no business between us and this very machine.
             session.trust_env = urlsplit(self._root).scheme == "https"
-            for scheme in ("http://", "https://"):
-                session.mount(scheme, _Adapter())
             session.headers["User-Agent"] = f"kalshi-fills/{__version__}"
             session.headers["Accept"] = "application/json"
         try:
@@ -177,6 +235,8 @@ class Exchange:
                     )
         except _NotThere:
             log.debug("limits_not_told", extra={"fields": {"refill_rate": refill}})
+        # No request can cost more than the bucket holds.
+        self._most_tokens = max(1, min(capacity, refill * _LONGEST_REFILL_SECONDS))
         dearest = max(self._default_cost, *self._costs.values(), 1)
         self._pace = Throttled(
             key="read",
@@ -184,22 +244,22 @@ class Exchange:
             quota=rate_limiter.per_duration(
                 timedelta(seconds=100),
                 limit=max(1, int(refill * self._rate_share * 100)),
-                burst=max(dearest, int(capacity * self._rate_share)),
+                burst=max(min(dearest, self._most_tokens), int(capacity * self._rate_share)),
             ),
             store=MemoryStore(),
         )
 
     def as_of(self) -> datetime | None:
-        """Return the time up to which the account's data are known to be current, or None.
+        """Return the time up to which the account's data are known to be current.
 
-        A time before 2021, when the exchange had no fills, is an empty value of its software.
+        None where that is not told; a time before the exchange opened tells nothing.
         """
         try:
-            told = self._get("/exchange/user_data_timestamp", {}, _object, optional=_MAYBE)
+            told = self._get("/exchange/user_data_timestamp", {}, decoder.decode, optional=_MAYBE)
         except _NotThere:
             return None
-        as_of = _time_or_none(told.get("as_of_time"))
-        return None if as_of is None or as_of < EARLIEST_FILL else as_of
+        moment = _time_or_none(told.get("as_of_time")) if isinstance(told, dict) else None
+        return None if moment is None or moment < EARLIEST_FILL else moment
 
     def cutoff(self) -> datetime | None:
         """Give the time before which fills are only in the historical tier.
@@ -234,58 +294,46 @@ class Exchange:
         """
         return fetch(self, window)
 
-    def fills_pages(self, tier: str, bounds: Bounds) -> Iterator[Page]:
-        """Yield the pages of one tier between two seconds, which are asked for every page.
+    def fills_pages(self, tier: str, start: int | None, end: int) -> Iterator[Page]:
+        """Yield the pages of one tier between two seconds.
 
         Raises:
             ExchangeError: see `walk`.
         """
-
-        def filters() -> dict[str, str]:
-            # Whether the exchange's bounds are inclusive is not documented: ask a second wider.
-            start, end = bounds()
-            asked = {"max_ts": str(end + 1)}
-            if start is not None:
-                asked["min_ts"] = str(start - 1)
-            return asked
-
-        for items in self.walk(FILLS_PATHS[tier], {}, "fills", filters):
+        # Whether the exchange's bounds are inclusive is not documented: ask a second wider.
+        filters = {"max_ts": str(end + 1)}
+        if start is not None:
+            filters["min_ts"] = str(start - 1)
+        for items in self.walk(FILLS_PATHS[tier], filters, "fills"):
             yield Page(tier, items)
 
-    def walk(
-        self,
-        path: str,
-        params: Mapping[str, str],
-        name: str,
-        bounds: Callable[[], Mapping[str, str]] = dict,
-    ) -> Iterator[list[Item]]:
+    def walk(self, path: str, params: Mapping[str, str], name: str) -> Iterator[list[Item]]:
         """Yield the items of every page of a listing, following cursors until an empty one.
 
         Args:
             path: endpoint below the API's root.
-            params: filters; they go with every page.
+            params: filters; the same ones go with every page.
             name: the key of the list in the answer.
-            bounds: more filters, asked for before every page.
 
         Raises:
             ExchangeError: unreachable or refused within the budget, a cursor that comes back, or
                 more than 20 pages in a row with nothing new.
         """
-        cursors: set[str] = set()
+        cursors: set[int] = set()  # by hash: one may be long
         novelty = _Novelty()
         stale = 0
         cursor = ""
 
         def read(text: str) -> tuple[list[Item], str]:
             items, following = decode_listing(text, name)
-            if following and following in cursors:
+            if following and hash(following) in cursors:
                 raise _Transient("gave back a cursor it had given before")
             if following and stale >= _STALE_PAGES and not novelty.any_new(items):
                 raise _Transient(f"sent more than {_STALE_PAGES} pages in a row with nothing new")
             return items, following
 
         while True:
-            query = {**params, **bounds(), "limit": str(PAGE_LIMIT)}
+            query = {**params, "limit": str(PAGE_LIMIT)}
             if cursor:
                 query["cursor"] = cursor
             items, cursor = self._get(path, query, read)
@@ -293,7 +341,7 @@ class Exchange:
             yield items
             if not cursor:
                 return
-            cursors.add(cursor)
+            cursors.add(hash(cursor))
 
     def _get(
         self,
@@ -305,21 +353,23 @@ class Exchange:
     ) -> T:
         """GET and read one answer, again and again within the budget while it is worth it."""
         full_path = self._root_path + path
-        cost = self._costs.get(full_path, self._default_cost)
+        cost = min(self._costs.get(full_path, self._default_cost), self._most_tokens)
         stale_timestamp_left = 1
 
         def attempt() -> T:
             nonlocal stale_timestamp_left
-            self._wait_for_turn(cost)
+            self._wait_for_turn(path, cost)
             status, headers, body = self._send(path, full_path, params)
             if status == 200:
                 try:
-                    return read(body.decode())
+                    return read(body.decode("utf-8-sig"))
+                except UnknownPaging as error:
+                    raise _Transient(str(error)) from None
                 except (ValueError, RecursionError):
-                    raise _Transient(f"answered with {_describe(body)} instead of JSON") from None
+                    raise _Transient(self._not_understood(body)) from None
             if status == 429 or status >= 500:
                 raise _Transient(
-                    f"answered {status}{_said(body)}", _seconds(headers.get("Retry-After"))
+                    f"answered {status}{self._said(body)}", _seconds(headers.get("Retry-After"))
                 )
             if status == 401 and b"timestamp" in body and stale_timestamp_left:
                 stale_timestamp_left -= 1
@@ -370,13 +420,33 @@ class Exchange:
                 hint=_WAIT_HINT,
             ) from last
 
-    def _wait_for_turn(self, cost: int) -> None:
+    def is_paced(self) -> bool:
+        """Return whether a request had to wait for the rate limit within the last second."""
+        return time.monotonic() - self._waited_at < 1
+
+    def _wait_for_turn(self, path: str, cost: int) -> None:
         # The library's own waiting sleeps longer than a small bucket needs.
+        began = time.monotonic()
         while self._pace is not None:
             answer = self._pace.limit(cost=cost, timeout=-1)
             if not answer.limited:
                 return
-            self._sleep(max(answer.state.retry_after, 0.001))
+            left = max(answer.state.retry_after, 0.001)
+            now = self._waited_at = time.monotonic()
+            if now - began + left > _LONG_WAIT_SECONDS:
+                self._tell_of_waiting(path, cost, left)
+            self._sleep(left)
+            self._waited_at = time.monotonic()
+
+    def _tell_of_waiting(self, path: str, cost: int, seconds: float) -> None:
+        with self._counting:
+            now = time.monotonic()
+            if now - self._told_of_waiting_at < _WAIT_TOLD_EVERY_SECONDS:
+                return
+            self._told_of_waiting_at = now
+        fields = {"path": path, "cost": cost, "wait_seconds": round(seconds, 1)}
+        log.warning("rate_limit_wait", extra={"fields": fields})
+        self._on_wait(seconds)
 
     def _send(
         self, path: str, full_path: str, params: Mapping[str, str]
@@ -399,11 +469,20 @@ class Exchange:
                     stream=True,
                 ) as answer,
             ):
-                blocks = []
-                # What has come is taken at once: a large read would wait for a dripping server.
-                while block := answer.raw.read1(1 << 18, decode_content=True):
-                    blocks.append(block)
-                return answer.status_code, answer.headers, b"".join(blocks)
+                body = wire.read_body(answer.raw, self._max_answer_bytes)
+                # Numbers take many times their text's length in memory.
+                if body.count(b",") > max(self._max_answer_bytes // 16, _PLENTY_OF_VALUES):
+                    raise wire.AnswerTooLarge
+                return answer.status_code, answer.headers, body
+        except wire.AnswerTooLarge:
+            raise ExchangeError(
+                f"the exchange at {self._root} answered GET {path} with more than "
+                f"{self._max_answer_bytes >> 20} MiB",
+                hint="check KALSHI_API_URL; if its answers are that large, raise "
+                "KALSHI_FILLS_MAX_ANSWER_MIB",
+            ) from None
+        except wire.Undecodable as error:
+            raise _Transient(str(error)) from None
         except (requests.RequestException, HTTPError) as error:
             if time.monotonic() - began >= wire.ANSWER_SECONDS:
                 slow = f"took more than {wire.ANSWER_SECONDS:.0f} s to send a page"
@@ -414,7 +493,7 @@ class Exchange:
         if status == 401:
             sentence, hint = self._unauthorised(headers, body)
         elif status == 403:
-            sentence = f"the exchange forbids this key GET {path}{_said(body)}"
+            sentence = f"the exchange forbids this key GET {path}{self._said(body)}"
             hint = "give the key the read scope on Kalshi's API keys page, or use another key"
         elif 300 <= status < 400:
             sentence = f"the exchange at {self._root} redirects GET {path}, which cannot be signed"
@@ -422,9 +501,23 @@ class Exchange:
                 "set KALSHI_API_URL to `prod`, `demo` or the API's root without a slash at its end"
             )
         else:
-            sentence = f"the exchange refused GET {path} with {status}{_said(body)}"
+            sentence = f"the exchange refused GET {path} with {status}{self._said(body)}"
             hint = "check KALSHI_API_URL; it ends in /trade-api/v2"
         raise ExchangeError(sentence, hint=hint, status=status)
+
+    def _said(self, body: bytes) -> str:
+        """Return what the exchange said, short and harmless, to be put after a sentence."""
+        text = ", ".join(_words(body))
+        # An answer may echo what it was sent; nothing that could be a signature is passed on.
+        if self._signer is not None and self._signer.key_id:
+            text = text.replace(self._signer.key_id, "…")
+        text = re.sub(r"[A-Za-z0-9+/=_%-]{40,}", "…", text)[:200]
+        text = "".join(sign if sign.isprintable() else " " for sign in text)
+        return f": {text}" if text else ""
+
+    def _not_understood(self, body: bytes) -> str:
+        said = self._said(body)
+        return f"answered 200{said}" if said else f"answered with {_describe(body)} instead of JSON"
 
     def _unauthorised(self, headers: Mapping[str, str], body: bytes) -> tuple[str, str]:
         if b"timestamp" in body:
@@ -446,7 +539,7 @@ class Exchange:
                 " (prod and demo keys differ)",
             )
         return (
-            f"the exchange refused the credentials{_said(body)}",
+            f"the exchange refused the credentials{self._said(body)}",
             "check KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH",
         )
 
@@ -523,7 +616,12 @@ def _list(value: JsonValue) -> list[JsonValue]:
 
 
 def _positive(value: JsonValue, default: int) -> int:
-    return value if type(value) is int and value > 0 else default
+    """Return a number above zero, never beyond all bounds; the default for anything else."""
+    if type(value) is int and value > 0:
+        return min(value, _LARGEST_NUMBER)
+    if isinstance(value, Decimal) and value.is_finite() and value >= 1:
+        return int(min(value, Decimal(_LARGEST_NUMBER)))
+    return default
 
 
 def _time_or_none(value: JsonValue) -> datetime | None:
@@ -554,28 +652,28 @@ def _describe(body: bytes) -> str:
     return "HTML" if start.startswith((b"<!doctype", b"<html")) else "something"
 
 
-def _said(body: bytes) -> str:
-    """Give what the exchange said, from any of its four error shapes, short and harmless."""
+def _words(body: bytes) -> list[str]:
+    """Return what an answer says, from any of the exchange's four shapes of an error."""
+    if len(body) > _LONGEST_ERROR_BYTES:
+        return []
     try:
         told = json.loads(body)
     except (ValueError, RecursionError):
-        return ""
+        return []
     if isinstance(told, dict) and isinstance(told.get("error"), dict):
         told = told["error"]
     if not isinstance(told, dict):
-        return ""
+        return []
     parts = [told.get(key) for key in ("error", "code", "message", "msg", "details")]
-    words = list(dict.fromkeys(part for part in parts if isinstance(part, str) and part))
-    # An answer may echo what it was sent; nothing that could be a signature is passed on.
-    text = re.sub(r"[A-Za-z0-9+/=_-]{40,}", "…", ", ".join(words))[:200]
-    text = "".join(sign if sign.isprintable() else " " for sign in text)
-    return f": {text}" if text else ""
+    return list(dict.fromkeys(part for part in parts if isinstance(part, str) and part))
 
 
 def _why_unreachable(error: Exception) -> str:
     text = str(error)
     if isinstance(error, requests.exceptions.SSLError):
         return "could not be reached over TLS: its certificate or protocol was not accepted"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "could not be reached through the proxy of this environment"
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return f"did not accept a connection within {_CONNECT_SECONDS:.0f} s"
     if isinstance(error, requests.exceptions.Timeout) or "timed out" in text:

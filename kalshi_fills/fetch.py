@@ -1,11 +1,11 @@
 """Every page of the account's fills in a window: both tiers, by as many workers as help.
 
 Fills move from the live to the historical tier only, so the live one is read to its end first; if
-the cutoff between them moved meanwhile, the seam is read again. Within a tier one worker pages
-from the newest fill backwards. Where pages come slower than they are used, another worker takes
-the older half of the largest range still open: the first one raises its lower bound, which goes
-with every page, and still ends only on an empty cursor. So how fills are spread, or ordered,
-decides how fast it goes and never what is found.
+the cutoff between them moved meanwhile, the seam is read again. Within a tier one walk pages
+through the whole range. Where its pages come slower than they are used, it is given up while it is
+young, and new walks read the parts of its range, all of it: nothing follows from the order in which
+fills are listed but where to cut. The filters of a walk never change, since a cursor may be bound
+to them, or count from them, and a walk is over on an empty cursor only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -25,35 +27,40 @@ from kalshi_fills.listing import HISTORICAL, LIVE, Item, Page, Window
 log = logging.getLogger(__name__)
 
 MAX_WORKERS: Final = 6
+IDLE_BEFORE_SPLIT_SECONDS: Final = 0.03
+JOIN_TIMEOUT_SECONDS: Final = 0.1
 
+_IDLE_SHARE: Final = 0.3
 _SEAM_READS: Final = 5
 _SECOND: Final = timedelta(seconds=1)
-_STARVED_SECONDS: Final = 0.03
-_FAREWELL_SECONDS: Final = 0.1
 _EARLIEST_SECOND: Final = int(EARLIEST_FILL.timestamp())
-_EDGE_SECONDS: Final = 3
-"""How near to a split the two ranges may both hold a fill: each asks a second wider."""
-
-
-Bounds = Callable[[], tuple[int | None, int]]
-"""Gives the seconds between which a page is asked for; the first may be none."""
+_YOUNG_PAGES: Final = 8
+"""A walk is given up within so many pages or never: they are read again."""
+_WORTH_READING_AGAIN: Final = 4
+"""How many pages must be left for each one that is read again."""
+_FIRST_PART_PAGES: Final = 4
+_MAX_CUTS: Final = 12
+_EDGE_SECONDS: Final = 2
+"""How near to a cut both parts may list a fill: each asks a second wider."""
 
 
 class Tiers(Protocol):
     """What is needed of the exchange."""
 
     def cutoff(self) -> datetime | None:
-        """Give the time before which fills are only in the historical tier."""
+        """Return the time before which fills are only in the historical tier."""
         ...
 
     def has_history(self) -> bool:
-        """Say whether there is a historical tier at all."""
+        """Return whether there is a historical tier at all."""
         ...
 
-    def fills_pages(
-        self, tier: str, bounds: Callable[[], tuple[int | None, int]]
-    ) -> Iterator[Page]:
-        """Yield the pages of one tier between two seconds, which are asked for every page."""
+    def fills_pages(self, tier: str, start: int | None, end: int) -> Iterator[Page]:
+        """Yield the pages of one tier between two seconds."""
+        ...
+
+    def is_paced(self) -> bool:
+        """Return whether requests had to wait for the rate limit of late."""
         ...
 
 
@@ -104,19 +111,56 @@ def fetch(tiers: Tiers, window: Window, workers: int = MAX_WORKERS) -> Iterator[
     )
 
 
-class _Range:
-    """A range of seconds that one worker pages through; its lower bound may be raised."""
+class _Walk:
+    """One walk over a range of seconds, whose filters stay as they are."""
 
     def __init__(self, start: int | None, end: int) -> None:
         self.start = start
         self.end = end
-        self.frontier: int | None = None
-        """The oldest second seen so far; None before the first page."""
+        self.newest: int | None = None
+        self.oldest: int | None = None
+        """The newest and the oldest second listed so far; None before the first."""
+        self.pages = 0
+        self.newest_first = True
+        """Whether its pages came in that order while it was young."""
+        self.marks: list[int] = []
+        """What it listed while it was young, by hash."""
+        self.given_up = False
 
-    def open_seconds(self, floor: int) -> int:
-        """How much of the range is probably still to come."""
+    @property
+    def is_young(self) -> bool:
+        """Whether it may be given up still."""
+        return self.pages <= _YOUNG_PAGES
+
+    def cuts(self, floor: int) -> list[int]:
+        """Return where to cut its range, newest first; empty where that is not worth it.
+
+        Going by its pages, the newest part holds four of them, and each following one as many as
+        all before it: so parts come out even where fills are, and few where there are none.
+        """
+        if not self.is_young or self.newest is None or self.oldest is None:
+            return []
         low = floor if self.start is None else self.start
-        return 0 if self.frontier is None else max(self.frontier - low, 0)
+        page_seconds = max((self.newest - self.oldest) / self.pages, _EDGE_SECONDS)
+        if self.oldest - low < _WORTH_READING_AGAIN * self.pages * page_seconds:
+            return []
+        cuts: list[int] = []
+        reach = max(self.pages, _FIRST_PART_PAGES) * page_seconds
+        while self.newest - reach > low + _EDGE_SECONDS and len(cuts) < _MAX_CUTS:
+            cuts.append(int(self.newest - reach))
+            reach *= 2
+        return cuts
+
+    def seconds_left(self, floor: int) -> int:
+        """Return how much of the range is still to come if the newest is listed first."""
+        low = floor if self.start is None else self.start
+        return 0 if self.oldest is None else max(self.oldest - low, 0)
+
+    def ignores_filters(self, seconds: list[int]) -> bool:
+        """Return whether most of a page lies outside of what was asked for."""
+        middle = sorted(seconds)[len(seconds) // 2] if seconds else self.end
+        low = middle if self.start is None else self.start
+        return not low - _EDGE_SECONDS <= middle <= self.end + _EDGE_SECONDS
 
 
 class _Measure:
@@ -128,40 +172,59 @@ class _Measure:
         self._start = None if window.start is None else window.start.timestamp()
         self._end = window.end.timestamp()
 
-    def ended(self, part: _Range, ranges: list[_Range]) -> None:
-        """Note that one of the open ranges is read: the oldest that is not empty has the first."""
-        if self._low is None and part is min(ranges, key=lambda each: each.start or 0):
-            self._low = part.frontier
+    def ended(self, walk: _Walk, open_walks: Iterable[_Walk]) -> None:
+        """Note that an open walk has ended: the oldest that is not empty has the first fill."""
+        if self._low is None and walk is min(open_walks, key=lambda each: each.start or 0):
+            self._low = walk.oldest
 
-    def share(self, ranges: list[_Range]) -> float | None:
-        """Give the share of the window that is read, if these ranges of the tier are open."""
+    def share(self, open_walks: Iterable[_Walk]) -> float | None:
+        """Return the share of the window that is read, if these walks of the tier are open."""
         if self._low is None:
             return None
         start = self._low if self._start is None else self._start
         unread = max(self._low - start, 0.0)  # of the other tier, which comes after this one
-        for part in ranges:
-            high = part.end if part.frontier is None else part.frontier
-            low = self._low if part.start is None else max(part.start, self._low)
+        for walk in open_walks:
+            high = walk.end if walk.oldest is None else walk.oldest
+            low = self._low if walk.start is None else max(walk.start, self._low)
             unread += max(min(high, self._high) - low, 0.0)
         return min(max(1 - unread / max(self._end - start, 1.0), 0.0), 1.0)
 
 
-class _Zone:
-    """Seconds that two workers may both have asked for, because a range was split.
+_Came = tuple[_Walk, Page | BaseException | None]
 
-    Around the split each asks a second wider; and a page that the first one had asked for before
-    may reach far beyond it, so that until its next page is there the zone is the whole older half.
-    """
 
-    def __init__(self, owner: _Range, low: int, middle: int) -> None:
-        self.owner: _Range | None = owner
-        self.low = low
-        self.middle = middle
-        self.high = middle + _EDGE_SECONDS
+class _Load:
+    """Whether whoever uses the pages waits for them for a good part of the time."""
+
+    def __init__(self) -> None:
+        self._waited = self._used = 0.0
+        self._since = time.monotonic()
+
+    def wait(self, ready: queue.Queue[_Came]) -> _Came | tuple[None, None]:
+        """Return what is ready next, or nothing after a while."""
+        began = time.monotonic()
+        self._used += began - self._since
+        try:
+            return ready.get(timeout=IDLE_BEFORE_SPLIT_SECONDS)
+        except queue.Empty:
+            return None, None
+        finally:
+            self._since = time.monotonic()
+            self._waited += self._since - began
+
+    def is_idle(self) -> bool:
+        """Return whether more was waited than is worth it, and begin to count anew if so."""
+        idle = self._waited >= max(IDLE_BEFORE_SPLIT_SECONDS, self._used * _IDLE_SHARE)
+        if idle or self._used > 1:
+            self._waited = self._used = 0.0
+        return idle
 
 
 class _Tier:
-    """The walk over one tier."""
+    """The walks over one tier.
+
+    All of its state but the queue belongs to the thread that uses the pages.
+    """
 
     def __init__(
         self, tiers: Tiers, tier: str, window: Window, floor: datetime | None, workers: int
@@ -169,18 +232,24 @@ class _Tier:
         self._tiers = tiers
         self._tier = tier
         self._workers = workers
-        start = None if window.start is None else int(window.start.timestamp())
-        # Where no start is given, where to halve is guessed from the oldest time there can be.
+        self._start = None if window.start is None else int(window.start.timestamp())
+        self._end = int(window.end.timestamp()) + (1 if window.end.microsecond else 0)
+        # Where no start is given, where to cut is guessed from the oldest time there can be.
         self._floor = max(
             _EARLIEST_SECOND if floor is None else int(floor.timestamp()), _EARLIEST_SECOND
         )
-        end = int(window.end.timestamp()) + (1 if window.end.microsecond else 0)
-        self._ranges = [_Range(start, end)]
-        self._zones: list[_Zone] = []
-        self._seen_in_zones: set[int] = set()
-        self._lock = threading.Lock()
+        self._walks: list[_Walk] = []
+        self._waiting: list[_Walk] = []
+        self._threads: list[threading.Thread] = []
         self._stop = threading.Event()
-        self._ready: queue.Queue[Page | BaseException | None] = queue.Queue(maxsize=4)
+        self._ready: queue.Queue[_Came] = queue.Queue(maxsize=4)
+        self._may_split = True
+        self._cuts: list[int] = []
+        self._listed_at_cuts: dict[int, _Walk] = {}
+        self._expected_again: set[int] = set()
+        """What walks that were given up had listed and no other walk has listed since."""
+        self._repeats: Counter[int] = Counter()
+        """How often the same things are to be left out when they are listed again."""
         self._measure: _Measure | None = None
 
     def measure(self, low: datetime | None, high: datetime, window: Window) -> None:
@@ -194,122 +263,176 @@ class _Tier:
         self._measure = _Measure(low, high, window)
 
     def pages(self) -> Iterator[Page]:
-        """Yield the pages as they come, from whichever worker."""
-        running = 0
-        threads: list[threading.Thread] = []
+        """Yield the pages as they come, from whichever walk.
 
-        def start(part: _Range) -> None:
-            nonlocal running
-            running += 1
-            thread = threading.Thread(target=self._work, args=(part,), daemon=True)
-            threads.append(thread)
-            thread.start()
+        What a walk that was given up had listed must be listed again by one of the parts of its
+        range. Where it is not, times are no filter to rely on: the range is read once more, by one
+        walk, and what it repeats is the same fill twice.
+        """
+        yield from self._read()
+        if self._expected_again:
+            log.warning(
+                "range_read_again",
+                extra={"fields": {"tier": self._tier, "not_again": len(self._expected_again)}},
+            )
+            self._may_split = False
+            self._cuts.clear()
+            self._expected_again.clear()
+            self._repeats.clear()
+            yield from self._read()
 
-        start(self._ranges[0])
+    def _read(self) -> Iterator[Page]:
+        self._waiting.append(_Walk(self._start, self._end))
+        self._begin_next()
+        load = _Load()
         try:
-            while running:
-                try:
-                    came = self._ready.get(timeout=_STARVED_SECONDS)
-                except queue.Empty:
-                    part = self._split() if running < self._workers else None
-                    if part is not None:
-                        start(part)
+            while self._walks:
+                walk, came = load.wait(self._ready)
+                if load.is_idle() and len(self._walks) < self._workers:
+                    self._help()
+                if walk is None or walk.given_up:
                     continue
-                if came is None:
-                    running -= 1
-                elif isinstance(came, BaseException):
+                if isinstance(came, BaseException):
                     raise came
+                if came is None:
+                    self._end_walk(walk)
                 else:
-                    yield self._without_own_repeats(came)
+                    yield self._take(walk, came)
         finally:
-            self._stop.set()
-            for thread in threads:
-                thread.join(_FAREWELL_SECONDS if running else None)
+            failed = bool(self._walks)
+            if failed:
+                self._stop.set()
+            for thread in self._threads:
+                thread.join(JOIN_TIMEOUT_SECONDS)
 
-    def _work(self, part: _Range) -> None:
-        def bounds() -> tuple[int | None, int]:
-            with self._lock:
-                return part.start, part.end
+    def _begin_next(self) -> None:
+        if not self._waiting:
+            return
+        walk = self._waiting.pop(0)
+        self._walks.append(walk)
+        thread = threading.Thread(target=self._work, args=(walk,), daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
+    def _end_walk(self, walk: _Walk) -> None:
+        if self._measure is not None:
+            self._measure.ended(walk, [*self._walks, *self._waiting])
+        self._walks.remove(walk)
+        walk.marks.clear()
+        self._begin_next()
+
+    def _work(self, walk: _Walk) -> None:
+        """Page through one range; runs in a thread of its own."""
         ending: BaseException | None = None
         try:
-            for page in self._tiers.fills_pages(self._tier, bounds):
-                if self._stop.is_set():
+            for page in self._tiers.fills_pages(self._tier, walk.start, walk.end):
+                if not self._deliver(walk, page):
                     return
-                self._deliver(page._replace(share=self._advance(part, page)))
         except BaseException as error:  # raised again where the pages are used
             ending = error
-        with self._lock:
-            if self._measure is not None:
-                self._measure.ended(part, self._ranges)
-            self._ranges.remove(part)
-        self._deliver(ending)
+        self._deliver(walk, ending)
 
-    def _deliver(self, what: Page | BaseException | None) -> None:
-        """Hand over a page or the end, unless nobody waits for it any more."""
-        while not self._stop.is_set():
+    def _deliver(self, walk: _Walk, what: Page | BaseException | None) -> bool:
+        """Hand over a page or the end; return whether anybody waits for more."""
+        while not self._stop.is_set() and not walk.given_up:
             with contextlib.suppress(queue.Full):
-                self._ready.put(what, timeout=_FAREWELL_SECONDS)
-                return
+                self._ready.put((walk, what), timeout=JOIN_TIMEOUT_SECONDS)
+                return True
+        return False
 
-    def _advance(self, part: _Range, page: Page) -> float | None:
-        """Note how far a range is read by now; give the share of the window that is."""
-        span = _span(page)
-        with self._lock:
-            if span is not None and (part.frontier is None or span[0] < part.frontier):
-                part.frontier = span[0]
-            for zone in self._zones:
-                if zone.owner is part:
-                    zone.owner = None
-                    edge = zone.middle - _EDGE_SECONDS
-                    zone.low = edge if span is None else min(edge, span[0])
-            return None if self._measure is None else self._measure.share(self._ranges)
+    def _help(self) -> None:
+        """Let one more walk be under way, since pages come slower than they are used."""
+        if not self._waiting:
+            self._split()
+        self._begin_next()
 
-    def _split(self) -> _Range | None:
-        """Take the older half of the largest range still open from its worker."""
-        with self._lock:
-            largest = max(
-                self._ranges, key=lambda part: part.open_seconds(self._floor), default=None
-            )
-            if largest is None or largest.open_seconds(self._floor) <= 2 * _EDGE_SECONDS:
-                return None
-            assert largest.frontier is not None
-            low = self._floor if largest.start is None else largest.start
-            middle = (low + largest.frontier) // 2
-            part = _Range(largest.start, middle)
-            largest.start = middle
-            self._ranges.append(part)
-            self._zones.append(_Zone(largest, low, middle))
-            return part
+    def _split(self) -> None:
+        """Give up the walk that has most before it, for walks over the parts of its range.
 
-    def _without_own_repeats(self, page: Page) -> Page:
-        """Leave out what was asked for twice because a range was split, word for word."""
-        span = _span(page)
-        if span is None:
-            return page
-        with self._lock:
-            zones = [
-                (zone.low, zone.high)
-                for zone in self._zones
-                if zone.low <= span[1] and span[0] <= zone.high
-            ]
-        if not zones:
-            return page
+        Where the rate limit is what pages wait for, that would only cost requests.
+        """
+        if not self._may_split or not self._walks or self._tiers.is_paced():
+            return
+        longest = max(self._walks, key=lambda walk: walk.seconds_left(self._floor))
+        cuts = longest.cuts(self._floor)
+        if not cuts:
+            return
+        longest.given_up = True
+        self._walks.remove(longest)
+        self._expected_again.update(longest.marks)
+        self._repeats.update(longest.marks)
+        self._cuts += cuts
+        ends = [longest.end, *cuts]
+        starts = [*cuts, longest.start]
+        self._waiting += [_Walk(*part) for part in zip(starts, ends, strict=True)]
+        self._begin_next()
+
+    def _take(self, walk: _Walk, page: Page) -> Page:
+        """Note how far a walk is by now; return what of its page is to be used."""
+        walk.pages += 1
+        seconds = self._seconds(walk, page.items)
+        told = [second for second in seconds if second is not None]
+        if told:
+            walk.oldest = min(told) if walk.oldest is None else min(walk.oldest, *told)
+            walk.newest = max(told) if walk.newest is None else max(walk.newest, *told)
+        if walk.is_young:
+            walk.newest_first &= told == sorted(told, reverse=True)
+            self._may_split &= not walk.ignores_filters(told)
+        else:
+            walk.marks.clear()
+        kept = self._without_own_repeats(walk, page.items, seconds)
+        walks = [*self._walks, *self._waiting]
+        share = None if self._measure is None else self._measure.share(walks)
+        return page._replace(items=kept, share=share)
+
+    @staticmethod
+    def _seconds(walk: _Walk, items: list[Item]) -> list[int | None]:
+        """Return the second of each item, or of the first and the last where they span the page."""
+        if walk.newest_first and not walk.is_young:
+            items = [*items[:1], *items[-1:]]
+        moments = [event_time(item.value) for item in items]
+        return [None if moment is None else int(moment.timestamp()) for moment in moments]
+
+    def _without_own_repeats(
+        self, walk: _Walk, items: list[Item], seconds: list[int | None]
+    ) -> list[Item]:
+        """Leave out what is listed twice because a range was split, word for word.
+
+        That is what a walk that was given up had listed, as often as it had; and what lies at a
+        cut, where another walk has listed it. What one walk lists twice is the exchange's doing.
+        """
+        cuts = self._cuts_within(seconds)
+        if not (walk.is_young or self._repeats or cuts):
+            return items
+        if cuts and len(seconds) != len(items):
+            moments = [event_time(item.value) for item in items]
+            seconds = [None if moment is None else int(moment.timestamp()) for moment in moments]
+        marks = [hash(item.text) for item in items]
+        if walk.is_young:
+            walk.marks += marks
+        again = self._repeats.keys() & marks
+        if not again and not cuts:
+            return items
+        self._expected_again -= again
         kept: list[Item] = []
-        for item in page.items:
-            moment = event_time(item.value)
-            second = -1 if moment is None else int(moment.timestamp())
-            if any(low <= second <= high for low, high in zones):
-                mark = hash(item.text)
-                if mark in self._seen_in_zones:
-                    continue
-                self._seen_in_zones.add(mark)
-            kept.append(item)
-        return page._replace(items=kept)
+        for position, (item, mark) in enumerate(zip(items, marks, strict=True)):
+            repeats = mark in again and self._repeats[mark] > 0
+            if repeats:
+                self._repeats[mark] -= 1
+            if cuts and _is_near(seconds[position], cuts):
+                repeats |= self._listed_at_cuts.setdefault(mark, walk) is not walk
+            if not repeats:
+                kept.append(item)
+        return kept
+
+    def _cuts_within(self, seconds: list[int | None]) -> list[int]:
+        """Return the cuts that a page may hold fills around."""
+        told = [second for second in seconds if second is not None]
+        if not told or not self._cuts:
+            return []
+        low, high = min(told) - _EDGE_SECONDS, max(told) + _EDGE_SECONDS
+        return [cut for cut in self._cuts if low <= cut <= high]
 
 
-def _span(page: Page) -> tuple[int, int] | None:
-    """Give the oldest and the newest second of a page, going by its first and last items."""
-    moments = [event_time(item.value) for item in page.items[:1] + page.items[-1:]]
-    seconds = [int(moment.timestamp()) for moment in moments if moment is not None]
-    return (min(seconds), max(seconds)) if seconds else None
+def _is_near(second: int | None, cuts: list[int]) -> bool:
+    return second is not None and any(abs(second - cut) <= _EDGE_SECONDS for cut in cuts)

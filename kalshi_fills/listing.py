@@ -45,6 +45,10 @@ class Page(NamedTuple):
     """Which share of the walk's range of time is read now; None where that is not known."""
 
 
+class UnknownPaging(ValueError):
+    """An answer that has no cursor seems to go on all the same, in a way that is not known."""
+
+
 def _whole_number(text: str) -> int | Decimal:
     # Python refuses to parse thousands of digits at once; such a number is junk, not a crash.
     return int(text) if len(text) <= 30 else Decimal(text)
@@ -75,6 +79,7 @@ def decode_listing(text: str, name: str) -> tuple[list[Item], str]:
         The items, and the cursor, empty at the end of the walk. A null list is an empty one.
 
     Raises:
+        UnknownPaging: there is no cursor, and another key that links to a next page.
         ValueError: it is not JSON, or there is no such list in it.
     """
     quick = _decode_compact(text, name)
@@ -82,6 +87,7 @@ def decode_listing(text: str, name: str) -> tuple[list[Item], str]:
         return quick
     items: list[Item] | None = None
     cursor = ""
+    beside: dict[str, JsonValue] = {}
     position = _space(text, 0)
     if text[position : position + 1] == "[":
         items, position = _items(text, position)
@@ -101,6 +107,8 @@ def decode_listing(text: str, name: str) -> tuple[list[Item], str]:
                     items = _no_items(value)
                 elif key == "cursor":
                     cursor = _cursor(value)
+                else:
+                    beside[key] = value
             position = _space(text, position)
             if text[position : position + 1] == ",":
                 position = _space(text, position + 1)
@@ -109,7 +117,7 @@ def decode_listing(text: str, name: str) -> tuple[list[Item], str]:
         position += 1
     if items is None or _space(text, position) != len(text):
         raise ValueError(f"no list {name}")
-    return items, cursor
+    return items, cursor or _end(beside)
 
 
 def _decode_compact(text: str, name: str) -> tuple[list[Item], str] | None:
@@ -143,7 +151,8 @@ def _decode_compact(text: str, name: str) -> tuple[list[Item], str] | None:
             return None
     except ValueError:
         return None
-    return items, _cursor(told.get("cursor"))
+    cursor = _cursor(told.get("cursor"))
+    return items, cursor or _end({key: told[key] for key in told if key not in (name, "cursor")})
 
 
 def _items(text: str, position: int) -> tuple[list[Item], int]:
@@ -183,3 +192,22 @@ def _cursor(value: JsonValue) -> str:
         value.encode()  # half a character could not be sent back
         return value
     raise ValueError("a cursor that is no text")
+
+
+def _end(beside: JsonValue) -> str:
+    """Return the empty cursor, unless something beside the list links to a next page.
+
+    Raises:
+        UnknownPaging: it does.
+    """
+    if isinstance(beside, dict):
+        for key, value in beside.items():
+            if _links_on(key) and (value is True or (isinstance(value, str) and value)):
+                raise UnknownPaging("sent pages that are linked by something else than `cursor`")
+            _end(value)
+    return ""
+
+
+def _links_on(key: str) -> bool:
+    word = key.lower()
+    return "prev" not in word and any(mark in word for mark in ("cursor", "next", "more"))

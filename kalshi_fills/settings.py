@@ -137,6 +137,8 @@ class Settings:
     log_format: str
     warnings: tuple[str, ...] = ()
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    max_answer_bytes: int = 64 << 20
+    """How large an answer of the exchange may be."""
 
     def require_signer(self) -> Signer:
         """Give the signer.
@@ -210,6 +212,7 @@ def gather(
         option.name: options.get(option.name) or variable(option.variable) or option.default
         for option in OPTIONS
     }
+    values["max-answer-mib"] = variable("KALSHI_FILLS_MAX_ANSWER_MIB")
     return values, variable("KALSHI_PRIVATE_KEY")
 
 
@@ -258,7 +261,21 @@ def build(
         log_form,
         tuple(warnings),
         tuple(secrets),
+        _max_answer_bytes(values["max-answer-mib"], mistakes),
     )
+
+
+def _max_answer_bytes(text: str | None, mistakes: Mistakes) -> int:
+    """Return how large an answer of the exchange may be, of whole MiB."""
+    if text is None:
+        return 64 << 20
+    if re.fullmatch(r"[0-9]{1,5}", text.strip()) and int(text) > 0:
+        return int(text) << 20
+    mistakes.add(
+        "KALSHI_FILLS_MAX_ANSWER_MIB is no number of MiB",
+        "set KALSHI_FILLS_MAX_ANSWER_MIB to a whole number such as 64, or leave it out",
+    )
+    return 64 << 20
 
 
 def moment(text: str, now: datetime, option: str, mistakes: Mistakes) -> datetime | None:

@@ -48,16 +48,16 @@ class EvenTiers:
     def has_history(self) -> bool:
         return False
 
-    def fills_pages(
-        self, tier: str, bounds: Callable[[], tuple[int | None, int]]
-    ) -> Iterator[Page]:
+    def is_paced(self) -> bool:
+        return False
+
+    def fills_pages(self, tier: str, start: int | None, end: int) -> Iterator[Page]:
         low, high = self._first, NOW
         if self._cutoff is not None:
             low, high = (self._cutoff, NOW) if tier == LIVE else (self._first, self._cutoff)
         moment = high - timedelta(minutes=1)
         items: list[Item] = []
         while True:
-            start, end = bounds()
             ended = moment < low or (start is not None and moment.timestamp() < start)
             if ended or len(items) == 50:
                 time.sleep(self._seconds_a_page)

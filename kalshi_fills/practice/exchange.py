@@ -7,6 +7,7 @@ clients page through it. It binds 127.0.0.0/8 and nothing else.
 
 import base64
 import binascii
+import hashlib
 import ipaddress
 import itertools
 import json
@@ -44,7 +45,17 @@ from kalshi_fills.practice.ledger import (
     rfc3339,
     to_us,
 )
-from kalshi_fills.practice.listing import AFTER_ANY_ID, FIRST, LAST, Listing, Place
+from kalshi_fills.practice.listing import (
+    AFTER_ANY_ID,
+    FIRST,
+    LAST,
+    Listing,
+    ListingMode,
+    Page,
+    Place,
+    bind_cursor,
+    unbind_cursor,
+)
 
 PublicKey = RSAPublicKey | Ed25519PublicKey
 
@@ -194,11 +205,32 @@ class _Parameters:
         given = self.number("limit", 1, MAX_LIMIT)
         return 100 if given is None else given
 
+    def filters(self) -> str:
+        """Return what was asked for but the page, in one text."""
+        filters = {**self._given, "cursor": "", "limit": ""}
+        return json.dumps(filters, sort_keys=True)
+
     def one_of(self, name: str, allowed: Collection[str]) -> str | None:
         given = self._given.get(name)
         if given is not None and given not in allowed:
             raise self._refusal(name, "oneof")
         return given
+
+
+def _shard(row: _Row) -> int:
+    return row.exchange_index if isinstance(row, PracticeFill) else 0
+
+
+def _shuffled(row: _Row) -> bytes:
+    return hashlib.sha256(repr(row.place).encode()).digest()
+
+
+_ORDERS: dict[str, Callable[[_Row], object] | None] = {
+    "offset": None,
+    "oldest_first": lambda row: row.place,
+    "sharded": _shard,
+    "unordered": _shuffled,
+}
 
 
 class _Server(ThreadingHTTPServer):
@@ -309,6 +341,7 @@ class PracticeExchange:
         restricted_subaccount: int | None = None,
         largest_page: int = MAX_LIMIT,
         cached_rows: int = CACHED_ROWS,
+        listing_mode: ListingMode = "keyset",
     ) -> None:
         """Take what to serve and how; nothing listens before the context is entered.
 
@@ -329,6 +362,7 @@ class PracticeExchange:
             restricted_subaccount: the keys see this subaccount only.
             largest_page: fills a page at most, however many are asked for.
             cached_rows: how many rendered fills to keep.
+            listing_mode: in which order fills are listed, and what their cursors mean.
 
         Raises:
             ValueError: `host` is not a loopback address.
@@ -360,6 +394,7 @@ class PracticeExchange:
         self._listing: Listing[_Row] = Listing(rows)
         self._bodies: list[bytes | None] = [None] * len(rows)
         self._may_cache = cached_rows
+        self._listing_mode = listing_mode
         self._orders: Listing[PracticeOrder] | None = None
         self._changed_orders: dict[str, Mapping[str, Any] | None] = {}
         self._moved: Counter[tuple[str, int]] = Counter()
@@ -626,13 +661,39 @@ class PracticeExchange:
                 page = self._listing.page(span, None, len(self._bodies) + 1, match)
             else:
                 limit = min(limit, self._largest_page)
-                page = self._listing.page(span, cursor, limit, match, self._faults.page_mishap)
+                page = self._fills_page(parameters, span, cursor, limit, match)
             bodies = [self._bodies[index] or self._render(index) for index in page.rows]
             self.served_items += len(bodies)
         if self._legacy_bare_list:
             return _Answer(200, [b"[", b",".join(bodies), b"]"])
         start = f'{{"cursor":"{page.cursor}","fills":['.encode()
         return _Answer(200, [start, b",".join(bodies), b"]}"])
+
+    def _fills_page(
+        self,
+        parameters: _Parameters,
+        span: tuple[Place, Place],
+        cursor: str | None,
+        limit: int,
+        match: Callable[[_Row], bool] | None,
+    ) -> Page:
+        """Return a page of fills as the listing mode has it."""
+        draw = self._faults.page_mishap
+        match self._listing_mode:
+            case "keyset":
+                return self._listing.page(span, cursor, limit, match, draw)
+            case "bound":
+                filters = parameters.filters()
+                try:
+                    place = unbind_cursor(cursor, filters)
+                except ValueError:
+                    message = "cursor does not belong to these filters"
+                    raise _Refused(_error(400, "invalid_cursor", message)) from None
+                page = self._listing.page(span, place, limit, match, draw)
+                return Page(page.rows, bind_cursor(page.cursor, filters))
+            case other:
+                order = _ORDERS[other]
+                return self._listing.page_by_offset(span, cursor, limit, match, order)
 
     def _render(self, index: int) -> bytes:
         row = self._listing.rows[index]

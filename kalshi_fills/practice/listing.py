@@ -3,16 +3,20 @@
 A cursor names the place of the last row served, so rows that arrive ahead of it shift nothing. It
 is opaque to clients and may be spelled in more than one way for one place. The page mishaps of
 `faults` are played here, where it is known what each of them may do without losing a row.
+
+How the real exchange pages is not documented, so a listing can also be served in other ways, see
+`ListingMode`; only the keyset one plays the page mishaps.
 """
 
 import base64
 import binascii
+import hashlib
 import itertools
 import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from kalshi_fills.practice.faults import PageMishap
 
@@ -21,6 +25,17 @@ FIRST: Place = (-(2**63), "")
 LAST: Place = (2**63, "")
 AFTER_ANY_ID = "\U0010ffff"
 """Sorts after every id and, appended to one, just after that id."""
+
+
+ListingMode = Literal["keyset", "bound", "offset", "oldest_first", "sharded", "unordered"]
+"""How fills are listed.
+
+`keyset`: newest first; a cursor names a place and is good with any filters.
+`bound`: the same, but a cursor is refused with other filters than those it was given for.
+`offset`: newest first; a cursor counts from the first row that the filters leave.
+`oldest_first`, `sharded`, `unordered`: the same count, but the oldest first, one shard after the
+other, or in no order at all.
+"""
 
 
 class Placed(Protocol):
@@ -146,6 +161,56 @@ class Listing(Generic[_RowT]):
                     return Page(served, self._cursor(last, fresh=True))
         return Page(served, self._cursor(self.rows[served[-1]].place) if more else "")
 
+    def page_by_offset(
+        self,
+        span: tuple[Place, Place],
+        cursor: str | None,
+        limit: int,
+        match: Callable[[_RowT], bool] | None,
+        order: Callable[[_RowT], object] | None,
+    ) -> Page:
+        """Return a page by a cursor that counts the rows in `span`.
+
+        They are sorted by `order`, and newest first where that is None or makes no difference.
+        """
+        low, high = (bisect_left(self.rows, end, key=lambda row: row.place) for end in span)
+        found = [
+            index
+            for index in range(high - 1, low - 1, -1)
+            if match is None or match(self.rows[index])
+        ]
+        if order is not None:
+            # Sorting keeps rows of one rank newest first.
+            found.sort(key=lambda index: order(self.rows[index]))  # type: ignore[arg-type,return-value]  # ranks of one kind
+        skipped = self._place(cursor)
+        start = 0 if skipped is None else max(skipped[0], 0)
+        following = start + limit
+        more = following < len(found)
+        return Page(found[start:following], self._cursor((following, "")) if more else "")
+
     def _start(self, high: int) -> Place:
         at, tie = self.rows[high - 1].place
         return at, tie + AFTER_ANY_ID
+
+
+def bind_cursor(cursor: str, filters: str) -> str:
+    """Return a cursor that is good with these filters only; an empty one stays empty."""
+    return f"{cursor}.{_mark(filters)}" if cursor else ""
+
+
+def unbind_cursor(cursor: str | None, filters: str) -> str | None:
+    """Return what `bind_cursor` was given.
+
+    Raises:
+        ValueError: the cursor was given for other filters.
+    """
+    if not cursor:
+        return cursor
+    plain, _, mark = cursor.partition(".")
+    if mark != _mark(filters):
+        raise ValueError("a cursor of other filters")
+    return plain
+
+
+def _mark(filters: str) -> str:
+    return hashlib.sha256(filters.encode()).hexdigest()[:16]

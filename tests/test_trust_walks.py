@@ -1,0 +1,225 @@
+"""However the exchange lists fills and counts its cursors, every one comes, exactly once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+
+import pytest
+from support.commandline import KEY_ID, Account, Done
+from throttled import MemoryStore, Throttled
+
+from kalshi_fills import exchange as exchange_module
+from kalshi_fills.exchange import Exchange, RetryBudget
+from kalshi_fills.fetch import fetch
+from kalshi_fills.listing import Item, Page, Window
+from kalshi_fills.practice.account import PracticeAccount, generate_account
+from kalshi_fills.practice.exchange import Limits, PracticeExchange
+from kalshi_fills.practice.listing import ListingMode
+from kalshi_fills.signing import Signer
+
+Cli = Callable[..., Done]
+Serve = Callable[..., PracticeExchange]
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+ALL = Window(None, NOW)
+DAY = timedelta(days=1)
+QUICK = RetryBudget(seconds=5, attempts=3, first_wait_seconds=0.001, longest_wait_seconds=0.003)
+FILLS = 12_000
+MODES: tuple[ListingMode, ...] = get_args(ListingMode)
+
+
+@pytest.fixture(autouse=True)
+def _pace_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Throttled, "_DEFAULT_GLOBAL_STORE", MemoryStore())
+
+
+@pytest.fixture(scope="module")
+def account() -> PracticeAccount:
+    return generate_account(5, FILLS, start=NOW - 60 * DAY, end=NOW - DAY, eras="current")
+
+
+@pytest.fixture
+def connect(api_key: Account) -> Iterator[Callable[..., Exchange]]:
+    opened: list[Exchange] = []
+
+    def start(served: PracticeExchange, **options: Any) -> Exchange:
+        opened.append(Exchange(served.url, Signer(KEY_ID, api_key.key), retry=QUICK, **options))
+        return opened[-1]
+
+    yield start
+    for exchange in opened:
+        exchange.close()
+
+
+def read(exchange: Exchange, window: Window = ALL) -> Counter[str]:
+    return Counter(
+        item.value["fill_id"]  # type: ignore[index,call-overload]  # practice fills are objects
+        for page in exchange.fills(window)
+        for item in page.items
+    )
+
+
+@pytest.mark.parametrize("window", [ALL, Window(NOW - 70 * DAY, NOW)], ids=["all", "since"])
+@pytest.mark.parametrize("mode", MODES)
+def test_every_fill_comes_exactly_once_however_they_are_listed(
+    mode: ListingMode,
+    window: Window,
+    account: PracticeAccount,
+    serve: Serve,
+    connect: Callable[..., Exchange],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exchange_module, "PAGE_LIMIT", 300)
+    served = serve(account, latency_seconds=0.05, listing_mode=mode, cutoff=NOW - 20 * DAY)
+    came = read(connect(served), window)
+    assert came.keys() == {fill.fill_id for fill in account.fills}
+    assert set(came.values()) == {1}
+
+
+class SlowTier:
+    """A live tier with a fill every hour for 600 days, a hundred a page, 20 ms each."""
+
+    def __init__(self, *, paced: bool = False) -> None:
+        self.paced = paced
+        self.walks: list[tuple[int | None, int]] = []
+        self.pages = 0
+        self.side_by_side = 0
+        self.without_time_listed_below: int | None = None
+        self.ignores_start = False
+        self._under_way = 0
+        self._lock = threading.Lock()
+
+    def cutoff(self) -> datetime | None:
+        return None
+
+    def has_history(self) -> bool:
+        return False
+
+    def is_paced(self) -> bool:
+        return self.paced
+
+    def moments(self, start: int | None, end: int) -> list[int]:
+        newest = int(NOW.timestamp()) - 1800
+        low = -1 if start is None or self.ignores_start else start
+        return [
+            moment
+            for moment in range(newest, newest - 600 * 86_400, -3600)
+            if low - 1 <= moment <= end + 1
+        ]
+
+    def items(self, start: int | None, end: int) -> list[Item]:
+        found = [
+            Item({"ts": moment, "order_id": str(moment)}, f'{{"ts":{moment}}}')
+            for moment in self.moments(start, end)
+        ]
+        if self.without_time_listed_below is not None and start is None:
+            hidden = f"no time {end > self.without_time_listed_below}"
+            if end > self.without_time_listed_below:
+                found.insert(0, Item({"note": hidden}, hidden))
+        return found
+
+    def fills_pages(self, tier: str, start: int | None, end: int) -> Iterator[Page]:
+        items = self.items(start, end)
+        with self._lock:
+            self.walks.append((start, end))
+            self._under_way += 1
+            self.side_by_side = max(self.side_by_side, self._under_way)
+        try:
+            for first in range(0, max(len(items), 1), 100):
+                time.sleep(0.02)
+                with self._lock:
+                    self.pages += 1
+                yield Page(tier, items[first : first + 100])
+        finally:
+            with self._lock:
+                self._under_way -= 1
+
+
+def texts(tier: SlowTier, window: Window = ALL) -> Counter[str]:
+    return Counter(item.text for page in fetch(tier, window) for item in page.items)
+
+
+HOURS = 600 * 24
+
+
+@pytest.mark.parametrize("window", [ALL, Window(NOW - 700 * DAY, NOW)], ids=["all", "since"])
+def test_slow_pages_are_read_side_by_side_at_little_cost(window: Window) -> None:
+    tier = SlowTier()
+    came = texts(tier, window)
+    assert len(came) == HOURS
+    assert set(came.values()) == {1}
+    assert tier.side_by_side >= 3
+    # 144 pages would do; a walk that is given up costs the pages that it had.
+    assert tier.pages <= 144 * 1.3
+
+
+def test_where_the_rate_limit_is_what_pages_wait_for_no_request_is_wasted() -> None:
+    tier = SlowTier(paced=True)
+    assert len(texts(tier)) == HOURS
+    assert tier.pages == 144
+    assert len(tier.walks) == 1
+
+
+def test_the_parts_of_a_range_cover_all_of_it() -> None:
+    tier = SlowTier()
+    texts(tier)
+    whole = tier.walks[0]
+    parts = sorted(tier.walks[1:], key=lambda part: part[1])
+    assert parts[0][0] is None
+    assert max(end for _, end in parts) == whole[1]
+    ends = {end for _, end in parts}
+    assert all(start in ends for start, _ in parts if start is not None)
+
+
+def test_where_the_parts_do_not_list_what_the_whole_did_the_whole_is_read_again() -> None:
+    tier = SlowTier()
+    # Without a lower bound an item without a time is listed, but not below a certain end.
+    tier.without_time_listed_below = int(NOW.timestamp()) - 3600
+    came = texts(tier)
+    assert len(came) == HOURS + 1
+    assert tier.walks.count(tier.walks[0]) == 2
+
+
+def test_bounds_that_the_exchange_ignores_do_not_multiply_the_requests() -> None:
+    tier = SlowTier()
+    tier.ignores_start = True
+    came = texts(tier)
+    assert len(came) == HOURS
+    assert tier.pages < 144 * 8
+
+
+def test_what_the_exchange_lists_twice_is_passed_on_twice() -> None:
+    tier = SlowTier()
+    plain = tier.items
+
+    def items(start: int | None, end: int) -> list[Item]:
+        return [item for item in plain(start, end) for _ in range(2)]
+
+    tier.items = items  # type: ignore[method-assign]
+    came = texts(tier)
+    assert len(came) == HOURS
+    # Near to the cuts a repeat cannot be told from one of our own.
+    assert sum(count == 2 for count in came.values()) > HOURS * 0.98
+    assert tier.side_by_side > 1
+
+
+@pytest.mark.parametrize("mode", ["keyset", "bound", "sharded", "unordered"])
+def test_a_first_sync_is_whole_however_fills_are_listed(
+    mode: ListingMode, now: datetime, serve: Serve, cli: Cli, tmp_path: Any
+) -> None:
+    pytest.importorskip("chdb", reason="the embedded engine is not installed")
+    traded = generate_account(7, FILLS, start=now - 60 * DAY, end=now - DAY, eras="current")
+    served = serve(
+        traded, latency_seconds=0.05, listing_mode=mode, limits=Limits("x", 10**6, 10**6)
+    )
+    url = f"chdb://{tmp_path}/chdb"
+    assert cli("migrate", url=url).code == 0
+    done = cli("sync", "--rate-share", "1", "--format", "json", url=url, api=served.url)
+    assert done.code == 0, done.err
+    assert done.json["stages"]["n_new"] == FILLS
+    assert done.json["stages"]["n_duplicate"] == 0
