@@ -459,14 +459,14 @@ def diagnose(
         warehouse = stack.enter_context(_warehouse(settings, only_to_look=True))
         say = stack.enter_context(report.spinner())
         found = run_diagnosis(warehouse, settings.tables, exchange, window, now, say)
+    if not context.json:  # the verdict is not lost to a disk that has no room for the page
+        report.show_diagnosis(found, settings.tables)
     if page is not None:
         from kalshi_fills.page import write_page
 
         write_page(found, settings.tables, now, page)
     if context.json:
         report.show(report.diagnosis_json(found))
-    else:
-        report.show_diagnosis(found, settings.tables)
     return 3 if found.verdict == "fail" else 0
 
 
@@ -612,22 +612,7 @@ def _ask_for_the_name(context: Context, planned: Any) -> None:
 
 def main() -> NoReturn:
     """Run the command line as a process, and end it with the command's exit code."""
-    streams = process.prepare()
-    endings = process.Endings()
-    endings.last_words = lambda: _show_usage_failure(
-        Interrupted.exit_code, process.INTERRUPTED, process.RUN_AGAIN, sys.argv[1:]
-    )
-    endings.watch()
-    try:
-        code = run(sys.argv[1:])
-        lost = streams.lost_output()
-    except (KeyboardInterrupt, Interrupted):
-        code, lost = Interrupted.exit_code, None
-    endings.leave()
-    if lost is not None:
-        sys.stderr.write(f"warning: the output is cut off: {lost.lower()}\n")
-        sys.stderr.flush()
-    sys.exit(code)
+    process.run(lambda: sys.modules[__name__])
 
 
 def run(words: list[str]) -> int:
@@ -649,6 +634,11 @@ def run(words: list[str]) -> int:
             sentence = sentence[0].lower() + sentence[1:]
             _show_usage_failure(code, sentence, "see `kalshi-fills --help`", words)
     return code if isinstance(code, int) else 0
+
+
+def show_interruption(words: list[str]) -> None:
+    """Print that a command was ended before it could say more."""
+    _show_usage_failure(Interrupted.exit_code, process.INTERRUPTED, process.RUN_AGAIN, words)
 
 
 def _show_usage_failure(code: int, sentence: str, hint: str, words: list[str]) -> None:

@@ -18,6 +18,7 @@ from kalshi_fills.errors import LockedError, SettingsError
 from kalshi_fills.printable import visible
 from kalshi_fills.trusted import (
     Untrusted,
+    absolute,
     make_private_folder,
     read_file,
     require_not_for_everybody,
@@ -64,11 +65,11 @@ def exclusive(target: str, table: str) -> Iterator[None]:
 
 def _folder() -> Path:
     """Return the folder of the locks, made where it is missing, for this user alone."""
-    state = Path(platformdirs.user_state_dir("kalshi-fills", appauthor=False))
-    if not state.is_absolute():
+    state = absolute(lambda: platformdirs.user_state_dir("kalshi-fills", appauthor=False))
+    if state is None:
         raise SettingsError(
-            "there is no home folder to keep the locks in",
-            hint="set HOME, or XDG_STATE_HOME to a folder that can be written",
+            "the place of the lock folder is not known",
+            hint="set HOME, or XDG_STATE_HOME to the full path of a folder that can be written",
         )
     folder = state / "locks"
     try:

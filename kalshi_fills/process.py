@@ -18,7 +18,7 @@ import time
 import warnings
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Final, NoReturn, TextIO
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol, TextIO
 
 from kalshi_fills.errors import Interrupted
 
@@ -82,6 +82,46 @@ class Streams:
         if failure is None or isinstance(failure, BrokenPipeError):
             return None
         return failure.strerror or "it cannot be written"
+
+
+class CommandLine(Protocol):
+    """What the command line offers to the process: the module `cli`."""
+
+    def run(self, words: list[str]) -> int:
+        """Run one command and return its exit code."""
+        ...
+
+    def show_interruption(self, words: list[str]) -> None:
+        """Print that a command was ended before it could say more."""
+        ...
+
+
+def run(load: Callable[[], CommandLine]) -> NoReturn:
+    """Run the command line that `load` imports, and end the process with its exit code.
+
+    Signals are watched from before the import on, which takes the most part of a short run.
+    """
+    streams = prepare()
+    endings = Endings()
+    words = sys.argv[1:]
+    endings.watch()
+    try:
+        try:
+            commands = load()
+            endings.last_words = lambda: commands.show_interruption(words)
+            code = commands.run(words)
+        except (KeyboardInterrupt, Interrupted):
+            sys.stderr.write(f"error: {INTERRUPTED}\nhint: {RUN_AGAIN}\n")
+            code = Interrupted.exit_code
+        lost = streams.lost_output()
+        endings.leave()
+    except (KeyboardInterrupt, Interrupted):  # while the last of it was printed
+        endings.leave()
+        code, lost = Interrupted.exit_code, None
+    if lost is not None:
+        sys.stderr.write(f"warning: the output is cut off: {lost.lower()}\n")
+        sys.stderr.flush()
+    sys.exit(code)
 
 
 def prepare() -> Streams:

@@ -29,6 +29,7 @@ from kalshi_fills.queries import Tables
 from kalshi_fills.signing import Signer, read_private_key
 from kalshi_fills.trusted import (
     Untrusted,
+    absolute,
     read_file,
     require_not_for_everybody,
     require_own,
@@ -358,8 +359,8 @@ def _clickhouse(url: str | None, mistakes: Mistakes) -> ClickHouseTarget:
                 "set CLICKHOUSE_URL=clickhouse://user:password@host:9000/kalshi, or install the "
                 "embedded engine with `pip install 'kalshi-fills[embedded]'`",
             )
-        data = Path(platformdirs.user_data_dir("kalshi-fills", appauthor=False))
-        if not data.is_absolute():
+        data = absolute(lambda: platformdirs.user_data_dir("kalshi-fills", appauthor=False))
+        if data is None:
             mistakes.add(
                 "there is no home folder to keep the embedded engine's tables in",
                 "set HOME or XDG_DATA_HOME, or CLICKHOUSE_URL=chdb:///path/to/folder",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -76,6 +77,15 @@ def make_private_folder(folder: Path) -> None:
             raise
         return
     folder.chmod(0o700)
+
+
+def absolute(place: Callable[[], str]) -> Path | None:
+    """Return a folder of this user, or None where there is no home folder to look for it in."""
+    try:
+        folder = Path(place())
+    except RuntimeError:
+        return None
+    return folder if folder.is_absolute() else None
 
 
 def require_own(path: Path) -> None:

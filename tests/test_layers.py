@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "kalshi_fills"
 
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
-    "__main__": {"cli"},
+    "__main__": {"cli", "process"},
     "account": {"errors", "exchange", "fills", "listing"},
     "alike": {"fills"},
     "backups": {"migrations", "queries", "warehouse"},
