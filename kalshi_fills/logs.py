@@ -60,7 +60,8 @@ class _Json(_Form):
                 **fields,
                 "level": record.levelname.lower(),
                 "at": moment.isoformat(timespec="milliseconds"),
-            }
+            },
+            default=str,
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -52,9 +52,14 @@ def visible_lines(text: str) -> str:
     return "\n".join(map(visible, text.split("\n")))
 
 
-def ascii_json(value: object) -> str:
-    """Return a value as JSON in printable ASCII, on one line."""
-    return json.dumps(value, default=str).replace("\x7f", "\\u007f")
+def ascii_json(value: object, default: Callable[[object], str] | None = None) -> str:
+    """Return a value as JSON in printable ASCII, on one line.
+
+    Args:
+        value: what is written.
+        default: how a value that is none of JSON's is written.
+    """
+    return json.dumps(value, default=default).replace("\x7f", "\\u007f")
 
 
 def is_plain(value: str) -> bool:

@@ -218,7 +218,7 @@ def _env_file(
     """
     path = Path(named) if named else (folder or Path()) / ".env"
     where = path_to_show(path, "that --env-file names") if named else ".env in the working folder"
-    if not named and (path.is_dir() or not os.path.lexists(path)):
+    if not named and (os.path.isdir(path) or not os.path.lexists(path)):
         return {}
     try:
         if named:
