@@ -13,6 +13,7 @@ import inspect
 import itertools
 import logging
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -37,6 +38,8 @@ from kalshi_fills.settings import OPTIONS, Mistakes, Settings, build, duration, 
 from kalshi_fills.trusted import make_private_folder
 
 log = logging.getLogger(__name__)
+
+_TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}").fullmatch
 
 _EPILOG = (
     "Exit codes: 0 done, 1 a bug or a declined prompt, 2 usage or configuration, 3 done with "
@@ -545,7 +548,7 @@ def truncate(
         ("--garbage", garbage),
         ("--before", before is not None),
     )
-    if restore is not None and (looks_like_key(restore) or not quoted(restore.replace("_", " "))):
+    if restore is not None and (not _TABLE_NAME(restore) or looks_like_key(restore)):
         mistakes.add(
             "--restore names no backup", "see them with `kalshi-fills truncate --list-backups`"
         )
