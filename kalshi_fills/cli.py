@@ -13,7 +13,7 @@ import inspect
 import itertools
 import logging
 import os
-import signal
+import re
 import sys
 import tempfile
 import traceback
@@ -21,12 +21,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any, NoReturn, get_type_hints
 
 import typer
 
-from kalshi_fills import __version__, logs, report
+from kalshi_fills import __version__, logs, process, report
 from kalshi_fills.errors import (
     DeclinedError,
     ExchangeError,
@@ -34,6 +33,7 @@ from kalshi_fills.errors import (
     KalshiFillsError,
     SettingsError,
 )
+from kalshi_fills.printable import looks_like_key, masked, quoted, redact, visible_lines
 from kalshi_fills.settings import (
     OPTIONS,
     Mistakes,
@@ -44,8 +44,11 @@ from kalshi_fills.settings import (
     moment,
     share,
 )
+from kalshi_fills.trusted import make_private_folder
 
 log = logging.getLogger(__name__)
+
+_TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}").fullmatch
 
 _EPILOG = (
     "Exit codes: 0 done, 1 a bug or a declined prompt, 2 usage or configuration, 3 done with "
@@ -191,7 +194,11 @@ def _command(function: Callable[..., int | None]) -> Callable[..., None]:
     name = function.__name__
 
     def run(*, ctx: typer.Context, shared: dict[str, Any], **own: Any) -> None:
-        given = {key: value or (ctx.obj or {}).get(key) for key, value in shared.items()}
+        earlier = ctx.obj or {}
+        given = {
+            key: earlier.get(key) if value is None or value is False else value
+            for key, value in shared.items()
+        }
         _run(name, given, function, own)
 
     own = [entry for entry in _hinted(function) if entry[0].name != "context"]
@@ -222,47 +229,34 @@ def _run(
     try:
         mistakes = Mistakes()
         options = {key.replace("_", "-"): value for key, value in given.items()}
+        for option in (entry.name for entry in OPTIONS if options.get(entry.name) == ""):
+            # An unset variable of the shell, most likely: no default is meant.
+            mistakes.add(f"--{option} is given, but empty", f"give --{option} a value or leave it")
         settings = build(options, os.environ, mistakes)
         wanted, secrets = settings.format, settings.secrets
         logs.configure(settings.log_format, verbose=bool(given["verbose"]), secrets=secrets)
         for warning in settings.warnings:
             log.warning("warning", extra={"fields": {"warning": warning}})
-        with _signals():
-            context = Context(name, settings, mistakes, datetime.now(UTC))
-            code = function(context, **own) or 0
-    except KalshiFillsError as error:
-        message, hint = (logs.redact(text, secrets) for text in (error.message, error.hint))
-        report.show_failure(name, error.exit_code, message, hint, wanted)
-        code = error.exit_code
-    except KeyboardInterrupt:
-        message = "interrupted; what was done stays, and no more is claimed"
-        report.show_failure(name, 130, message, f"run `kalshi-fills {name}` again", wanted)
-        code = 130
-    except Exception as error:
-        sys.stderr.write(logs.redact(traceback.format_exc(), secrets))
-        message = logs.redact(f"a bug: {type(error).__name__}: {error}", secrets)
-        report.show_failure(
-            name, 1, message, "please report it with the lines above; nothing was recorded", wanted
-        )
-        code = 1
+        context = Context(name, settings, mistakes, datetime.now(UTC))
+        code = function(context, **own) or 0
+    except (Exception, KeyboardInterrupt) as error:
+        code = _tell_failure(name, error, secrets, wanted)
     raise typer.Exit(code)
 
 
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does."""
-
-    def stop(number: int, frame: FrameType | None) -> NoReturn:
-        raise Interrupted(
-            "ended by SIGTERM; what was done stays, and no more is claimed",
-            hint="run the same command again when it may run to its end",
-        )
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _tell_failure(name: str, error: BaseException, secrets: tuple[str, ...], wanted: str) -> int:
+    """Print what ended a command, and return its exit code."""
+    if isinstance(error, KalshiFillsError):
+        code, message, hint = error.exit_code, error.message, error.hint
+    elif isinstance(error, KeyboardInterrupt):
+        code, message, hint = Interrupted.exit_code, process.INTERRUPTED, process.RUN_AGAIN
+    else:
+        lines = "".join(traceback.format_exception(error))
+        sys.stderr.write(visible_lines(redact(lines, secrets)))
+        code, message = 1, f"a bug: {type(error).__name__}: {error}"
+        hint = "please report it with the lines above; nothing was recorded"
+    report.show_failure(name, code, redact(message, secrets), redact(hint, secrets), wanted)
+    return code
 
 
 @contextlib.contextmanager
@@ -278,6 +272,8 @@ def _warehouse(settings: Settings, *, only_to_look: bool = False) -> Iterator[An
             assert folder is not None
             if only_to_look and not folder.exists():  # the engine would make it
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            with contextlib.suppress(OSError):  # the engine says what is wrong with it
+                make_private_folder(folder)
             warehouse = open_embedded(folder)
         stack.callback(warehouse.close)
         yield warehouse
@@ -475,9 +471,12 @@ def diagnose(
         )
     if query is not None and query not in query_names():
         mistakes.add(
-            f"there is no diagnostic query {query!r}", f"use one of: {', '.join(query_names())}"
+            f"there is no diagnostic query{quoted(query)}",
+            f"use one of: {', '.join(query_names())}",
         )
-    if page is not None:
+    if page is not None and (not page or "://" in page or "@" in page or looks_like_key(page)):
+        mistakes.add("--report names no file", "name it like --report diagnosis.html")
+    elif page is not None:
         from kalshi_fills.page import require_page
 
         require_page(page, mistakes)
@@ -503,14 +502,14 @@ def diagnose(
             )
         say = stack.enter_context(report.spinner())
         found = run_diagnosis(warehouse, settings.tables, exchange, window, now, say)
+    if not context.json:  # the verdict is not lost to a disk that has no room for the page
+        report.show_diagnosis(found, settings.tables)
     if page is not None:
         from kalshi_fills.page import write_page
 
         write_page(found, settings.tables, now, page)
     if context.json:
         report.show(report.diagnosis_json(found))
-    else:
-        report.show_diagnosis(found, settings.tables)
     return 3 if found.verdict == "fail" else 0
 
 
@@ -590,6 +589,10 @@ def truncate(
         ("--garbage", garbage),
         ("--before", before is not None),
     )
+    if restore is not None and (not _TABLE_NAME(restore) or looks_like_key(restore)):
+        mistakes.add(
+            "--restore names no backup", "see them with `kalshi-fills truncate --list-backups`"
+        )
     if no_backup and (list_backups or restore is not None):
         mistakes.add("--no-backup removes nothing by itself", "leave it out")
     asks = not (yes or dry_run or list_backups or restore is not None)
@@ -652,32 +655,44 @@ def _ask_for_the_name(context: Context, planned: Any) -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line: what is wrong with it is told like every other error."""
+    """Run the command line as a process, and end it with the command's exit code."""
+    process.run(lambda: sys.modules[__name__])
+
+
+def run(words: list[str]) -> int:
+    """Run one command and return its exit code; a usage error is told like every other error."""
     try:
-        code = app(standalone_mode=False)
+        code = app(args=words, standalone_mode=False)
     except typer.Exit as ended:
         code = ended.exit_code
-    except KeyboardInterrupt:
-        code = Interrupted.exit_code
     except Exception as error:
         tell = getattr(error, "format_message", None)
         if tell is None and type(error).__name__ == "Abort":
-            sys.exit(Interrupted.exit_code)
+            return Interrupted.exit_code
+        wanted = "json" if _asked_for_json(words) else "table"
         if tell is None:
-            raise
-        sentence = str(tell()).strip().rstrip(".")
-        wanted = "json" if _asked_for_json(sys.argv) else "table"
-        if sentence:
-            commands = {command.name for command in app.registered_commands}
-            report.show_failure(
-                next((word for word in sys.argv[1:] if word in commands), ""),
-                SettingsError.exit_code,
-                sentence[0].lower() + sentence[1:],
-                "see `kalshi-fills --help`",
-                wanted,
-            )
+            return _tell_failure(_named_command(words), error, (), wanted)
+        sentence = masked(str(tell()).strip().rstrip("."))
         code = SettingsError.exit_code
-    sys.exit(code if isinstance(code, int) else 0)
+        if sentence:
+            sentence = sentence[0].lower() + sentence[1:]
+            _show_usage_failure(code, sentence, "see `kalshi-fills --help`", words)
+    return code if isinstance(code, int) else 0
+
+
+def show_interruption(words: list[str]) -> None:
+    """Print that a command was ended before it could say more."""
+    _show_usage_failure(Interrupted.exit_code, process.INTERRUPTED, process.RUN_AGAIN, words)
+
+
+def _show_usage_failure(code: int, sentence: str, hint: str, words: list[str]) -> None:
+    wanted = "json" if _asked_for_json(words) else "table"
+    report.show_failure(_named_command(words), code, sentence, hint, wanted)
+
+
+def _named_command(words: list[str]) -> str:
+    commands = {command.name for command in app.registered_commands}
+    return next((word for word in words if word in commands), "")
 
 
 def _asked_for_json(words: list[str]) -> bool:

@@ -6,13 +6,14 @@ blotted out of whatever is written, as the last step.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TextIO
+
+from kalshi_fills.printable import ascii_json, redact, visible
 
 
 def configure(form: str, *, verbose: bool, secrets: Iterable[str] = ()) -> None:
@@ -36,20 +37,10 @@ class _Stderr(logging.StreamHandler[TextIO]):
         return sys.stderr
 
 
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """Blot every secret out of a text."""
-    for secret in secrets:
-        if len(secret) > 3:
-            text = text.replace(secret, "***")
-    return text
-
-
 class _Form(logging.Formatter, ABC):
     def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__()
-        # In a JSON line a secret may stand with its quotes and line ends escaped.
-        plain = tuple(secrets)
-        self._secrets = plain + tuple(json.dumps(secret)[1:-1] for secret in plain)
+        self._secrets = tuple(secrets)
 
     def format(self, record: logging.LogRecord) -> str:
         fields = getattr(record, "fields", {})
@@ -63,7 +54,7 @@ class _Form(logging.Formatter, ABC):
 
 class _Json(_Form):
     def line(self, moment: datetime, record: logging.LogRecord, fields: dict[str, object]) -> str:
-        return json.dumps(
+        return ascii_json(
             {
                 "event": record.getMessage(),
                 **fields,
@@ -77,4 +68,4 @@ class _Json(_Form):
 class _Text(_Form):
     def line(self, moment: datetime, record: logging.LogRecord, fields: dict[str, object]) -> str:
         facts = " ".join(f"{name}={value}" for name, value in fields.items())
-        return f"{moment:%H:%M:%S} {record.getMessage()} {facts}".rstrip()
+        return visible(f"{moment:%H:%M:%S} {record.getMessage()} {facts}".rstrip())

@@ -6,7 +6,6 @@ printed as it is, never as markup.
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
@@ -16,14 +15,16 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, TextIO
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.filesize import decimal
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from kalshi_fills.fills import MEANING, Reason, Stage
 from kalshi_fills.pipeline import Counts, percent
+from kalshi_fills.printable import ascii_json, visible, visible_lines
 from kalshi_fills.queries import Tables
 
 if TYPE_CHECKING:
@@ -43,12 +44,13 @@ _PROGRESS_AFTER_SECONDS: Final = 1.0
 
 
 def show(result: object) -> None:
-    """Print one JSON object on stdout."""
-    sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+    """Print one JSON object on stdout, in ASCII."""
+    sys.stdout.write(ascii_json(result) + "\n")
 
 
 def show_failure(command: str, exit_code: int, message: str, hint: str, form: str) -> None:
     """Print an error and its hint on stderr, and as JSON on stdout where that was asked for."""
+    message, hint = visible(message), visible(hint)
     sys.stderr.write(f"error: {message}\nhint: {hint}\n")
     if form == "json":
         show(
@@ -377,7 +379,7 @@ def truncation_json(report: TruncationReport, tables: Tables) -> dict[str, objec
 
 def show_truncation(report: TruncationReport, tables: Tables, stream: TextIO) -> None:
     """Print what a truncate did, or before it acts what it would do."""
-    console = Console(file=stream, highlight=False, markup=False)
+    console = _console(stream)
     acted = report.acted
     title = f"truncate {tables.database}.{tables.fills}"
     table = _table(title)
@@ -426,7 +428,7 @@ def spinner() -> Iterator[Callable[[str], None]]:
 
     Nothing moves where stderr is no terminal.
     """
-    console = Console(stderr=True, highlight=False)
+    console = _Console(stderr=True, highlight=False, emoji=False)
     if not console.is_terminal:
         yield lambda _: None
         return
@@ -435,7 +437,7 @@ def spinner() -> Iterator[Callable[[str], None]]:
     timer.daemon = True
     timer.start()
     try:
-        yield lambda text: status.update(Text(text))
+        yield lambda text: status.update(Text(visible(text)))
     finally:
         timer.cancel()
         status.stop()
@@ -448,7 +450,7 @@ def sync_progress() -> Iterator[Callable[[SyncReport], None]]:
     How long it takes yet is shown where it can be told: on an account's first pass it cannot,
     until the oldest fill is found. Nothing moves where stderr is no terminal.
     """
-    console = Console(stderr=True, highlight=False)
+    console = _Console(stderr=True, highlight=False, emoji=False)
     if not console.is_terminal:
         yield lambda _: None
         return
@@ -686,11 +688,22 @@ def _harmless_lines(lines: Iterable[str]) -> str:
 
 
 def _harmless(text: str | None) -> str:
-    """Write what came from outside so that it cannot steer a terminal."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text or ""
-    )
+    """Return what came from outside so that it cannot steer a terminal."""
+    return visible(text or "")
+
+
+class _Console(Console):
+    """A console that spells out what could steer a terminal, wherever in a text it stands."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """Yield the segments of what is printed, without control characters of its own."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield segment._replace(text=visible_lines(segment.text))
 
 
 def _shortened(text: str) -> str:
@@ -705,8 +718,8 @@ def _are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def _console() -> Console:
-    return Console(highlight=False, markup=False)
+def _console(stream: TextIO | None = None) -> Console:
+    return _Console(file=stream, highlight=False, markup=False, emoji=False)
 
 
 def _table(title: str) -> Table:

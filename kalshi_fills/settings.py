@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
 import ipaddress
 import math
 import os
@@ -20,12 +21,21 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import dotenv
 import platformdirs
+from dotenv.parser import parse_stream
 
 from kalshi_fills.errors import SettingsError
+from kalshi_fills.printable import is_plain, looks_like_key, path_to_show, quoted
 from kalshi_fills.queries import Tables
 from kalshi_fills.signing import Signer, read_private_key
+from kalshi_fills.trusted import (
+    Untrusted,
+    absolute,
+    read_file,
+    require_not_for_everybody,
+    require_own,
+    require_own_folder,
+)
 
 ENVIRONMENTS: Final = {
     "prod": "https://external-api.kalshi.com/trade-api/v2",
@@ -43,7 +53,9 @@ DEFAULT_TABLE: Final = "mm_fills"
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}").fullmatch
 _DURATION: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)").fullmatch
-_LONGEST_PATH: Final = 4096
+_KEY_ID: Final = re.compile(r"[\x21-\x3f\x41-\x7e]{1,128}").fullmatch
+_LONGEST_DURATION: Final = timedelta(days=36_500)
+_SECRET_OPTIONS: Final = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE).search
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -195,15 +207,7 @@ def gather(
         The values by option name, and the private key's text if KALSHI_PRIVATE_KEY holds one.
     """
     named = options.get("env-file")
-    path = Path(named) if named else (folder or Path.cwd()) / ".env"
-    from_file: Mapping[str, str | None] = {}
-    if path.is_file() and os.access(path, os.R_OK):
-        try:
-            from_file = dotenv.dotenv_values(path, interpolate=False)
-        except UnicodeDecodeError:
-            mistakes.add(f"the env file {path} is no UTF-8 text", "save it as UTF-8")
-    elif named:
-        mistakes.add(f"the env file {named} cannot be read", "check the path after --env-file")
+    from_file = _env_file(named, folder, mistakes)
 
     def variable(name: str | None) -> str | None:
         return (environment.get(name) or from_file.get(name)) if name else None
@@ -214,6 +218,53 @@ def gather(
     }
     values["max-answer-mib"] = variable("KALSHI_FILLS_MAX_ANSWER_MIB")
     return values, variable("KALSHI_PRIVATE_KEY")
+
+
+def _env_file(
+    named: str | None, folder: Path | None, mistakes: Mistakes
+) -> Mapping[str, str | None]:
+    """Read the env file: the one that was named, or `.env` if there is one that is to be trusted.
+
+    A folder of this name is somebody's virtual environment, and none of ours.
+    """
+    path = Path(named) if named else (folder or Path()) / ".env"
+    where = path_to_show(path, "that --env-file names") if named else ".env in the working folder"
+    if not named and (os.path.isdir(path) or not os.path.lexists(path)):
+        return {}
+    try:
+        if named:
+            require_not_for_everybody(path)
+        else:
+            require_own(path)
+        text = read_file(path).decode("utf-8-sig")
+    except Untrusted as error:
+        elsewhere = "" if named else "; --env-file names another file"
+        mistakes.add(f"the env file {where} {error.why}", f"{error.hint}{elsewhere}")
+        return {}
+    except UnicodeDecodeError:
+        mistakes.add(f"the env file {where} is no UTF-8 text", "save it as UTF-8")
+        return {}
+    except (OSError, ValueError) as error:
+        mistakes.add(
+            f"the env file {where} cannot be read: {_why(error)}",
+            "check the path after --env-file" if named else "name another one with --env-file",
+        )
+        return {}
+    values: dict[str, str | None] = {}
+    for line in parse_stream(io.StringIO(text)):
+        if line.error:
+            mistakes.add(
+                f"the env file {where} has a line that cannot be read: line {line.original.line}",
+                "write NAME=value; a value with spaces or line ends stands in quotes",
+            )
+        elif line.key is not None:
+            values[line.key] = line.value
+    return values
+
+
+def _why(error: Exception) -> str:
+    """Return why a file could not be used, as the end of a sentence, without its name."""
+    return (getattr(error, "strerror", None) or "this cannot be a path").lower()
 
 
 def build(
@@ -227,15 +278,17 @@ def build(
     values, pem = gather(options, environment, mistakes, folder=folder)
     clickhouse = _clickhouse(values["clickhouse"], mistakes)
     table = values["table"] or DEFAULT_TABLE
-    if not _IDENTIFIER(table):
+    if not _is_identifier(table):
         mistakes.add(
-            f"the table name {table!r} is no identifier",
+            f"the table name{quoted(table)} is no identifier",
             "use letters, digits and underscores in --table, not starting with a digit",
         )
     cluster = values["cluster"]
-    if cluster is not None and not re.fullmatch(r"[A-Za-z0-9_.{}-]{1,128}", cluster):
+    if cluster is not None and (
+        not re.fullmatch(r"[A-Za-z0-9_.{}-]{1,128}", cluster) or looks_like_key(cluster)
+    ):
         mistakes.add(
-            f"the cluster name {cluster!r} is no cluster name",
+            f"the cluster name{quoted(cluster)} is no cluster name",
             "use the name in system.clusters for --cluster",
         )
     warnings: list[str] = []
@@ -250,8 +303,7 @@ def build(
     )
     secrets = [text for text in (pem, values["private-key"]) if text and "-----BEGIN" in text]
     if clickhouse.url is not None:
-        password = urlsplit(clickhouse.url).password
-        secrets += [password, unquote(password)] if password else []
+        secrets += _secrets_of(clickhouse.url)
     return Settings(
         clickhouse,
         Tables(clickhouse.database, table, cluster),
@@ -284,30 +336,36 @@ def moment(text: str, now: datetime, option: str, mistakes: Mistakes) -> datetim
         try:
             return now - timedelta(seconds=int(match.group(1)) * _UNIT_SECONDS[match.group(2)])
         except OverflowError:
-            mistakes.add(f"{option} {text} reaches back beyond the calendar", "use a shorter time")
+            mistakes.add(
+                f"{option}{quoted(text)} reaches back beyond the calendar", "use a shorter time"
+            )
             return None
     try:
         read = datetime.fromisoformat(text.strip())
     except ValueError:
         mistakes.add(
-            f"{option} {text!r} is neither an ISO 8601 instant nor a duration",
+            f"{option}{quoted(text)} is neither an ISO 8601 instant nor a duration",
             f"write it like {option} 2026-11-20T15:00:00Z or {option} 24h",
         )
         return None
     try:
         return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
     except OverflowError:
-        mistakes.add(f"{option} {text} lies beyond the calendar", "give another time")
+        mistakes.add(f"{option}{quoted(text)} lies beyond the calendar", "give another time")
         return None
 
 
 def duration(text: str, option: str, mistakes: Mistakes) -> timedelta:
     """Read a duration such as 90s, 15m, 24h or 7d."""
     match = _DURATION(text.strip())
-    if match:
-        return timedelta(seconds=int(match.group(1)) * _UNIT_SECONDS[match.group(2)])
-    mistakes.add(f"{option} {text!r} is no duration", f"write it like {option} 1h")
-    return timedelta(0)
+    if not match:
+        mistakes.add(f"{option}{quoted(text)} is no duration", f"write it like {option} 1h")
+        return timedelta(0)
+    long = timedelta(seconds=int(match.group(1)) * _UNIT_SECONDS[match.group(2)])
+    if long > _LONGEST_DURATION:
+        mistakes.add(f"{option}{quoted(text)} is more than a hundred years", "use a shorter time")
+        return timedelta(0)
+    return long
 
 
 def share(value: float, option: str, mistakes: Mistakes) -> float:
@@ -326,8 +384,14 @@ def _clickhouse(url: str | None, mistakes: Mistakes) -> ClickHouseTarget:
                 "set CLICKHOUSE_URL=clickhouse://user:password@host:9000/kalshi, or install the "
                 "embedded engine with `pip install 'kalshi-fills[embedded]'`",
             )
-        folder = Path(platformdirs.user_data_dir("kalshi-fills", appauthor=False)) / "chdb"
-        return ClickHouseTarget(None, folder, DEFAULT_DATABASE)
+        data = absolute(lambda: platformdirs.user_data_dir("kalshi-fills", appauthor=False))
+        if data is None:
+            mistakes.add(
+                "there is no home folder to keep the embedded engine's tables in",
+                "set HOME or XDG_DATA_HOME, or CLICKHOUSE_URL=chdb:///path/to/folder",
+            )
+            return nowhere
+        return ClickHouseTarget(None, _trusted_folder(data / "chdb", mistakes), DEFAULT_DATABASE)
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -347,7 +411,7 @@ def _clickhouse(url: str | None, mistakes: Mistakes) -> ClickHouseTarget:
         return nowhere
     if parts.scheme not in ("clickhouse", "clickhouses"):
         mistakes.add(
-            f"CLICKHOUSE_URL has the unknown scheme {parts.scheme or 'none'!r}",
+            f"CLICKHOUSE_URL has the unknown scheme{quoted(parts.scheme or 'none')}",
             "use clickhouse://, clickhouses:// (TLS) or chdb:///folder; the native protocol, port "
             "9000 or 9440, not HTTP",
         )
@@ -369,20 +433,54 @@ def _embedded(path: str, query: str, mistakes: Mistakes) -> ClickHouseTarget:
             "CLICKHOUSE_URL asks for the embedded engine, which is not installed",
             "install it with `pip install 'kalshi-fills[embedded]'`, or name a server",
         )
-    if not folder.strip("/") or "?" in folder:
+    if not folder.strip("/") or "?" in folder or not folder.isprintable() or "@" in path:
         mistakes.add(
             "CLICKHOUSE_URL names no folder for the embedded engine",
             "write it like chdb:///var/lib/kalshi-fills?database=kalshi",
         )
-    return ClickHouseTarget(None, Path(folder).expanduser().absolute(), database)
+    try:
+        full = Path(folder).expanduser().absolute()
+    except (OSError, RuntimeError):  # the working folder is gone, or the home folder unknown
+        mistakes.add(
+            "the folder in CLICKHOUSE_URL cannot be found from here",
+            "name it from the root on: chdb:///path/to/folder",
+        )
+        return ClickHouseTarget(None, None, database)
+    return ClickHouseTarget(None, _trusted_folder(full, mistakes), database)
+
+
+def _trusted_folder(folder: Path, mistakes: Mistakes) -> Path:
+    """Refuse a folder in which others may have planted what the engine takes for its own."""
+    where = path_to_show(folder, "in CLICKHOUSE_URL")
+    try:
+        require_own_folder(folder)
+    except Untrusted as error:
+        mistakes.add(f"the embedded engine's folder {where} {error.why}", error.hint)
+    except (OSError, ValueError) as error:
+        mistakes.add(
+            f"the embedded engine's folder {where} cannot be used: {_why(error)}",
+            "point CLICKHOUSE_URL at a folder of your own: chdb:///path/to/folder",
+        )
+    return folder
+
+
+def _secrets_of(url: str) -> list[str]:
+    """Return the password of a URL, as written and as meant, and what its options hide."""
+    parts = urlsplit(url)
+    written = [parts.password] if parts.password else []
+    for option in parts.query.split("&"):
+        name, _, value = option.partition("=")
+        if value and _SECRET_OPTIONS(name):
+            written.append(value)
+    return [text for value in written for text in (value, unquote(value))]
 
 
 def _database(name: str, mistakes: Mistakes) -> str:
     if not name:
         return DEFAULT_DATABASE
-    if not _IDENTIFIER(name):
+    if not _is_identifier(name):
         mistakes.add(
-            f"the database name {name!r} is no identifier",
+            f"the database name{quoted(name)} is no identifier",
             "use letters, digits and underscores for the database in CLICKHOUSE_URL",
         )
     return name
@@ -397,7 +495,7 @@ def _api_url(value: str, mistakes: Mistakes) -> str:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         mistakes.add(
-            f"KALSHI_API_URL{_shown(value)} is neither prod nor demo nor an http URL",
+            f"KALSHI_API_URL{quoted(value)} is neither prod nor demo nor an http URL",
             "use prod, demo, or the API's root such as " + ENVIRONMENTS["prod"],
         )
         return url
@@ -407,8 +505,9 @@ def _api_url(value: str, mistakes: Mistakes) -> str:
             "use the API's root such as " + ENVIRONMENTS["prod"],
         )
     if parts.scheme == "http" and not _loopback(parts.hostname):
+        host = parts.hostname if is_plain(parts.hostname) else "names a host that"
         mistakes.add(
-            f"KALSHI_API_URL {parts.hostname} is not loopback and has no TLS",
+            f"KALSHI_API_URL {host} is not loopback and has no TLS",
             "write https://; requests to the exchange are signed and must not travel in the clear",
         )
     if not parts.path.strip("/"):
@@ -428,9 +527,8 @@ def environment_of(api_url: str) -> str:
     return f"url-{hashlib.sha256(root.encode()).hexdigest()[:16]}"
 
 
-def _shown(value: str) -> str:
-    """Quote a value in an error, unless a password may be in it."""
-    return "" if "@" in value else f" {value!r}"
+def _is_identifier(name: str) -> bool:
+    return bool(_IDENTIFIER(name)) and not looks_like_key(name)
 
 
 def _loopback(host: str) -> bool:
@@ -454,7 +552,12 @@ def _signer(
             "a private key is configured, but no key id",
             "set KALSHI_API_KEY_ID to the id shown beside the key on Kalshi's API keys page",
         )
-    elif not re.fullmatch(r"[\x21-\x7e]{1,200}", key_id):
+    elif looks_like_key(key_id):
+        mistakes.add(
+            "KALSHI_API_KEY_ID holds something other than a key's id: it looks like a key's text",
+            "it is the id shown beside the key; the key's text goes into KALSHI_PRIVATE_KEY",
+        )
+    elif not _KEY_ID(key_id) or "://" in key_id:
         mistakes.add("the API key id holds spaces or signs", "copy KALSHI_API_KEY_ID once more")
     if path is None and pem is None:
         mistakes.add(
@@ -463,28 +566,11 @@ def _signer(
         )
         return None
     where = "KALSHI_PRIVATE_KEY"
-    if path is not None and ("-----BEGIN" in path or len(path) > _LONGEST_PATH):
-        mistakes.add(
-            "KALSHI_PRIVATE_KEY_PATH holds something other than a path",
-            "it names the key's file; the key's text goes into KALSHI_PRIVATE_KEY",
-        )
-        return None
     if path is not None:
-        where = path
-        try:
-            file = Path(path).expanduser()
-            pem = file.read_text(encoding="utf-8")
-            if file.stat().st_mode & 0o077:
-                warnings.append(
-                    f"the private key {path} can be read by other users; run: chmod 600 {path}"
-                )
-        except (OSError, RuntimeError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "it is no text file, or nobody's"
-            mistakes.add(
-                f"the private key {path} cannot be read: {why.lower()}",
-                "check the path in KALSHI_PRIVATE_KEY_PATH and who may read it",
-            )
+        where, read = _key_file(path, mistakes, warnings)
+        if read is None:
             return None
+        pem = read
     assert pem is not None
     # A key in a variable often has its line ends written out.
     text = pem.replace("\\n", "\n") if path is None else pem
@@ -495,8 +581,43 @@ def _signer(
         return None
 
 
+def _key_file(path: str, mistakes: Mistakes, warnings: list[str]) -> tuple[str, str | None]:
+    """Return what to call the key's file in a sentence, and its text if it can be read."""
+    unnamed = "in the file that KALSHI_PRIVATE_KEY_PATH names"
+    where = path_to_show(path, unnamed)
+    try:
+        file = Path(path).expanduser()
+        require_not_for_everybody(file)
+        pem = read_file(file).decode("utf-8")
+        if file.stat().st_mode & 0o077:
+            warnings.append(
+                f"the private key {where} can be read by other users; run: chmod 600 {where}"
+            )
+        return where, pem
+    except Untrusted as error:
+        mistakes.add(f"the private key {where} {error.why}", error.hint)
+    except (OSError, RuntimeError, ValueError) as error:
+        is_other = looks_like_key(path) or where == unnamed
+        if is_other:
+            mistakes.add(
+                "KALSHI_PRIVATE_KEY_PATH (or --private-key) holds something other than the path "
+                "of a file",
+                "it names the key's file; the key's text goes into KALSHI_PRIVATE_KEY",
+            )
+        else:
+            why = getattr(error, "strerror", None) or "it is no text file, or nobody's"
+            mistakes.add(
+                f"the private key {where} cannot be read: {why.lower()}",
+                "check the path in KALSHI_PRIVATE_KEY_PATH and who may read it",
+            )
+    return where, None
+
+
 def _one_of(option: str, value: str | None, allowed: tuple[str, ...], mistakes: Mistakes) -> str:
     if value not in allowed:
-        mistakes.add(f"--{option} {value!r} is not known", f"use --{option} {' or '.join(allowed)}")
+        mistakes.add(
+            f"--{option}{quoted(value or '')} is not known",
+            f"use --{option} {' or '.join(allowed)}",
+        )
         return allowed[0]
     return value

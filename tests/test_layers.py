@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "kalshi_fills"
 
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
-    "__main__": {"cli"},
+    "__main__": {"cli", "process"},
     "account": {"errors", "exchange", "fills", "listing"},
     "alike": {"fills"},
     "backups": {"errors", "migrations", "ownership", "queries", "warehouse"},
@@ -34,12 +34,15 @@ ALLOWED: dict[str, set[str]] = {
         "logs",
         "migrations",
         "page",
+        "printable",
+        "process",
         "report",
         "settings",
         "standing",
         "store",
         "sync",
         "truncation",
+        "trusted",
         "warehouse",
     },
     "comparison": {
@@ -91,6 +94,24 @@ ALLOWED: dict[str, set[str]] = {
     "logs": set(),
     "migrations": {
         "__init__",
+    "locks": {"errors", "printable", "trusted"},
+    "logs": {"printable"},
+    "migrations": {"__init__", "errors", "fills", "grants", "queries", "warehouse"},
+    "page": {"__init__", "errors", "plots", "queries", "settings"},
+    "pipeline": {"alike", "errors", "fills"},
+    "plots": set(),
+    "printable": set(),
+    "process": {"errors"},
+    "queries": set(),
+    "reconcile": {"account", "evidence", "fills", "listing", "pipeline", "store"},
+    "report": {"fills", "pipeline", "printable", "queries"},
+    "settings": {"errors", "printable", "queries", "signing", "trusted"},
+    "sifting": {"backups", "errors", "fills", "migrations", "queries", "warehouse"},
+    "signing": {"errors"},
+    "store": {"__init__", "errors", "fills", "pipeline", "queries", "warehouse"},
+    "sync": {"errors", "exchange", "fills", "listing", "pipeline", "reconcile", "store"},
+    "truncation": {
+        "backups",
         "errors",
         "fills",
         "grants",
@@ -168,6 +189,8 @@ ALLOWED: dict[str, set[str]] = {
         "warehouse",
     },
     "warehouse": {"errors", "profile", "queries"},
+    "trusted": set(),
+    "warehouse": {"errors", "queries"},
     "wire": set(),
 }
 """What each module imports of its own package, `__init__` standing for the version."""
