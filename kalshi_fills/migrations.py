@@ -746,7 +746,7 @@ class Migration:
             total = self._count(kept, everywhere)
             carried = self._counts.get("carried", 0)
             if as_recorded:
-                there = ledger.table_state(total)
+                there = ledger.table_state(None)
                 ledger.note_rebuild(there._replace(rows=carried), self._now)
             return (
                 f"kept as {name} with all {total:,} rows: {carried:,} fills were carried over, "

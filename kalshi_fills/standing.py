@@ -38,6 +38,8 @@ class TableState(NamedTuple):
     rows: int
     """Rows stored, replaced versions that are not merged yet included; without those of other
     writers where there are more than expected."""
+    all_rows: int = 0
+    """Rows stored, whoever wrote them."""
 
 
 class TableChanges(NamedTuple):

@@ -444,11 +444,12 @@ class FillStore:
             int(fills_held),
         )
 
-    def table_state(self, expected: int) -> TableState:
+    def table_state(self, expected: int | None) -> TableState:
         """Return which table the fills table is, and how many rows it has.
 
         Where there are as many as expected nothing is read for that. Where there are more, another
-        writer may have filled up what somebody removed: its rows are not counted then.
+        writer may have filled up what somebody removed: its rows are not counted then. None expects
+        any number.
         """
         place = {"database": self.tables.database, "table": self.tables.fills}
         ((engine, identity),) = self.warehouse.rows(
@@ -458,11 +459,11 @@ class FillStore:
             with contextlib.suppress(WarehouseError):  # not every user may look there
                 found = self.warehouse.rows(self.tables.sql("sync/replicated_path"), place)
                 identity = found[0][0] if found else identity
-        rows = int(self.warehouse.rows(self.tables.sql("schema/count_rows"))[0][0])
-        if rows > expected:
+        rows = all_rows = int(self.warehouse.rows(self.tables.sql("schema/count_rows"))[0][0])
+        if expected is not None and rows > expected:
             with contextlib.suppress(WarehouseError):  # a table of old does not know who wrote
                 rows = int(self.warehouse.rows(self.tables.sql("sync/count_synced"))[0][0])
-        return TableState(identity, rows)
+        return TableState(identity, rows, all_rows)
 
     def table_change(self) -> str:
         """Return how the table differs from what the ledger says for any key; empty if it does not.

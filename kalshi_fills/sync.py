@@ -333,7 +333,9 @@ class _Pass:
         at_least = held = self._held_before + counts.n_new
         if self._window.start is None:
             held = max(held, counts.n_inserted + counts.n_known)
-        now = self._store.table_state(held)
+        now = self._store.table_state(None)
+        if self._window.start is None or now.all_rows < self._table.all_rows:
+            now = self._store.table_state(held)  # without other writers' rows, which takes a look
         if now.identity == self._table.identity and now.rows >= at_least:
             self._left_table = TableState(now.identity, min(held, now.rows))
             return mark

@@ -485,8 +485,7 @@ class Truncation:
 
     def _state_left(self) -> TableState:
         """Return which table is there now, and its fills: so that the next sync knows it again."""
-        rows = self._rows_of("")
-        return self._ledger.table_state(rows)._replace(rows=rows)
+        return self._ledger.table_state(None)._replace(rows=self._rows_of(""))
 
     def _is_refusal(self, error: WarehouseError) -> bool:
         """Whether the statement was not done: unlike one whose answer was lost, or is still due."""

@@ -326,6 +326,19 @@ def test_a_run_of_a_range_does_not_cover_up_that_the_table_was_emptied(bench: Be
     assert bench.fills() == truth(bench.exchange._account)
 
 
+def test_a_run_that_fails_after_it_noticed_leaves_it_to_the_next(bench: Bench) -> None:
+    bench.serve(month())
+    bench.run()
+    hand(bench, "TRUNCATE TABLE MINE")
+    bench.faults.html_instead_of_json = 1.0
+    with pytest.raises(Exception, match="HTML"):
+        bench.run()
+    bench.faults.html_instead_of_json = 0.0
+    bench.run(dry_run=True)
+
+    assert bench.run().counts.n_new == 12
+
+
 @pytest.mark.parametrize("statement", ["TRUNCATE TABLE MINE", "EXCHANGE TABLES MINE AND OLD"])
 def test_a_table_that_is_replaced_while_a_run_is_at_work_gets_no_watermark(
     bench: Bench, statement: str
@@ -454,8 +467,7 @@ def test_a_rebuild_that_left_fills_behind_is_read_again(bench: Bench) -> None:
     bench.run()
     hand(
         bench,
-        "ALTER TABLE MINE UPDATE size = 0 "
-        "WHERE ts < '2026-11-17' SETTINGS mutations_sync = 2",
+        "ALTER TABLE MINE UPDATE size = 0 WHERE ts < '2026-11-17' SETTINGS mutations_sync = 2",
     )
     rebuild(bench)
 
