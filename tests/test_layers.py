@@ -13,16 +13,44 @@ PACKAGE = Path(__file__).parent.parent / "kalshi_fills"
 
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
-    "__main__": {"cli", "process"},
-    "account": {"errors", "exchange", "fills", "listing"},
-    "alike": {"fills"},
-    "backups": {"errors", "migrations", "ownership", "queries", "warehouse"},
-    "attribution": {"evidence", "fills", "reconcile"},
-    "backups": {"migrations", "queries", "warehouse"},
+    "__main__": {
+        "cli",
+        "process",
+    },
+    "account": {
+        "errors",
+        "exchange",
+        "fills",
+        "listing",
+    },
+    "alike": {
+        "fills",
+    },
+    "attribution": {
+        "evidence",
+        "fills",
+        "reconcile",
+    },
+    "backups": {
+        "errors",
+        "migrations",
+        "ownership",
+        "queries",
+        "warehouse",
+    },
     "cadence": set(),
-    "causes": {"comparison", "evidence", "fills", "pipeline", "queries", "reconcile"},
-    "causes": {"comparison", "evidence", "pipeline", "queries", "reconcile"},
-    "claims": {"fills", "listing"},
+    "causes": {
+        "comparison",
+        "evidence",
+        "fills",
+        "pipeline",
+        "queries",
+        "reconcile",
+    },
+    "claims": {
+        "fills",
+        "listing",
+    },
     "cli": {
         "__init__",
         "diagnose",
@@ -57,7 +85,12 @@ ALLOWED: dict[str, set[str]] = {
         "reconcile",
         "store",
     },
-    "contested": {"fills", "listing", "pipeline", "reconcile"},
+    "contested": {
+        "fills",
+        "listing",
+        "pipeline",
+        "reconcile",
+    },
     "diagnose": {
         "cadence",
         "causes",
@@ -84,59 +117,101 @@ ALLOWED: dict[str, set[str]] = {
         "queries",
         "warehouse",
     },
-    "exchange": {"__init__", "errors", "fetch", "fills", "listing", "signing", "wire"},
-    "fetch": {"errors", "fills", "listing"},
-    "fills": set(),
-    "gathering": {"errors", "ownership", "queries", "replicas", "warehouse"},
-    "grants": set(),
-    "listing": {"fills"},
-    "locks": {"errors"},
-    "logs": set(),
-    "migrations": {
+    "exchange": {
         "__init__",
-    "locks": {"errors", "printable", "trusted"},
-    "logs": {"printable"},
-    "migrations": {"__init__", "errors", "fills", "grants", "queries", "warehouse"},
-    "page": {"__init__", "errors", "plots", "queries", "settings"},
-    "pipeline": {"alike", "errors", "fills"},
-    "plots": set(),
-    "printable": set(),
-    "process": {"errors"},
-    "queries": set(),
-    "reconcile": {"account", "evidence", "fills", "listing", "pipeline", "store"},
-    "report": {"fills", "pipeline", "printable", "queries"},
-    "settings": {"errors", "printable", "queries", "signing", "trusted"},
-    "sifting": {"backups", "errors", "fills", "migrations", "queries", "warehouse"},
-    "signing": {"errors"},
-    "store": {"__init__", "errors", "fills", "pipeline", "queries", "warehouse"},
-    "sync": {"errors", "exchange", "fills", "listing", "pipeline", "reconcile", "store"},
-    "truncation": {
-        "backups",
+        "errors",
+        "fetch",
+        "fills",
+        "listing",
+        "signing",
+        "wire",
+    },
+    "fetch": {
         "errors",
         "fills",
-        "grants",
-        "queries",
-        "store",
-        "warehouse",
+        "listing",
     },
-    "open_breaks": {"listing"},
-        "gathering",
-        "grants",
+    "fills": set(),
+    "gathering": {
+        "errors",
         "ownership",
         "queries",
         "replicas",
         "warehouse",
     },
+    "grants": set(),
+    "listing": {
+        "fills",
+    },
+    "locks": {
+        "errors",
+        "printable",
+        "trusted",
+    },
+    "logs": {
+        "printable",
+    },
+    "migrations": {
+        "__init__",
+        "errors",
+        "fills",
+        "gathering",
+        "grants",
+        "ownership",
+        "queries",
+        "replicas",
+        "store",
+        "warehouse",
+    },
+    "open_breaks": {
+        "listing",
+    },
     "ownership": set(),
-    "page": {"__init__", "errors", "plots", "queries", "settings"},
-    "pipeline": {"alike", "errors", "fills"},
+    "page": {
+        "__init__",
+        "errors",
+        "plots",
+        "queries",
+        "settings",
+    },
+    "pipeline": {
+        "alike",
+        "errors",
+        "fills",
+    },
     "plots": set(),
+    "printable": set(),
+    "process": {
+        "errors",
+    },
     "profile": set(),
     "queries": set(),
-    "reconcile": {"account", "evidence", "fills", "listing", "pipeline", "store"},
-    "replicas": {"errors", "queries", "warehouse"},
-    "report": {"fills", "pipeline", "queries"},
-    "settings": {"errors", "queries", "signing"},
+    "reconcile": {
+        "account",
+        "evidence",
+        "fills",
+        "listing",
+        "pipeline",
+        "store",
+    },
+    "replicas": {
+        "errors",
+        "queries",
+        "warehouse",
+    },
+    "report": {
+        "fills",
+        "pipeline",
+        "printable",
+        "queries",
+    },
+    "settings": {
+        "errors",
+        "printable",
+        "queries",
+        "signing",
+        "trusted",
+    },
     "sifting": {
         "backups",
         "errors",
@@ -148,10 +223,22 @@ ALLOWED: dict[str, set[str]] = {
         "replicas",
         "warehouse",
     },
-    "signing": {"errors"},
-    "standing": {"errors"},
-    "store": {"__init__", "errors", "fills", "pipeline", "queries", "standing", "warehouse"},
-    "store": {"__init__", "errors", "fills", "pipeline", "queries", "warehouse"},
+    "signing": {
+        "errors",
+    },
+    "standing": {
+        "errors",
+    },
+    "store": {
+        "__init__",
+        "errors",
+        "fills",
+        "grants",
+        "pipeline",
+        "queries",
+        "standing",
+        "warehouse",
+    },
     "sync": {
         "claims",
         "contested",
@@ -162,16 +249,8 @@ ALLOWED: dict[str, set[str]] = {
         "open_breaks",
         "pipeline",
         "reconcile",
-        "standing",
-        "pipeline",
-        "reconcile",
         "replicas",
-        "store",
-    },
-    "store": {"__init__", "errors", "fills", "grants", "pipeline", "queries", "warehouse"},
-    "sync": {"errors", "exchange", "fills", "listing", "pipeline", "reconcile", "store"},
-        "pipeline",
-        "reconcile",
+        "standing",
         "store",
     },
     "truncation": {
@@ -188,9 +267,12 @@ ALLOWED: dict[str, set[str]] = {
         "store",
         "warehouse",
     },
-    "warehouse": {"errors", "profile", "queries"},
     "trusted": set(),
-    "warehouse": {"errors", "queries"},
+    "warehouse": {
+        "errors",
+        "profile",
+        "queries",
+    },
     "wire": set(),
 }
 """What each module imports of its own package, `__init__` standing for the version."""
@@ -218,25 +300,8 @@ HOMES: dict[str, str] = {
 }
 """Libraries that one module alone imports."""
 
-PURE = {
-    "alike",
-    "cadence",
-    "errors",
-    "fills",
-    "grants",
-    "listing",
-    "open_breaks",
-    "pipeline",
-    "queries",
-    "standing",
-}
-PURE = {"alike", "cadence", "errors", "fills", "grants", "listing", "ownership", "pipeline"}
-PURE |= {"queries"}
-    "pipeline",
-    "profile",
-    "queries",
-}
-PURE = {"alike", "cadence", "claims", "errors", "fills", "grants", "listing", "pipeline", "queries"}
+PURE = {"alike", "cadence", "claims", "errors", "fills", "grants", "listing", "open_breaks"}
+PURE |= {"ownership", "pipeline", "profile", "queries", "standing"}
 IMPURE_LIBRARIES = {"logging", "os", "random", "socket", "subprocess", "sys", "threading", "time"}
 IMPURE_LIBRARIES |= {"http", "urllib", "secrets", "uuid", "platformdirs"} | set(HOMES)
 
