@@ -26,6 +26,7 @@ FRAGMENTS = {
     "sync/links_lost",
     "sync/needs_care",
     "truncate/columns",
+    "truncate/columns_as_read",
     "truncate/garbage",
     "truncate/key_digest",
     "truncate/older",
