@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import test_sync
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from support import syncing
 from support.clickhouse_server import ClickHouseServer
 from support.commandline import Account, Done, Target, embedded_rows
 from support.faulty import (
@@ -86,7 +86,7 @@ def bench(
     budget = RetryBudget(
         seconds=60.0, attempts=60, first_wait_seconds=0.002, longest_wait_seconds=0.01
     )
-    monkeypatch.setattr(test_sync, "RetryBudget", lambda *_: budget)
+    monkeypatch.setattr(syncing, "RetryBudget", lambda *_: budget)
     return Bench(warehouse, tables, api_key, serve)
 
 
