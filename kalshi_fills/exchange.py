@@ -544,7 +544,9 @@ class Exchange:
         )
 
     def has_any_fill(self, not_in: Window) -> bool:
-        """Return whether the listings, asked without times for one item, have one.
+        """Return whether the live listing, asked without times for one item, has one.
+
+        An archive that answers proves nothing of the live listing.
 
         Args:
             not_in: a window that was listed as empty: an item that lies in it is a contradiction.
@@ -552,18 +554,11 @@ class Exchange:
         Raises:
             ExchangeError: unreachable or refused within the budget.
         """
-        for path in FILLS_PATHS.values():
-            with contextlib.suppress(_NotThere):
-                items, _ = self._get(
-                    path,
-                    {"limit": "1"},
-                    lambda text: decode_listing(text, "fills"),
-                    optional=_NO_SUCH_ENDPOINT if path == FILLS_PATHS[HISTORICAL] else frozenset(),
-                )
-                for item in items:
-                    moment = event_time(item.value)
-                    return moment is None or not not_in.holds(moment)
-        return False
+        items, _ = self._get(
+            FILLS_PATHS[LIVE], {"limit": "1"}, lambda text: decode_listing(text, "fills")
+        )
+        moments = [event_time(item.value) for item in items[:1]]
+        return any(moment is None or not not_in.holds(moment) for moment in moments)
 
 
 _WAIT_HINT: Final = (

@@ -26,7 +26,7 @@ from kalshi_fills.contested import Conflict, Contested, contested_fills, join, r
 from kalshi_fills.errors import Interrupted, KalshiFillsError, SettingsError
 from kalshi_fills.exchange import Exchange
 from kalshi_fills.fills import EARLIEST_FILL, Fill, FillKey, Rejected
-from kalshi_fills.listing import Page, Window
+from kalshi_fills.listing import HISTORICAL, LIVE, Page, Window
 from kalshi_fills.open_breaks import OpenBreak, OpenBreaks, read_open_breaks
 from kalshi_fills.pipeline import (
     Counts,
@@ -212,6 +212,7 @@ class _Pass:
         self._seen = Seen()
         self._expected = Expected()
         self._rejected: list[_Refused] = []
+        self._answering: set[str] = set()
         self._fruitful: set[str] = set()
         self._barren: set[str] = set()
         self._contested: dict[FillKey, Contested] = {}
@@ -310,8 +311,16 @@ class _Pass:
     ) -> datetime | None:
         """Return the watermark, which stays where nothing shows that the listing works."""
         moves = mark is not None and (before is None or mark > before)
-        if not moves or self._report.counts.n_api or self._exchange.has_any_fill(self._window):
+        if not moves or LIVE in self._answering or self._exchange.has_any_fill(self._window):
             return mark
+        assert mark is not None
+        cutoff = self._exchange.cutoff() if HISTORICAL in self._answering else None
+        if cutoff is not None and (before is None or cutoff > before):
+            self._note(
+                "The watermark goes no further than the archive does: the live listing had no item "
+                "at all, and an account without recent fills looks like an exchange in maintenance."
+            )
+            return min(mark, cutoff.replace(microsecond=0))
         self._note(
             "The watermark stays: the exchange listed no item at all, and an account without fills "
             "looks like an exchange in maintenance."
@@ -376,6 +385,8 @@ class _Pass:
         for refusal in rejected:
             report.refusals.add(refusal)
             self._rejected.append(_Refused(page.tier, refusal))
+        if page.items:
+            self._answering.add(page.tier)
         if kept:
             self._fruitful.add(page.tier)
         for fill in kept:

@@ -96,12 +96,32 @@ def test_a_quiet_hour_moves_the_watermark(bench: Bench) -> None:
     assert quiet.notes == []
 
 
-def test_an_account_whose_fills_are_all_archived_is_not_in_maintenance(bench: Bench) -> None:
-    bench.serve(month(), cutoff=NOW - HOUR)
-    bench.run()
-    bench.clock.now += 5 * HOUR
+def test_an_archive_that_answers_proves_nothing_of_a_live_listing_in_maintenance(
+    bench: Bench,
+) -> None:
+    """The recent fills are not listed while the older ones are: they must not be passed over."""
+    cutoff = NOW - 2 * DAY
+    bench.serve(month(), cutoff=cutoff)
+    listings = bench.exchange._private
+    real = listings["/portfolio/fills"]
+    listings["/portfolio/fills"] = nothing
 
-    assert bench.run().watermark == NOW_FLOORED + 5 * HOUR
+    half = bench.run()
+
+    assert half.counts.n_new > 0
+    assert half.watermark == cutoff.replace(microsecond=0)
+    assert any("no further than the archive" in note for note in half.notes)
+    listings["/portfolio/fills"] = real
+    bench.run()
+    assert bench.fills() == truth(bench.exchange._account, cutoff)
+
+
+def test_an_account_whose_fills_are_all_archived_is_read_from_the_cutoff_on(bench: Bench) -> None:
+    bench.serve(month(), cutoff=NOW - HOUR)
+
+    assert bench.run().watermark == NOW_FLOORED - HOUR
+    bench.clock.now += 5 * HOUR
+    assert bench.run().watermark == NOW_FLOORED - HOUR
 
 
 def test_an_item_in_the_range_that_was_listed_as_empty_is_no_proof(bench: Bench) -> None:
