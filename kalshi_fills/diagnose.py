@@ -200,13 +200,15 @@ def diagnose(
     table = survey(Evidence(warehouse, tables, schema, window), schema)
     found.queries = table.queries
     sides: Sides | None = None
+    store = FillStore(warehouse, tables, _NOBODY, now, dry_run=True)
+    if table.is_today:
+        store.require_every_row()
     if exchange is None:
         found.notes.append(
             "Offline: whether the exchange has other fills, and whether orders and positions "
             "agree, was not checked."
         )
     else:
-        store = FillStore(warehouse, tables, _NOBODY, now, dry_run=True)
         clock = clock or (lambda: now + timedelta(seconds=time.monotonic() - began))
         sides = Comparison(exchange, store, table, window, now, clock, say).run()
         found.breaks, found.more_breaks = sides.breaks, sides.more_breaks

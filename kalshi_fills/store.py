@@ -570,7 +570,7 @@ class FillStore:
         Raises:
             WarehouseError: the table could not be read, or a row policy hides rows of it.
         """
-        self._require_every_row()
+        self.require_every_row()
         if start is None:
             found = self.warehouse.rows(
                 self.tables.sql("sync/digests_per_hour_of_all"), {"end": end}
@@ -636,7 +636,7 @@ class FillStore:
     def _is_empty(self) -> bool:
         """Return whether the table had no row when this pass first wrote."""
         if self._was_empty is None:
-            self._require_every_row()
+            self.require_every_row()
             self._was_empty = not self.warehouse.rows(self.tables.sql("sync/has_fills"))
         return self._was_empty
 
@@ -740,7 +740,7 @@ class FillStore:
                 f"GRANT ALTER DELETE ON {self.tables.name()} TO its_name",
             )
 
-    def _require_every_row(self) -> None:
+    def require_every_row(self) -> None:
         """Refuse a table of which a row policy hides rows from this user.
 
         Raises:

@@ -305,7 +305,11 @@ def test_a_row_policy_that_hides_rows_is_refused_not_read_past(
     )
     with closing(open_server(url)) as as_user:
         desk.warehouse = as_user
-        for attempt in (lambda: desk.run(full=True), lambda: desk.diagnose()):
+        for attempt in (
+            lambda: desk.run(full=True),
+            lambda: desk.diagnose(),
+            lambda: desk.diagnose(offline=True),
+        ):
             with pytest.raises(WarehouseError, match="row policy"):
                 attempt()
     users.admin.command(f"DROP ROW POLICY hiding ON {users.tables.name()}")
