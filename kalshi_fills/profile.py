@@ -72,7 +72,6 @@ READING: Final[Mapping[str, str]] = {
     "count_distinct_implementation": "uniqExact",
     "count_distinct_optimization": "0",
     "date_time_64_output_format_cut_trailing_zeros_align_to_groups_of_thousands": "0",
-    "date_time_input_format": "basic",
     "date_time_output_format": "simple",
     "date_time_overflow_behavior": "ignore",
     "decimal_check_overflow": "1",
@@ -128,6 +127,7 @@ WRITING: Final[Mapping[str, str]] = {
 """The same of statements that write."""
 
 TEXT: Final[Mapping[str, str]] = {
+    "date_time_input_format": "best_effort",
     "format_tsv_null_representation": "\\N",
     "input_format_allow_errors_num": "0",
     "input_format_allow_errors_ratio": "0",
