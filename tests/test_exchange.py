@@ -34,6 +34,7 @@ from kalshi_fills import exchange as exchange_module
 from kalshi_fills import wire as wire_module
 from kalshi_fills.errors import ExchangeError
 from kalshi_fills.exchange import Exchange, RetryBudget, Window, decode_listing
+from kalshi_fills.fetch import MAX_WORKERS
 from kalshi_fills.practice.account import generate_account
 from kalshi_fills.practice.exchange import Limits, PracticeExchange
 from kalshi_fills.practice.faults import Faults
@@ -478,7 +479,8 @@ def test_a_walk_without_end_is_cut_off(
     practice = serve(account_of(20), faults=Faults(endless_cursors=1.0))
     pages = connect(practice).fills(ALL)
     failure(lambda: list(itertools.islice(pages, 100)))
-    assert practice.requests["/portfolio/fills"] < 40
+    # Several workers may each page in vain for as long as one does.
+    assert practice.requests["/portfolio/fills"] < 40 * MAX_WORKERS / 2
 
 
 # The seam between the tiers

@@ -555,6 +555,7 @@ def test_hostile_texts_pass_through_every_statement_unchanged(
     kept = refused(migrated.read, "DB.mm_fills_rejected")
     assert {json.loads(item)["count_fp"] for item in kept} == set(HOSTILE.values())
 
+    again = ("sync", "--full", "--same-account", "--format", "json")
     moved = replace(
         hostile,
         fills=[
@@ -563,14 +564,14 @@ def test_hostile_texts_pass_through_every_statement_unchanged(
         ],
     )
     other = serve(moved, limits=UNLIMITED)
-    second = cli("sync", "--full", "--format", "json", url=migrated.url, api=other.url)
+    second = cli(*again, url=migrated.url, api=other.url)
 
     assert second.code == 0, second.err
     assert second.json["stages"]["n_corrected"] == len(hostile.fills)
     assert_the_truth(stored(migrated), moved)
     half = replace(moved, fills=moved.fills[::2])
     fewer = serve(half, limits=UNLIMITED)
-    third = cli("sync", "--full", "--format", "json", url=migrated.url, api=fewer.url)
+    third = cli(*again, url=migrated.url, api=fewer.url)
     assert third.code == 3, third.err
     assert third.json["stages"]["n_known"] == len(half.fills)
     assert {
@@ -587,7 +588,7 @@ def test_hostile_texts_do_not_steer_the_terminal(
     assert cli("sync", url=migrated.url, api=full.url).code == 0
     empty = serve(account_of(), limits=UNLIMITED)
 
-    shown = cli("sync", "--full", url=migrated.url, api=empty.url)
+    shown = cli("sync", "--full", "--same-account", url=migrated.url, api=empty.url)
 
     assert shown.code == 3, shown.err
     assert "unexpected" in shown.out
@@ -710,7 +711,9 @@ class WholeSyncs:
         assert counts.n_corrected == 0
         held = bench.rows("count(), uniqExact(fill_id, exchange_order_id)")
         assert held == [(counts.n_new, counts.n_new)]
-        assert bench.rows("sum(times_seen)", "_rejected") == [(2 * counts.n_rejected,)]
+        # A second content of a fill is kept there, too, and counts as the duplicate it is.
+        refused = "WHERE reason != 'contradicts_another_report'"
+        assert bench.rows("sum(times_seen)", "_rejected", refused) == [(2 * counts.n_rejected,)]
         assert second.counts.n_inserted == 0
         assert second.counts.n_known == counts.n_new
         # Items of one id that contradict each other are the only breaks there can be.

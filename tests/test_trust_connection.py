@@ -204,8 +204,8 @@ def test_what_the_exchange_echoes_of_our_credentials_is_not_repeated(api_key: Ac
         signature = next(v for k, v in headers.items() if k.upper() == "KALSHI-ACCESS-SIGNATURE")
         quoted = signature.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
         told = f"bad {signature} and {quoted} of {signer.key_id}"
-        connection.sendall(answer(json.dumps({"error": told}).encode(), "400 Bad"))
         seen.append(signature)
+        connection.sendall(answer(json.dumps({"error": told}).encode(), "400 Bad"))
 
     seen: list[str] = []
     with serving(script) as server, pytest.raises(ExchangeError) as caught:

@@ -321,7 +321,8 @@ def test_a_full_disk_under_the_state_folder_is_told_with_2(tmp_path: Path, cli: 
         assert cli("migrate", url="clickhouse://127.0.0.1:1/kalshi").code == 5
         for file in small.rglob("*.pid"):
             file.unlink()
-        (small / "kalshi-fills" / "filler").open("wb", buffering=0).write(b"x" * 100_000)
+        with (small / "kalshi-fills" / "filler").open("wb", buffering=0) as filler:
+            filler.write(b"x" * 100_000)
         done = cli("migrate", "--format", "json", url="clickhouse://127.0.0.1:1/kalshi")
     finally:
         subprocess.run(["umount", str(small)], check=True)
