@@ -31,6 +31,8 @@ IDLE_BEFORE_SPLIT_SECONDS: Final = 0.03
 JOIN_TIMEOUT_SECONDS: Final = 0.1
 
 _IDLE_SHARE: Final = 0.3
+_BUSY_SHARE: Final = 0.8
+"""From this share of one processor on, waiting is for this process itself, not for pages."""
 _SEAM_READS: Final = 5
 _SECOND: Final = timedelta(seconds=1)
 _EARLIEST_SECOND: Final = int(EARLIEST_FILL.timestamp())
@@ -40,6 +42,7 @@ _WORTH_READING_AGAIN: Final = 4
 """How many pages must be left for each one that is read again."""
 _FIRST_PART_PAGES: Final = 4
 _MAX_CUTS: Final = 12
+_SECOND_LETTERS: Final = len("2026-11-20T14:31:09")
 _EDGE_SECONDS: Final = 2
 """How near to a cut both parts may list a fill: each asks a second wider."""
 
@@ -126,11 +129,15 @@ class _Walk:
         self.marks: list[int] = []
         """What it listed while it was young, by hash."""
         self.given_up = False
+        self.is_young = True
+        """Whether it may be given up still; once it may not, it never may."""
 
-    @property
-    def is_young(self) -> bool:
-        """Whether it may be given up still."""
-        return self.pages <= _YOUNG_PAGES
+    def grow_up(self, floor: int) -> None:
+        """Note that it may no longer be given up, if what is left is not worth it."""
+        listed = self.newest is not None
+        if self.pages > _YOUNG_PAGES or (listed and not self.cuts(floor)):
+            self.is_young = False
+            self.marks.clear()
 
     def cuts(self, floor: int) -> list[int]:
         """Return where to cut its range, newest first; empty where that is not worth it.
@@ -197,8 +204,12 @@ class _Load:
     """Whether whoever uses the pages waits for them for a good part of the time."""
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         self._waited = self._used = 0.0
         self._since = time.monotonic()
+        self._worked_before = time.process_time()
 
     def wait(self, ready: queue.Queue[_Came]) -> _Came | tuple[None, None]:
         """Return what is ready next, or nothing after a while."""
@@ -213,11 +224,16 @@ class _Load:
             self._waited += self._since - began
 
     def is_idle(self) -> bool:
-        """Return whether more was waited than is worth it, and begin to count anew if so."""
+        """Return whether more was waited than is worth it, and begin to count anew if so.
+
+        While this process keeps a processor busy, more walks would only wait for it, too.
+        """
         idle = self._waited >= max(IDLE_BEFORE_SPLIT_SECONDS, self._used * _IDLE_SHARE)
+        worked = time.process_time() - self._worked_before
+        busy = worked >= (self._waited + self._used) * _BUSY_SHARE
         if idle or self._used > 1:
-            self._waited = self._used = 0.0
-        return idle
+            self._begin()
+        return idle and not busy
 
 
 class _Tier:
@@ -378,8 +394,7 @@ class _Tier:
         if walk.is_young:
             walk.newest_first &= told == sorted(told, reverse=True)
             self._may_split &= not walk.ignores_filters(told)
-        else:
-            walk.marks.clear()
+            walk.grow_up(self._floor)
         kept = self._without_own_repeats(walk, page.items, seconds)
         walks = [*self._walks, *self._waiting]
         share = None if self._measure is None else self._measure.share(walks)
@@ -390,8 +405,7 @@ class _Tier:
         """Return the second of each item, or of the first and the last where they span the page."""
         if walk.newest_first and not walk.is_young:
             items = [*items[:1], *items[-1:]]
-        moments = [event_time(item.value) for item in items]
-        return [None if moment is None else int(moment.timestamp()) for moment in moments]
+        return [_second(item) for item in items]
 
     def _without_own_repeats(
         self, walk: _Walk, items: list[Item], seconds: list[int | None]
@@ -405,8 +419,7 @@ class _Tier:
         if not (walk.is_young or self._repeats or cuts):
             return items
         if cuts and len(seconds) != len(items):
-            moments = [event_time(item.value) for item in items]
-            seconds = [None if moment is None else int(moment.timestamp()) for moment in moments]
+            seconds = [_second(item) for item in items]
         marks = [hash(item.text) for item in items]
         if walk.is_young:
             walk.marks += marks
@@ -432,6 +445,17 @@ class _Tier:
             return []
         low, high = min(told) - _EDGE_SECONDS, max(told) + _EDGE_SECONDS
         return [cut for cut in self._cuts if low <= cut <= high]
+
+
+def _second(item: Item) -> int | None:
+    """Return the second of an item's event time, None where none can be read."""
+    value = item.value
+    text = value.get("created_time") if isinstance(value, dict) else None
+    if type(text) is str and text.endswith("Z"):  # nearly every fill: a fraction of the time
+        with contextlib.suppress(ValueError):
+            return int(datetime.fromisoformat(f"{text[:_SECOND_LETTERS]}+00:00").timestamp())
+    moment = event_time(value)
+    return None if moment is None else int(moment.timestamp())
 
 
 def _is_near(second: int | None, cuts: list[int]) -> bool:
