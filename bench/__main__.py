@@ -42,7 +42,7 @@ REPEATS = 3
 
 _BARE_LOOP = """
 import sys, time, requests
-from kalshi_fills.signing import Signer, read_private_key
+from kalshi_fills.exchange.signing import Signer, read_private_key
 url, key_file = sys.argv[1:]
 signer = Signer("bench-key", read_private_key(open(key_file).read(), key_file))
 session, fills = requests.Session(), 0
@@ -238,7 +238,8 @@ def _fill_table(engine: str, url: str, rows: int) -> None:
         FROM numbers({rows})"""
     code = (
         "import sys; from pathlib import Path; from urllib.parse import urlsplit\n"
-        "from kalshi_fills.warehouse import open_embedded, open_server\n"
+        "from kalshi_fills.warehouse.embedded import open_embedded\n"
+        "from kalshi_fills.warehouse.server import open_server\n"
         "url, sql = sys.argv[1:]; parts = urlsplit(url)\n"
         "w = open_embedded(Path(parts.path)) if parts.scheme == 'chdb' else open_server(url)\n"
         "w.command(sql); w.close()\n"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from kalshi_fills import process
+from kalshi_fills.host import process
 
 
 def _command_line() -> process.CommandLine:
-    from kalshi_fills import cli
+    from kalshi_fills.cli import commands as cli
 
     return cli
 

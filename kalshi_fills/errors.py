@@ -91,3 +91,25 @@ class Interrupted(KalshiFillsError):
     """The pass was asked to end; what was stored stays, the watermark stays where it was."""
 
     exit_code = 130
+
+
+class Mistakes:
+    """Collects what is wrong, so that one run tells everything."""
+
+    def __init__(self) -> None:
+        self._found: list[SettingsError] = []
+
+    def add(self, message: str, hint: str) -> None:
+        """Note one mistake."""
+        self._found.append(SettingsError(message, hint=hint))
+
+    def note(self, error: SettingsError) -> None:
+        """Note a mistake found elsewhere."""
+        self._found.append(error)
+
+    def settle(self) -> None:
+        """Raise what was found, as one error; its hint is that of the first mistake."""
+        if self._found:
+            raise SettingsError(
+                "; ".join(error.message for error in self._found), hint=self._found[0].hint
+            )

@@ -29,8 +29,10 @@ from support.syncing import Bench
 
 from kalshi_fills.practice.account import PracticeAccount
 from kalshi_fills.practice.exchange import PracticeExchange
-from kalshi_fills.queries import Tables
-from kalshi_fills.warehouse import Warehouse, open_embedded, open_server
+from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.warehouse.embedded import open_embedded
+from kalshi_fills.warehouse.server import open_server
+from kalshi_fills.warehouse.statements import Tables
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.payloads import CURRENT, ERAS, NOW, SPARE, anything
 
-from kalshi_fills import alike
-from kalshi_fills.alike import read_items
-from kalshi_fills.fills import KNOWN_KEYS, Fill, read_item
-from kalshi_fills.listing import Item, decode_listing
+from kalshi_fills.exchange.decode import Item, decode_listing
+from kalshi_fills.pipeline import batch as alike
+from kalshi_fills.pipeline.batch import read_items
+from kalshi_fills.pipeline.fills import KNOWN_KEYS, Fill
+from kalshi_fills.pipeline.parse import read_item
 from kalshi_fills.practice.account import generate_account
 from kalshi_fills.practice.ledger import Era
 from kalshi_fills.practice.lookalikes import junk_items

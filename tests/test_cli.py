@@ -24,12 +24,13 @@ from support.commands import assert_harmless, server_only
 from support.syncing import TRUTH_COLUMNS, claim, truth
 
 import kalshi_fills
-from kalshi_fills.cli import app
-from kalshi_fills.locks import exclusive
+from kalshi_fills.cli.app import app
+from kalshi_fills.cli.settings import OPTIONS, build
+from kalshi_fills.errors import Mistakes
+from kalshi_fills.host.lock import exclusive
 from kalshi_fills.practice.account import PracticeAccount, generate_account
 from kalshi_fills.practice.exchange import PracticeExchange
-from kalshi_fills.settings import OPTIONS, Mistakes, build
-from kalshi_fills.warehouse import open_server
+from kalshi_fills.warehouse.server import open_server
 
 Cli = Callable[..., Done]
 Serve = Callable[..., PracticeExchange]
@@ -672,7 +673,8 @@ def test_a_folder_in_use_is_told_with_75(
     pytest.importorskip("chdb", reason="the embedded engine is not installed")
     folder = tmp_path / "chdb"
     hold = (
-        "import sys; from pathlib import Path; from kalshi_fills.warehouse import open_embedded;"
+        "import sys; from pathlib import Path;"
+        "from kalshi_fills.warehouse.embedded import open_embedded;"
         "w = open_embedded(Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

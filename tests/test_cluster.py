@@ -10,7 +10,8 @@ import pytest
 from support.cluster import CLUSTER, Cluster
 
 from kalshi_fills.practice.account import generate_account, incident_rows
-from kalshi_fills.warehouse import Warehouse, open_server
+from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.warehouse.server import open_server
 
 pytestmark = pytest.mark.server
 

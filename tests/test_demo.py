@@ -17,7 +17,7 @@ from support.commandline import ROOT, Done, Target
 from kalshi_fills.practice.account import incident_rows, the_incident
 from kalshi_fills.practice.demo import LEGACY_TABLE, play
 from kalshi_fills.practice.exchange import PracticeExchange
-from kalshi_fills.warehouse import open_server
+from kalshi_fills.warehouse.server import open_server
 
 LEGACY_COLUMNS = """ts engine_instance_id engine_version market_ticker exchange_order_id
     client_order_id side price price_cents size fee decision_id raw_json""".split()

@@ -35,9 +35,8 @@ from support.syncing import (
     one_day,
 )
 
-from kalshi_fills import comparison
 from kalshi_fills.errors import ExchangeError, SchemaError
-from kalshi_fills.fills import FillKey
+from kalshi_fills.pipeline.fills import FillKey
 from kalshi_fills.practice.account import (
     PracticeAccount,
     PracticeFill,
@@ -45,9 +44,10 @@ from kalshi_fills.practice.account import (
     incident_rows,
     the_incident,
 )
-from kalshi_fills.reconcile import Break
-from kalshi_fills.report import diagnosis_json
-from kalshi_fills.store import FillStore
+from kalshi_fills.reconcile import run as comparison
+from kalshi_fills.reconcile.breaks import Break
+from kalshi_fills.report.diagnose import diagnosis_json
+from kalshi_fills.warehouse.fills import FillStore
 
 embedded_only = pytest.mark.parametrize("warehouse", ["embedded"], indirect=True)
 """For tests of what is decided in Python; what the SQL says is tested on both engines."""

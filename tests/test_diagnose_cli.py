@@ -23,9 +23,8 @@ from support.diagnosing import CHECKS, engine_row
 from support.legacy import LEGACY, LEGACY_ENGINE, Users, make, snapshot
 from support.syncing import fill_at
 
-from kalshi_fills.evidence import Evidence, query_names
-from kalshi_fills.listing import Window
-from kalshi_fills.migrations import Migration, schema_of
+from kalshi_fills.migrate.plan import Migration
+from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import (
     PracticeAccount,
     generate_account,
@@ -33,9 +32,12 @@ from kalshi_fills.practice.account import (
     the_incident,
 )
 from kalshi_fills.practice.exchange import PracticeExchange
-from kalshi_fills.queries import Tables, load
-from kalshi_fills.report import query_json
-from kalshi_fills.warehouse import Warehouse, open_server
+from kalshi_fills.reconcile.survey import Evidence, query_names
+from kalshi_fills.report.diagnose import query_json
+from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.warehouse.schema import schema_of
+from kalshi_fills.warehouse.server import open_server
+from kalshi_fills.warehouse.statements import Tables, load
 
 Cli = Callable[..., Done]
 Serve = Callable[..., PracticeExchange]
@@ -477,7 +479,7 @@ def test_every_query_runs_by_hand_and_gives_what_the_tool_gives(
 
 _MEASURED = """
 import re, sys
-from kalshi_fills.cli import main
+from kalshi_fills.cli.commands import main
 try:
     main()
 finally:

@@ -18,8 +18,8 @@ from support.syncing import DAY, HOUR, MINUTE, NOW, SECOND
 from kalshi_fills.practice.account import PracticeAccount, PracticeFill, generate_account
 from kalshi_fills.practice.exchange import PracticeExchange
 from kalshi_fills.practice.ledger import to_us
-from kalshi_fills.queries import Tables
-from kalshi_fills.warehouse import Warehouse
+from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.warehouse.statements import Tables
 
 _serial = itertools.count(1)
 

@@ -9,8 +9,8 @@ import pytest
 from support.commandline import ROOT
 
 from kalshi_fills import errors
-from kalshi_fills.fills import MEANING, STAGE_OF, Reason
-from kalshi_fills.settings import OPTIONS
+from kalshi_fills.cli.settings import OPTIONS
+from kalshi_fills.pipeline.fills import MEANING, STAGE_OF, Reason
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

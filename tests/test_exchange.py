@@ -30,15 +30,17 @@ from hypothesis import strategies as st
 from support.commandline import KEY_ID, Account
 from throttled import MemoryStore, Throttled
 
-from kalshi_fills import exchange as exchange_module
-from kalshi_fills import wire as wire_module
 from kalshi_fills.errors import ExchangeError
-from kalshi_fills.exchange import Exchange, RetryBudget, Window, decode_listing
-from kalshi_fills.fetch import MAX_WORKERS
+from kalshi_fills.exchange import client as exchange_module
+from kalshi_fills.exchange import deadline as wire_module
+from kalshi_fills.exchange.client import Exchange, RetryBudget
+from kalshi_fills.exchange.decode import decode_listing
+from kalshi_fills.exchange.signing import Signer
+from kalshi_fills.exchange.tiers import MAX_WORKERS
+from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import generate_account
 from kalshi_fills.practice.exchange import Limits, PracticeExchange
 from kalshi_fills.practice.faults import Faults
-from kalshi_fills.signing import Signer
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ALL = Window(None, NOW)

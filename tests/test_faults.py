@@ -47,15 +47,16 @@ from support.syncing import (
     fill_at,
 )
 
-from kalshi_fills import wire as wire_module
 from kalshi_fills.errors import ExchangeError
-from kalshi_fills.exchange import RetryBudget
+from kalshi_fills.exchange import deadline as wire_module
+from kalshi_fills.exchange.client import RetryBudget
 from kalshi_fills.practice.account import PracticeAccount, PracticeFill, generate_account
 from kalshi_fills.practice.exchange import PracticeExchange
 from kalshi_fills.practice.faults import Faults
-from kalshi_fills.queries import Tables
-from kalshi_fills.sync import SyncReport
-from kalshi_fills.warehouse import Warehouse, open_server
+from kalshi_fills.sync.run import SyncReport
+from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.warehouse.server import open_server
+from kalshi_fills.warehouse.statements import Tables
 
 Cli = Callable[..., Done]
 Serve = Callable[..., PracticeExchange]

@@ -26,8 +26,8 @@ from support.payloads import (
     scalars,
 )
 
-from kalshi_fills.exchange import decode_listing
-from kalshi_fills.fills import (
+from kalshi_fills.exchange.decode import decode_listing
+from kalshi_fills.pipeline.fills import (
     KNOWN_KEYS,
     MEANING,
     STAGE_OF,
@@ -37,9 +37,9 @@ from kalshi_fills.fills import (
     Stage,
     book_side,
     gate,
-    read_item,
     side_price_dollars,
 )
+from kalshi_fills.pipeline.parse import read_item
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "kalshi"
 
@@ -988,7 +988,7 @@ def test_an_item_with_two_faults_falls_for_the_same_reason_in_every_process() ->
     item = CURRENT | {"trade_id": 5, "market_ticker": 5, "ts": "x", "side": "x", "price": -1}
     code = (
         "import json, sys; from datetime import UTC, datetime;"
-        "from kalshi_fills.fills import read_item;"
+        "from kalshi_fills.pipeline.parse import read_item;"
         "item = json.load(sys.stdin);"
         "print(read_item(item, '', 'live', datetime.now(UTC)).reason)"
     )

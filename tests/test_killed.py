@@ -27,7 +27,7 @@ from support.faulty import COLUMNS, UNLIMITED, assert_failed, assert_the_truth, 
 
 from kalshi_fills.practice.account import PracticeAccount, generate_account
 from kalshi_fills.practice.exchange import PracticeExchange
-from kalshi_fills.warehouse import open_server
+from kalshi_fills.warehouse.server import open_server
 
 Cli = Callable[..., Done]
 Serve = Callable[..., PracticeExchange]

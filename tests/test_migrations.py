@@ -34,22 +34,14 @@ from support.legacy import (
 )
 
 from kalshi_fills.errors import SchemaError, WarehouseError
-from kalshi_fills.migrations import (
-    DONE,
-    NEXT,
-    NOTHING,
-    PLANNED,
-    Migration,
-    MigrationReport,
-    columns,
-    require_today,
-    wanted_columns,
-    wanted_sorting_key,
-)
+from kalshi_fills.migrate.plan import DONE, NOTHING, PLANNED, Migration, MigrationReport
 from kalshi_fills.practice.account import PracticeFill, generate_account, the_incident
 from kalshi_fills.practice.exchange import PracticeExchange
-from kalshi_fills.queries import Tables, quote_identifier
-from kalshi_fills.warehouse import Row, TextTable, Value, Warehouse, open_server
+from kalshi_fills.warehouse.client import Row, TextTable, Value, Warehouse
+from kalshi_fills.warehouse.gathering import NEXT
+from kalshi_fills.warehouse.schema import columns, require_today, wanted_columns, wanted_sorting_key
+from kalshi_fills.warehouse.server import open_server
+from kalshi_fills.warehouse.statements import Tables, quote_identifier
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 NO_DECISION = uuid.UUID(int=0)

@@ -24,9 +24,9 @@ from clickhouse_driver import Client
 from support.clickhouse_server import ClickHouseServer
 from support.commandline import ROOT, Target
 
-from kalshi_fills.migrations import require_today
-from kalshi_fills.queries import Tables
-from kalshi_fills.warehouse import open_server
+from kalshi_fills.warehouse.schema import require_today
+from kalshi_fills.warehouse.server import open_server
+from kalshi_fills.warehouse.statements import Tables
 
 COLUMNS = (
     "ts, engine_instance_id, engine_version, market_ticker, exchange_order_id, client_order_id, "

@@ -16,19 +16,19 @@ import pytest
 from support.commandline import KEY_ID, ROOT
 
 from kalshi_fills import __version__
-from kalshi_fills.causes import Cause
-from kalshi_fills.diagnose import Check, Diagnosis, HourOfBoth, diagnose
-from kalshi_fills.errors import SettingsError
-from kalshi_fills.evidence import QueryResult
-from kalshi_fills.exchange import Exchange
-from kalshi_fills.listing import Window
-from kalshi_fills.page import render, require_page, write_page
-from kalshi_fills.plots import plots
+from kalshi_fills.diagnose.causes import Cause
+from kalshi_fills.diagnose.checks import Check
+from kalshi_fills.diagnose.run import Diagnosis, HourOfBoth, diagnose
+from kalshi_fills.errors import Mistakes, SettingsError
+from kalshi_fills.exchange.client import Exchange
+from kalshi_fills.exchange.signing import Signer
+from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import incident_rows, the_incident
-from kalshi_fills.queries import Tables
-from kalshi_fills.reconcile import Break
-from kalshi_fills.settings import Mistakes
-from kalshi_fills.signing import Signer
+from kalshi_fills.reconcile.breaks import Break
+from kalshi_fills.reconcile.survey import QueryResult
+from kalshi_fills.report.page import render, require_page, write_page
+from kalshi_fills.report.plots import plots
+from kalshi_fills.warehouse.statements import Tables
 
 NOW = datetime(2026, 11, 2, 12, 30, 15, 417, UTC)
 HOUR = timedelta(hours=1)
@@ -487,7 +487,7 @@ def test_the_same_diagnosis_gives_the_same_page(monkeypatch: pytest.MonkeyPatch)
 
 def test_no_window_of_plots_is_opened() -> None:
     code = (
-        "import sys; from kalshi_fills.page import render; sys.path.insert(0, 'tests')\n"
+        "import sys; from kalshi_fills.report.page import render; sys.path.insert(0, 'tests')\n"
         "import test_page; render(test_page.diagnosis(), test_page.TABLES, test_page.NOW)\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )

@@ -15,24 +15,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kalshi_fills.errors import CountsError
-from kalshi_fills.fills import Fill, FillKey, Reason, Rejected, Stage, read_item
-from kalshi_fills.pipeline import (
+from kalshi_fills.pipeline.content import (
     CONTENT_FIELDS,
-    Counts,
-    Expected,
-    HourDigest,
-    Refusals,
-    Seen,
     completed,
     content,
     contradictions,
     differences,
     digest,
     key_hash,
-    percent,
     prefer,
-    sort_items,
 )
+from kalshi_fills.pipeline.fills import Fill, FillKey, Reason, Rejected, Stage
+from kalshi_fills.pipeline.parse import read_item
+from kalshi_fills.pipeline.seen import Expected, HourDigest, Seen
+from kalshi_fills.pipeline.stages import Counts, Refusals, percent, sort_items
 from kalshi_fills.practice.lookalikes import JUNK_KINDS, junk_items
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -18,12 +18,13 @@ import pytest
 from rich.progress import Progress
 from support.commandline import KEY_ID, ROOT, Account, Done
 
-from kalshi_fills.fetch import fetch
-from kalshi_fills.listing import HISTORICAL, LIVE, Item, Page, Window
+from kalshi_fills.exchange.decode import HISTORICAL, LIVE, Item, Page
+from kalshi_fills.exchange.tiers import fetch
+from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import generate_account
 from kalshi_fills.practice.exchange import PracticeExchange
-from kalshi_fills.report import sync_progress
-from kalshi_fills.sync import SyncReport
+from kalshi_fills.report.progress import sync_progress
+from kalshi_fills.sync.run import SyncReport
 
 Cli = Callable[..., Done]
 Serve = Callable[..., PracticeExchange]

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from kalshi_fills.fills import Fill, book_side, side_price_dollars
-from kalshi_fills.migrations import Migration
-from kalshi_fills.pipeline import CONTENT_FIELDS, content, digest
-from kalshi_fills.queries import Tables, load, names, quote_identifier
-from kalshi_fills.warehouse import TextTable, Warehouse
+from kalshi_fills.migrate.plan import Migration
+from kalshi_fills.pipeline.content import CONTENT_FIELDS, content, digest
+from kalshi_fills.pipeline.fills import Fill, book_side, side_price_dollars
+from kalshi_fills.warehouse.client import TextTable, Warehouse
+from kalshi_fills.warehouse.statements import Tables, load, names, quote_identifier
 
 FOLDER = Path(__file__).parent.parent / "queries"
 FILES = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.glob("**/*.sql"))

@@ -25,9 +25,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from kalshi_fills.errors import SettingsError
-from kalshi_fills.settings import OPTIONS, Mistakes, Settings, build, duration, moment, share
-from kalshi_fills.signing import read_private_key
+from kalshi_fills.cli.options import duration, moment, share
+from kalshi_fills.cli.settings import OPTIONS, Settings, build
+from kalshi_fills.errors import Mistakes, SettingsError
+from kalshi_fills.exchange.signing import read_private_key
 
 NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
 URL = "clickhouse://user:hunter2-geheim@db.example:9000/trading"

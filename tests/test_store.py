@@ -11,14 +11,17 @@ from typing import Any
 
 import pytest
 
-from kalshi_fills import store as store_module
 from kalshi_fills.errors import InsertUnknown, WarehouseError
-from kalshi_fills.fills import Fill, Rejected, read_item
-from kalshi_fills.migrations import Migration
-from kalshi_fills.pipeline import Counts, content, digest
-from kalshi_fills.queries import Tables
-from kalshi_fills.store import NO_UUID, FillStore, Run, Written
-from kalshi_fills.warehouse import Column, Warehouse
+from kalshi_fills.migrate.plan import Migration
+from kalshi_fills.pipeline.content import content, digest
+from kalshi_fills.pipeline.fills import Fill, Rejected
+from kalshi_fills.pipeline.parse import read_item
+from kalshi_fills.pipeline.stages import Counts
+from kalshi_fills.warehouse import fills as store_module
+from kalshi_fills.warehouse.client import Column, Warehouse
+from kalshi_fills.warehouse.fills import NO_UUID, FillStore, Written
+from kalshi_fills.warehouse.runs import Run
+from kalshi_fills.warehouse.statements import Tables
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 DECISION = uuid.UUID("5b0d2a1f-51c3-4d0b-9f57-8e0f7a3e9c11")

@@ -34,14 +34,15 @@ from support.syncing import (
     truth,
 )
 
-from kalshi_fills import sync as sync_module
 from kalshi_fills.errors import CountsError, ExchangeError, Interrupted, SettingsError
-from kalshi_fills.pipeline import Counts
+from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.practice.account import PracticeFill, generate_account
 from kalshi_fills.practice.faults import Faults
-from kalshi_fills.store import FillStore, Run, Written
-from kalshi_fills.sync import SyncReport
-from kalshi_fills.warehouse import Column, Warehouse
+from kalshi_fills.sync import run as sync_module
+from kalshi_fills.sync.run import SyncReport
+from kalshi_fills.warehouse.client import Column, Warehouse
+from kalshi_fills.warehouse.fills import FillStore, Written
+from kalshi_fills.warehouse.runs import Run
 
 # Everything there is
 

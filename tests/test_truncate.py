@@ -35,22 +35,20 @@ from support.legacy import (
 )
 from support.syncing import TRUTH_COLUMNS, Bench, truth
 
-from kalshi_fills.backups import backups
 from kalshi_fills.errors import SchemaError, SettingsError, WarehouseError
-from kalshi_fills.grants import TO_EMPTY, TO_EXCHANGE
-from kalshi_fills.migrations import Migration, columns, require_today
-from kalshi_fills.pipeline import Counts
+from kalshi_fills.migrate.plan import Migration
+from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.practice.account import generate_account, incident_rows
 from kalshi_fills.practice.exchange import PracticeExchange
-from kalshi_fills.queries import Tables
-from kalshi_fills.store import FillStore, Run
-from kalshi_fills.truncation import (
-    Removed,
-    TruncateRequest,
-    Truncation,
-    TruncationReport,
-)
-from kalshi_fills.warehouse import Row, TextTable, Value, Warehouse, open_server
+from kalshi_fills.truncate.backups import backups
+from kalshi_fills.truncate.run import Removed, TruncateRequest, Truncation, TruncationReport
+from kalshi_fills.warehouse.client import Row, TextTable, Value, Warehouse
+from kalshi_fills.warehouse.fills import FillStore
+from kalshi_fills.warehouse.grants import TO_EMPTY, TO_EXCHANGE
+from kalshi_fills.warehouse.runs import Run
+from kalshi_fills.warehouse.schema import columns, require_today
+from kalshi_fills.warehouse.server import open_server
+from kalshi_fills.warehouse.statements import Tables
 
 Cli = Callable[..., Done]
 Serve = Callable[..., PracticeExchange]

@@ -23,9 +23,10 @@ import pytest
 from support.clickhouse_server import ClickHouseServer
 from support.commandline import ROOT, Target
 
-from kalshi_fills.migrations import Migration, require_today
-from kalshi_fills.queries import Tables
-from kalshi_fills.warehouse import open_server
+from kalshi_fills.migrate.plan import Migration
+from kalshi_fills.warehouse.schema import require_today
+from kalshi_fills.warehouse.server import open_server
+from kalshi_fills.warehouse.statements import Tables
 
 Read = Callable[..., list[tuple[Any, ...]]]
 
@@ -368,8 +369,9 @@ def _embedded(target: Target, home: Path, *, rows: int, kills: int) -> Figures:
     code = (
         "import sys, datetime; from pathlib import Path;"
         f"sys.path.insert(0, {str(ROOT)!r});"
-        "from kalshi_fills.migrations import Migration; from kalshi_fills.queries import Tables;"
-        "from kalshi_fills.warehouse import open_embedded;"
+        "from kalshi_fills.migrate.plan import Migration;"
+        "from kalshi_fills.warehouse.statements import Tables;"
+        "from kalshi_fills.warehouse.embedded import open_embedded;"
         "w = open_embedded(Path(sys.argv[1]));"
         "Migration(w, Tables(sys.argv[2]), datetime.datetime.now(datetime.UTC)).run(dry_run=False);"
         "[w.command(sql) for sql in sys.argv[3:]]; w.close()"

@@ -9,10 +9,10 @@ import pytest
 from support.commandline import Done, Target
 from support.faulty import assert_failed
 
+from kalshi_fills.cli.settings import ENVIRONMENTS, environment_of
 from kalshi_fills.practice.account import generate_account
 from kalshi_fills.practice.exchange import PracticeExchange
-from kalshi_fills.settings import ENVIRONMENTS, environment_of
-from kalshi_fills.standing import account_of, require_same_account
+from kalshi_fills.warehouse.standing import account_of, require_same_account
 
 Cli = Callable[..., Done]
 Serve = Callable[..., PracticeExchange]

@@ -27,8 +27,9 @@ from support.syncing import (
     truth,
 )
 
-from kalshi_fills.fills import Fill, Rejected, read_item
-from kalshi_fills.listing import decode_listing
+from kalshi_fills.exchange.decode import decode_listing
+from kalshi_fills.pipeline.fills import Fill, Rejected
+from kalshi_fills.pipeline.parse import read_item
 from kalshi_fills.practice.account import PracticeFill
 from kalshi_fills.practice.lookalikes import LOOK_ALIKE_KINDS, junk_items
 

@@ -16,9 +16,10 @@ from support.commandline import Done
 
 from kalshi_fills.errors import WarehouseError
 from kalshi_fills.practice.account import generate_account
-from kalshi_fills.queries import Tables
-from kalshi_fills.replicas import wait_for_replicas
-from kalshi_fills.warehouse import Warehouse, open_server
+from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.warehouse.replicas import wait_for_replicas
+from kalshi_fills.warehouse.server import open_server
+from kalshi_fills.warehouse.statements import Tables
 
 pytestmark = pytest.mark.server
 
@@ -417,8 +418,10 @@ def test_what_lies_on_a_dead_host_alone_does_not_hang_a_sync_on_another(
 
 
 def test_the_cloud_s_engine_is_one_of_today() -> None:
-    from kalshi_fills.migrations import _problems, _wanted, wanted_sorting_key
-    from kalshi_fills.ownership import Table
+    from kalshi_fills.warehouse.ownership import Table
+    from kalshi_fills.warehouse.schema import schema_problems as _problems
+    from kalshi_fills.warehouse.schema import todays_columns as _wanted
+    from kalshi_fills.warehouse.schema import wanted_sorting_key
 
     engine = "SharedReplacingMergeTree"
     table = Table(

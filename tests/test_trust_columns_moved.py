@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 import pytest
 from support.legacy import LEGACY, make
 
-from kalshi_fills.migrations import Migration
-from kalshi_fills.queries import Tables
-from kalshi_fills.truncation import TruncateRequest, Truncation
-from kalshi_fills.warehouse import Row, Warehouse
+from kalshi_fills.migrate.plan import Migration
+from kalshi_fills.truncate.run import TruncateRequest, Truncation
+from kalshi_fills.warehouse.client import Row, Warehouse
+from kalshi_fills.warehouse.statements import Tables
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 

@@ -21,10 +21,10 @@ from cryptography.x509.oid import NameOID
 from support.commandline import KEY_ID, Account
 from support.rawserver import RawServer, answer, says, serving
 
-from kalshi_fills.errors import ExchangeError
-from kalshi_fills.exchange import Exchange, RetryBudget
-from kalshi_fills.settings import Mistakes, build
-from kalshi_fills.signing import Signer
+from kalshi_fills.cli.settings import build
+from kalshi_fills.errors import ExchangeError, Mistakes
+from kalshi_fills.exchange.client import Exchange, RetryBudget
+from kalshi_fills.exchange.signing import Signer
 
 QUICK = RetryBudget(seconds=5, attempts=2, first_wait_seconds=0.001, longest_wait_seconds=0.003)
 PAGE = {"fills": ["a"], "cursor": ""}

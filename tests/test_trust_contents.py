@@ -12,11 +12,7 @@ from typing import Any
 import pytest
 from support.syncing import HOUR, NOW, NOW_FLOORED, SECOND, Bench, account_of, fill_at
 
-from kalshi_fills import reconcile
-from kalshi_fills import sync as sync_module
-from kalshi_fills.contested import join, reports
-from kalshi_fills.fills import Fill, FillKey
-from kalshi_fills.pipeline import (
+from kalshi_fills.pipeline.content import (
     completed,
     content,
     contradictions,
@@ -26,7 +22,11 @@ from kalshi_fills.pipeline import (
     prefer,
     time_of,
 )
+from kalshi_fills.pipeline.fills import Fill, FillKey
 from kalshi_fills.practice.account import PracticeFill
+from kalshi_fills.reconcile import fills as reconcile
+from kalshi_fills.sync import run as sync_module
+from kalshi_fills.sync.contested import join, reports
 
 MICROS = timedelta(microseconds=700_417)
 FINE = NOW_FLOORED - 10 * HOUR + MICROS

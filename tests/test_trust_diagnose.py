@@ -24,7 +24,7 @@ from support.syncing import (
 
 from kalshi_fills.practice.account import PracticeFill, generate_account
 from kalshi_fills.practice.exchange import _Answer, _json_answer, _Request
-from kalshi_fills.report import diagnosis_json
+from kalshi_fills.report.diagnose import diagnosis_json
 
 embedded_only = pytest.mark.parametrize("warehouse", ["embedded"], indirect=True)
 """For tests of what is decided in Python; what the SQL says is tested on both engines."""

@@ -33,7 +33,7 @@ _USE = """
 import sys
 from pathlib import Path
 from kalshi_fills.errors import KalshiFillsError
-from kalshi_fills.warehouse import open_embedded
+from kalshi_fills.warehouse.embedded import open_embedded
 warehouse = open_embedded(Path(sys.argv[1]))
 for sql in sys.argv[2:]:
     try:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from support.commandline import ROOT, Account, Done
 
-from kalshi_fills.errors import LockedError, SettingsError
-from kalshi_fills.locks import exclusive
-from kalshi_fills.settings import Mistakes, Settings, build
+from kalshi_fills.cli.settings import Settings, build
+from kalshi_fills.errors import LockedError, Mistakes, SettingsError
+from kalshi_fills.host.lock import exclusive
 
 Cli = Callable[..., Done]
 NOBODY = 65534
@@ -405,7 +405,7 @@ def test_another_user_meets_a_lock_folder_that_is_not_his(tmp_path: Path) -> Non
     code = (
         "import os; os.setgid(65534); os.setuid(65534);"
         "from kalshi_fills.errors import SettingsError;"
-        "from kalshi_fills.locks import exclusive\n"
+        "from kalshi_fills.host.lock import exclusive\n"
         "try:\n with exclusive('t', 'x'): pass\nexcept SettingsError as e: print(e.message)"
     )
     done = subprocess.run(

@@ -12,13 +12,14 @@ import pytest
 from support.diagnosing import Desk
 from support.syncing import DAY, HOUR, MINUTE, NOW, NOW_FLOORED, SECOND, Bench, account_of, fill_at
 
-from kalshi_fills.listing import Window
-from kalshi_fills.open_breaks import OpenBreak, OpenBreaks, read_open_breaks
-from kalshi_fills.pipeline import Counts
-from kalshi_fills.report import show_sync, sync_json
-from kalshi_fills.standing import account_of as account_of_key
-from kalshi_fills.store import FillStore, Run
-from kalshi_fills.sync import SyncReport
+from kalshi_fills.pipeline.stages import Counts
+from kalshi_fills.pipeline.window import Window
+from kalshi_fills.report.sync import show_sync, sync_json
+from kalshi_fills.sync.open_breaks import OpenBreak, OpenBreaks, read_open_breaks
+from kalshi_fills.sync.run import SyncReport
+from kalshi_fills.warehouse.fills import FillStore
+from kalshi_fills.warehouse.runs import Run
+from kalshi_fills.warehouse.standing import account_of as account_of_key
 
 
 def left_running(bench: Bench, pid: int, host: str, began: datetime = NOW - HOUR) -> uuid.UUID:

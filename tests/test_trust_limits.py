@@ -14,9 +14,9 @@ import pytest
 from support.rawserver import RawServer, answer, serving
 from throttled import MemoryStore, Throttled
 
-from kalshi_fills import exchange as exchange_module
 from kalshi_fills.errors import ExchangeError
-from kalshi_fills.exchange import Exchange, RetryBudget
+from kalshi_fills.exchange import client as exchange_module
+from kalshi_fills.exchange.client import Exchange, RetryBudget
 
 QUICK = RetryBudget(seconds=5, attempts=3, first_wait_seconds=0.001, longest_wait_seconds=0.003)
 BASIC = {"refill_rate": 200, "bucket_capacity": 600}

@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from support.legacy import legacy_row, make, names_there, snapshot
 
-from kalshi_fills.backups import backups
 from kalshi_fills.errors import SchemaError, SettingsError
-from kalshi_fills.migrations import Migration, MigrationReport, require_today, schema_of
-from kalshi_fills.ownership import Source, Table, source_of
-from kalshi_fills.queries import Tables, quote_identifier
-from kalshi_fills.truncation import TruncateRequest, Truncation, TruncationReport
-from kalshi_fills.warehouse import Warehouse
+from kalshi_fills.migrate.plan import Migration, MigrationReport
+from kalshi_fills.truncate.backups import backups
+from kalshi_fills.truncate.run import TruncateRequest, Truncation, TruncationReport
+from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.warehouse.ownership import Source, Table, source_of
+from kalshi_fills.warehouse.schema import require_today, schema_of
+from kalshi_fills.warehouse.statements import Tables, quote_identifier
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 _seconds = itertools.count()
@@ -186,7 +187,7 @@ def test_a_view_that_reads_the_table_of_before_is_stale(
 @pytest.mark.server
 def test_a_renamed_database_s_view_reads_its_own_table(server, cli) -> None:
     before, after = f"before_{uuid.uuid4().hex}", f"after_{uuid.uuid4().hex}"
-    from kalshi_fills.warehouse import open_server
+    from kalshi_fills.warehouse.server import open_server
 
     warehouse = open_server(server.url("default"))
     migrate(warehouse, Tables(before))

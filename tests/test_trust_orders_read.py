@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from support.commandline import KEY_ID, Account
 
-from kalshi_fills import account
-from kalshi_fills.exchange import Exchange
-from kalshi_fills.listing import Window
+from kalshi_fills.exchange import endpoints as account
+from kalshi_fills.exchange.client import Exchange
+from kalshi_fills.exchange.signing import Signer
+from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import generate_account
 from kalshi_fills.practice.exchange import PracticeExchange
-from kalshi_fills.signing import Signer
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.syncing import MINUTE, Bench, one_day, truth
 
-from kalshi_fills.warehouse import WarehouseError
+from kalshi_fills.errors import WarehouseError
 
 VALUES = {
     "DateTime64(9, 'UTC')": "toDateTime64('2026-11-22 10:00:00.123456789', 9, 'UTC')",

@@ -14,9 +14,10 @@ from support.syncing import DAY, MINUTE, one_day, truth
 from kalshi_fills.errors import WarehouseError
 from kalshi_fills.practice.account import PracticeAccount
 from kalshi_fills.practice.exchange import PracticeExchange
-from kalshi_fills.profile import READING, WRITING, Setting, embedded_profile, profile
-from kalshi_fills.queries import Tables
-from kalshi_fills.warehouse import Warehouse, open_server
+from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.warehouse.profile import READING, WRITING, Setting, embedded_profile, profile
+from kalshi_fills.warehouse.server import open_server
+from kalshi_fills.warehouse.statements import Tables
 
 pytestmark = pytest.mark.server
 

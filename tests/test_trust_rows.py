@@ -10,8 +10,8 @@ import pytest
 from support.syncing import HOUR, MINUTE, NOW, Bench, account_of, fill_at, one_day, truth
 
 from kalshi_fills.practice.account import PracticeAccount
-from kalshi_fills.queries import quote_identifier
-from kalshi_fills.store import FillStore
+from kalshi_fills.warehouse.fills import FillStore
+from kalshi_fills.warehouse.statements import quote_identifier
 
 MANY = 12_000
 

@@ -21,9 +21,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.commandline import Done
 
-from kalshi_fills import cli as commandline
-from kalshi_fills.printable import is_plain, looks_like_key, quoted, redact, visible
-from kalshi_fills.settings import Mistakes, build
+from kalshi_fills.cli import commands as commandline
+from kalshi_fills.cli.settings import build
+from kalshi_fills.errors import Mistakes
+from kalshi_fills.host.printable import is_plain, looks_like_key, quoted, redact, visible
 
 Cli = Callable[..., Done]
 

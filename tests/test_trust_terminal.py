@@ -21,10 +21,11 @@ from rich.table import Table
 from rich.text import Text
 from support.commandline import Done
 
-from kalshi_fills import logs, report
-from kalshi_fills.printable import ascii_json, visible, visible_lines
-from kalshi_fills.queries import Tables
-from kalshi_fills.sync import SyncReport
+from kalshi_fills.host.printable import ascii_json, visible, visible_lines
+from kalshi_fills.report import console as report
+from kalshi_fills.report import logs
+from kalshi_fills.sync.run import SyncReport
+from kalshi_fills.warehouse.statements import Tables
 
 Cli = Callable[..., Done]
 
@@ -182,7 +183,7 @@ def test_what_the_server_says_does_not_steer_a_terminal(cli: Cli, target: Any) -
         pytest.skip("what is written by another needs a server")
     assert cli("migrate", url=target.url).code == 0
     target.read("SELECT 1 FROM DB.mm_fills_runs LIMIT 0")
-    from kalshi_fills.warehouse import open_server
+    from kalshi_fills.warehouse.server import open_server
 
     opened = open_server(target.url)
     names = [row[0] for row in opened.rows(f"DESCRIBE TABLE {target.database}.mm_fills_runs")]

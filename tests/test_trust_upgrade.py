@@ -18,7 +18,7 @@ from support.faulty import assert_failed
 
 from kalshi_fills.practice.account import generate_account
 from kalshi_fills.practice.exchange import PracticeExchange
-from kalshi_fills.queries import load
+from kalshi_fills.warehouse.statements import load
 
 VERSION_0_1 = "207d208"
 
@@ -198,7 +198,8 @@ def write(cli: Cli, target: Target, values: str) -> None:
     """Insert a row into the ledger of migrations, in a process of its own."""
     code = (
         "import sys; from pathlib import Path; from urllib.parse import urlsplit;"
-        "from kalshi_fills.warehouse import open_embedded, open_server; url = sys.argv[1];"
+        "from kalshi_fills.warehouse.embedded import open_embedded;"
+        "from kalshi_fills.warehouse.server import open_server; url = sys.argv[1];"
         "w = open_embedded(Path(urlsplit(url).path)) if url.startswith('chdb') else "
         "open_server(url); w.command(sys.argv[2])"
     )
@@ -213,7 +214,8 @@ def test_a_ledger_table_that_was_dropped_is_made_whole_again(cli: Cli, target: T
     cli("migrate", url=target.url)
     code = (
         "import sys; from pathlib import Path; from urllib.parse import urlsplit;"
-        "from kalshi_fills.warehouse import open_embedded, open_server; url = sys.argv[1];"
+        "from kalshi_fills.warehouse.embedded import open_embedded;"
+        "from kalshi_fills.warehouse.server import open_server; url = sys.argv[1];"
         "w = open_embedded(Path(urlsplit(url).path)) if url.startswith('chdb') else "
         "open_server(url); w.command(sys.argv[2])"
     )

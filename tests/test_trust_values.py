@@ -14,10 +14,12 @@ from support.payloads import CURRENT, ERAS, LEGACY, NOW, README_ERA, TRANSITIONA
 from support.syncing import HOUR, Bench, account_of, fill_at
 from support.syncing import NOW as BENCH_NOW
 
-from kalshi_fills.alike import read_items
-from kalshi_fills.fills import Fill, JsonValue, Reason, Rejected, read_item
-from kalshi_fills.listing import Item, decode_listing
-from kalshi_fills.pipeline import Counts, content, sort_items
+from kalshi_fills.exchange.decode import Item, decode_listing
+from kalshi_fills.pipeline.batch import read_items
+from kalshi_fills.pipeline.content import content
+from kalshi_fills.pipeline.fills import Fill, JsonValue, Reason, Rejected
+from kalshi_fills.pipeline.parse import read_item
+from kalshi_fills.pipeline.stages import Counts, sort_items
 
 PRICE_KEYS = (
     *("yes_price", "no_price", "yes_price_fixed", "no_price_fixed"),

@@ -13,14 +13,15 @@ import pytest
 from support.commandline import KEY_ID, Account, Done
 from throttled import MemoryStore, Throttled
 
-from kalshi_fills import exchange as exchange_module
-from kalshi_fills.exchange import Exchange, RetryBudget
-from kalshi_fills.fetch import fetch
-from kalshi_fills.listing import Item, Page, Window
+from kalshi_fills.exchange import client as exchange_module
+from kalshi_fills.exchange.client import Exchange, RetryBudget
+from kalshi_fills.exchange.decode import Item, Page
+from kalshi_fills.exchange.signing import Signer
+from kalshi_fills.exchange.tiers import fetch
+from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import PracticeAccount, generate_account
 from kalshi_fills.practice.exchange import Limits, PracticeExchange
 from kalshi_fills.practice.listing import ListingMode
-from kalshi_fills.signing import Signer
 
 Cli = Callable[..., Done]
 Serve = Callable[..., PracticeExchange]

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from support.syncing import DAY, HOUR, MINUTE, NOW, NOW_FLOORED, Bench, account_of, fill_at, truth
 
-from kalshi_fills.migrations import Migration, require_today
+from kalshi_fills.migrate.plan import Migration
 from kalshi_fills.practice.account import PracticeAccount
-from kalshi_fills.sifting import Criterion  # noqa: F401  (documents what truncate goes by)
-from kalshi_fills.standing import account_of as account_of_key
-from kalshi_fills.truncation import TruncateRequest, Truncation
+from kalshi_fills.truncate.run import TruncateRequest, Truncation
+from kalshi_fills.warehouse.schema import require_today
+from kalshi_fills.warehouse.standing import account_of as account_of_key
 
 OTHER_KEY = account_of_key("practice", "another-key")
 UNTIL = NOW - timedelta(microseconds=500_000)

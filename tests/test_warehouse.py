@@ -19,8 +19,10 @@ from support.clickhouse_server import PASSWORD, ClickHouseServer, free_port
 from support.commandline import ServerWithUsers
 
 from kalshi_fills.errors import InsertUnknown, KalshiFillsError, LockedError, WarehouseError
-from kalshi_fills.queries import Tables, quote_identifier
-from kalshi_fills.warehouse import Column, Warehouse, open_embedded, open_server
+from kalshi_fills.warehouse.client import Column, Warehouse
+from kalshi_fills.warehouse.embedded import open_embedded
+from kalshi_fills.warehouse.server import open_server
+from kalshi_fills.warehouse.statements import Tables, quote_identifier
 
 NEXT_LINE = "\u0085 next line, which Python counts as a line's end"
 
@@ -722,7 +724,7 @@ def test_a_server_that_dies_is_an_error_not_a_hang(tmp_path: Path, server: objec
 HOLD = """
 import sys
 from pathlib import Path
-from kalshi_fills.warehouse import open_embedded
+from kalshi_fills.warehouse.embedded import open_embedded
 held = open_embedded(Path(sys.argv[1]))
 print("open", flush=True)
 sys.stdin.read()

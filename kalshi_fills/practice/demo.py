@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from kalshi_fills.practice.account import incident_rows, the_incident
 from kalshi_fills.practice.exchange import PracticeExchange
-from kalshi_fills.warehouse import Warehouse, open_embedded
+from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.warehouse.embedded import open_embedded
 
 FOLDER = Path(".demo")
 KEY_ID = "practice-key"

@@ -49,7 +49,7 @@ def embedded_rows(folder: Path, sql: str, params: dict[str, Any]) -> list[tuple[
     """Read a folder of the embedded engine, of which a process is allowed one: so in another."""
     code = (
         "import sys, pickle; from pathlib import Path;"
-        "from kalshi_fills.warehouse import open_embedded;"
+        "from kalshi_fills.warehouse.embedded import open_embedded;"
         "folder, sql, params = pickle.load(sys.stdin.buffer);"
         "w = open_embedded(Path(folder)); pickle.dump(w.rows(sql, params), sys.stdout.buffer)"
     )

@@ -7,20 +7,19 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from kalshi_fills.diagnose import Check, Diagnosis, diagnose
-from kalshi_fills.exchange import Exchange, RetryBudget
-from kalshi_fills.listing import Item, Window
-from kalshi_fills.migrations import Migration
-from kalshi_fills.practice.account import (
-    PracticeAccount,
-    PracticeFill,
-)
+from kalshi_fills.diagnose.checks import Check
+from kalshi_fills.diagnose.run import Diagnosis, diagnose
+from kalshi_fills.exchange.client import Exchange, RetryBudget
+from kalshi_fills.exchange.decode import Item
+from kalshi_fills.exchange.signing import Signer
+from kalshi_fills.migrate.plan import Migration
+from kalshi_fills.pipeline.window import Window
+from kalshi_fills.practice.account import PracticeAccount, PracticeFill
 from kalshi_fills.practice.exchange import PracticeExchange
 from kalshi_fills.practice.faults import Faults
 from kalshi_fills.practice.ledger import client_order_id
-from kalshi_fills.queries import Tables
-from kalshi_fills.signing import Signer
-from kalshi_fills.warehouse import Row, TextTable, Value, Warehouse
+from kalshi_fills.warehouse.client import Row, TextTable, Value, Warehouse
+from kalshi_fills.warehouse.statements import Tables
 from support.commandline import KEY_ID, Account
 from support.legacy import insert
 from support.syncing import (

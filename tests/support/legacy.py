@@ -7,8 +7,9 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from kalshi_fills.queries import Tables, quote_identifier
-from kalshi_fills.warehouse import Row, Warehouse, open_server
+from kalshi_fills.warehouse.client import Row, Warehouse
+from kalshi_fills.warehouse.server import open_server
+from kalshi_fills.warehouse.statements import Tables, quote_identifier
 from support.commandline import ServerWithUsers
 
 TRADED = datetime(2026, 11, 20, 9, 30, 0, 123_000, tzinfo=UTC)

@@ -10,19 +10,20 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from kalshi_fills.exchange import Exchange, RetryBudget
-from kalshi_fills.migrations import Migration
-from kalshi_fills.pipeline import Counts
+from kalshi_fills.exchange.client import Exchange, RetryBudget
+from kalshi_fills.exchange.signing import Signer
+from kalshi_fills.migrate.plan import Migration
+from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.practice.account import PracticeAccount, PracticeFill, generate_account
 from kalshi_fills.practice.exchange import Limits, PracticeExchange
 from kalshi_fills.practice.faults import Faults
 from kalshi_fills.practice.ledger import to_us
-from kalshi_fills.queries import Tables
-from kalshi_fills.signing import Signer
-from kalshi_fills.standing import account_of
-from kalshi_fills.store import FillStore
-from kalshi_fills.sync import SyncReport, SyncRequest, sync
-from kalshi_fills.warehouse import Warehouse
+from kalshi_fills.sync.run import SyncReport, sync
+from kalshi_fills.sync.watermark import SyncRequest
+from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.warehouse.fills import FillStore
+from kalshi_fills.warehouse.standing import account_of
+from kalshi_fills.warehouse.statements import Tables
 from support.commandline import KEY_ID, Account
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 500_000, tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""Checks, root causes and what they are drawn from. Never writes."""

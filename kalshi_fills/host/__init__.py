@@ -1,0 +1,1 @@
+"""This machine: its files, locks, streams and signals, and what may be printed on it."""

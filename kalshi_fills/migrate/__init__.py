@@ -1,0 +1,1 @@
+"""Bringing any table of fills to today's schema."""

@@ -1,0 +1,290 @@
+"""What a fill is: its fields, its identity, why an item is refused, the last gates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Context, Decimal
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+JsonValue = object
+"""Any decoded JSON value. Numbers with a fraction or an exponent are decoded to Decimal."""
+
+
+class Stage(StrEnum):
+    """The stages an item passes, in order."""
+
+    API = "api"
+    RAW = "raw"
+    REAL = "real"
+    VALID = "valid"
+    GATED = "gated"
+    INSERTED = "inserted"
+
+
+class Reason(StrEnum):
+    """Why an item was refused. `STAGE_OF` says where, `MEANING` says it in words."""
+
+    NOT_AN_OBJECT = "not_an_object"
+
+    LOOKS_LIKE_ORDER = "looks_like_order"
+    LOOKS_LIKE_TRADE = "looks_like_trade"
+    LOOKS_LIKE_QUOTE = "looks_like_quote"
+    LOOKS_LIKE_SETTLEMENT = "looks_like_settlement"
+    LOOKS_LIKE_MARGIN_FILL = "looks_like_margin_fill"
+    LOOKS_LIKE_POSITION = "looks_like_position"
+    LOOKS_LIKE_TRANSFER = "looks_like_transfer"
+    LOOKS_LIKE_MARKET = "looks_like_market"
+    NO_ORDER_ID = "no_order_id"
+    NO_EVENT_TIME = "no_event_time"
+    NO_QUANTITY = "no_quantity"
+    NO_PRICE = "no_price"
+
+    ID_UNREADABLE = "id_unreadable"
+    TICKER_UNREADABLE = "ticker_unreadable"
+    TIME_UNREADABLE = "time_unreadable"
+    QUANTITY_UNREADABLE = "quantity_unreadable"
+    PRICE_UNREADABLE = "price_unreadable"
+    PRICES_DO_NOT_ADD_UP = "prices_do_not_add_up"
+    NO_DIRECTION = "no_direction"
+    DIRECTION_UNREADABLE = "direction_unreadable"
+    DIRECTION_CONTRADICTS = "direction_contradicts"
+    FEE_UNREADABLE = "fee_unreadable"
+    FLAG_UNREADABLE = "flag_unreadable"
+    SUBACCOUNT_UNREADABLE = "subaccount_unreadable"
+    SHARD_UNREADABLE = "shard_unreadable"
+
+    PRICE_OUT_OF_RANGE = "price_out_of_range"
+    PRICE_TOO_FINE = "price_too_fine"
+    QUANTITY_OUT_OF_RANGE = "quantity_out_of_range"
+    QUANTITY_TOO_FINE = "quantity_too_fine"
+    FEE_OUT_OF_RANGE = "fee_out_of_range"
+    SIDE_OUT_OF_RANGE = "side_out_of_range"
+    ID_EMPTY = "id_empty"
+    TICKER_EMPTY = "ticker_empty"
+    TEXT_TOO_LONG = "text_too_long"
+    TIME_TOO_EARLY = "time_too_early"
+    TIME_IN_THE_FUTURE = "time_in_the_future"
+    CONTRADICTS_ANOTHER_REPORT = "contradicts_another_report"
+
+
+STAGE_OF: Final[Mapping[Reason, Stage]] = {
+    reason: (
+        Stage.RAW
+        if reason is Reason.NOT_AN_OBJECT
+        else Stage.REAL
+        if index <= list(Reason).index(Reason.NO_PRICE)
+        else Stage.VALID
+        if index <= list(Reason).index(Reason.SHARD_UNREADABLE)
+        else Stage.GATED
+    )
+    for index, reason in enumerate(Reason)
+}
+"""The stage at which an item refused for this reason falls."""
+
+MEANING: Final[Mapping[Reason, str]] = {
+    Reason.NOT_AN_OBJECT: "null, a number, a string or a list where an object was due",
+    Reason.LOOKS_LIKE_ORDER: "an order, not an execution of one",
+    Reason.LOOKS_LIKE_TRADE: "a public trade, or another party's view of one",
+    Reason.LOOKS_LIKE_QUOTE: "a quote, a request for one, or a block trade proposal",
+    Reason.LOOKS_LIKE_SETTLEMENT: "a settlement",
+    Reason.LOOKS_LIKE_MARGIN_FILL: "a fill of the margin exchange, whose price is not bounded by 1",
+    Reason.LOOKS_LIKE_POSITION: "a position",
+    Reason.LOOKS_LIKE_TRANSFER: "a deposit or a withdrawal",
+    Reason.LOOKS_LIKE_MARKET: "a market snapshot",
+    Reason.NO_ORDER_ID: "no order id",
+    Reason.NO_EVENT_TIME: "no event time",
+    Reason.NO_QUANTITY: "no quantity",
+    Reason.NO_PRICE: "no price",
+    Reason.ID_UNREADABLE: "an id that is not text",
+    Reason.TICKER_UNREADABLE: "a ticker that is not text",
+    Reason.TIME_UNREADABLE: "an event time that is neither RFC 3339 with a zone nor epoch seconds",
+    Reason.QUANTITY_UNREADABLE: "a quantity that is not a plain decimal string or whole number",
+    Reason.PRICE_UNREADABLE: "a price that is not a plain decimal string or whole cents",
+    Reason.PRICES_DO_NOT_ADD_UP: "yes and no price do not add up to 1 dollar",
+    Reason.NO_DIRECTION: "nothing says which outcome was acquired",
+    Reason.DIRECTION_UNREADABLE: "an outcome other than yes/no or a book side other than bid/ask",
+    Reason.DIRECTION_CONTRADICTS: "outcome side and book side contradict each other",
+    Reason.FEE_UNREADABLE: "a fee that is not a plain decimal string",
+    Reason.FLAG_UNREADABLE: "a taker flag that is neither true nor false",
+    Reason.SUBACCOUNT_UNREADABLE: "a subaccount that is no number from 0 to 255",
+    Reason.SHARD_UNREADABLE: "an exchange index that is no number from 0 to 255",
+    Reason.PRICE_OUT_OF_RANGE: "a price that is not between 0 and 1 dollar",
+    Reason.PRICE_TOO_FINE: "a price with more than 6 decimals",
+    Reason.QUANTITY_OUT_OF_RANGE: "a quantity that is zero, negative or beyond any contract count",
+    Reason.QUANTITY_TOO_FINE: "a quantity that is no multiple of 0.01",
+    Reason.FEE_OUT_OF_RANGE: "a fee that is negative, too large or finer than 6 decimals",
+    Reason.SIDE_OUT_OF_RANGE: "a side other than yes or no",
+    Reason.ID_EMPTY: "an empty fill id or order id",
+    Reason.TICKER_EMPTY: "an empty ticker",
+    Reason.TEXT_TOO_LONG: "ids, ticker and action of more than 1,024 characters together",
+    Reason.TIME_TOO_EARLY: "an event time before 2021",
+    Reason.TIME_IN_THE_FUTURE: "an event time more than 5 minutes ahead of the clock",
+    Reason.CONTRADICTS_ANOTHER_REPORT: (
+        "a fill of which the exchange also sent another content, which was stored"
+    ),
+}
+
+
+class Fill(NamedTuple):
+    """One execution of one of the account's orders, as the exchange reports it."""
+
+    executed_at: datetime
+    """Event time, aware UTC, to the microsecond (`created_time`, else `ts`, else `timestamp`)."""
+    fill_id: str
+    """`fill_id` or `trade_id`; a digest of the fill's own content where neither was sent."""
+    order_id: str
+    """`order_id`: the account's own order."""
+    ticker: str
+    """`ticker` or `market_ticker`."""
+    outcome: str
+    """yes or no: the outcome acquired."""
+    action: str
+    """`action` as sent, or empty. Kept, never read."""
+    yes_price_dollars: Decimal
+    """Dollars a contract, 0 < p < 1, at most 6 decimals."""
+    no_price_dollars: Decimal
+    """1 - yes."""
+    contracts: Decimal
+    """Quantity, in steps of 0.01."""
+    fee_dollars: Decimal | None
+    """`fee_cost`: dollars charged; None where the exchange did not say (before 2026)."""
+    is_taker: bool | None
+    """`is_taker`; None where not said."""
+    subaccount_number: int | None
+    """`subaccount_number`; None is unknown, not 0."""
+    exchange_index: int | None
+    """`exchange_index`: the shard."""
+    direction_inferred: bool
+    """True where only the old `side` told the outcome."""
+    id_synthetic: bool
+    """True where the id was made from the content."""
+    client_order_id: str
+    """`client_order_id` of older payloads, or empty."""
+    source: str
+    """The tier it came from: live or historical."""
+    raw_json: str
+    """The item as the text that came."""
+
+    @property
+    def key(self) -> FillKey:
+        """What makes it this fill: an id may be shared by the two sides of a trade."""
+        return FillKey(self.fill_id, self.order_id)
+
+
+class FillKey(NamedTuple):
+    """The identity of a fill."""
+
+    fill_id: str
+    order_id: str
+
+
+class Rejected(NamedTuple):
+    """An item that is not stored as a fill, whole, with the reason."""
+
+    reason: Reason
+    keys: tuple[str, ...]
+    """The keys it had, in the order sent; empty for an item that is no object."""
+    raw_json: str
+    """The item as the text that came."""
+    claims_fill: bool
+    """It carries a fill identity, and no mark of a look-alike that an order id and a price do not
+    outweigh: either the schema changed or money is missing."""
+    executed_at: datetime | None
+    """Its event time where one can be read, however broken the rest is."""
+    fingerprint: str
+    """32 hex digits, the same for the same content in whatever key order."""
+
+    @property
+    def stage(self) -> Stage:
+        """The stage at which it fell."""
+        return STAGE_OF[self.reason]
+
+
+KNOWN_KEYS: Final = frozenset(
+    """fill_id trade_id order_id orderId ticker market_ticker created_time ts timestamp ts_ms
+    count_fp count yes_price_dollars no_price_dollars yes_price_fixed no_price_fixed yes_price
+    no_price price outcome_side book_side side action purchased_side is_taker fee_cost
+    subaccount_number subaccount exchange_index client_order_id post_position_fp""".split()
+)
+"""Every key a fill was ever sent with; a refused item with others hints at a changed schema."""
+
+EXPECTED_KEYS: Final = frozenset(
+    """fill_id order_id ticker created_time count_fp yes_price_dollars no_price_dollars
+    outcome_side book_side""".split()
+)
+"""Keys every fill of today has."""
+
+EARLIEST_FILL: Final = datetime(2021, 1, 1, tzinfo=UTC)
+"""The exchange opened in 2021; nothing before it is a fill."""
+
+CLOCK_TOLERANCE: Final = timedelta(minutes=5)
+"""How far ahead of our clock an event time may lie."""
+
+OUTCOME_OF_BOOK: Final = {"bid": "yes", "ask": "no"}
+
+BOOK_OF_OUTCOME: Final = {"yes": "bid", "no": "ask"}
+
+ONE: Final = Decimal(1)
+
+ZERO: Final = Decimal(0)
+
+_SCALES: Final = {2: Decimal("0.01"), 6: Decimal("0.000001")}
+
+_EXACTLY: Final = Context(prec=40)
+
+_MAX_FEE_DOLLARS: Final = Decimal(10) ** 12
+
+MAX_CONTRACTS: Final = Decimal(10) ** 16
+
+_MAX_TEXT: Final = 1024
+
+
+def gate(fill: Fill, now: datetime) -> Reason | None:
+    """Say why this fill must not be inserted, or None: the last look before the table.
+
+    Holds whatever built the fill: ranges and scales are those of the table's columns.
+    """
+    yes, no = fill.yes_price_dollars, fill.no_price_dollars
+    if not (ZERO < yes < ONE and ZERO < no < ONE):
+        return Reason.PRICE_OUT_OF_RANGE
+    if not (_fits(yes, 6) and _fits(no, 6)):
+        return Reason.PRICE_TOO_FINE
+    if not ZERO < fill.contracts < MAX_CONTRACTS:
+        return Reason.QUANTITY_OUT_OF_RANGE
+    if not _fits(fill.contracts, 2):
+        return Reason.QUANTITY_TOO_FINE
+    fee = fill.fee_dollars
+    if fee is not None and not (ZERO <= fee < _MAX_FEE_DOLLARS and _fits(fee, 6)):
+        return Reason.FEE_OUT_OF_RANGE
+    if fill.outcome not in BOOK_OF_OUTCOME:
+        return Reason.SIDE_OUT_OF_RANGE
+    if not fill.fill_id or not fill.order_id:
+        return Reason.ID_EMPTY
+    if not fill.ticker:
+        return Reason.TICKER_EMPTY
+    texts = (fill.fill_id, fill.order_id, fill.ticker, fill.action, fill.client_order_id)
+    if sum(map(len, texts)) > _MAX_TEXT:
+        return Reason.TEXT_TOO_LONG
+    if fill.executed_at <= EARLIEST_FILL:
+        return Reason.TIME_TOO_EARLY
+    if fill.executed_at > now + CLOCK_TOLERANCE:
+        return Reason.TIME_IN_THE_FUTURE
+    return None
+
+
+def book_side(outcome: str) -> str:
+    """Give the book side that acquires an outcome: bid for yes, ask for no."""
+    return BOOK_OF_OUTCOME[outcome]
+
+
+def side_price_dollars(fill: Fill) -> Decimal:
+    """Give the price of the outcome acquired, in dollars a contract."""
+    return fill.yes_price_dollars if fill.outcome == "yes" else fill.no_price_dollars
+
+
+@lru_cache(1 << 14)
+def _fits(value: Decimal, decimals: int) -> bool:
+    return value == value.quantize(_SCALES[decimals], context=_EXACTLY)

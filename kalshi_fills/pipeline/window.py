@@ -1,0 +1,18 @@
+"""A half-open range of event times."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+
+class Window(NamedTuple):
+    """The half-open range [start, end) of event times that a run asks for, aware UTC."""
+
+    start: datetime | None
+    """None: from the account's first fill."""
+    end: datetime
+
+    def holds(self, moment: datetime) -> bool:
+        """Say whether an event time lies in the window."""
+        return (self.start is None or self.start <= moment) and moment < self.end

@@ -1,0 +1,1 @@
+"""Exchange against table: breaks by fill, by order, by position. Repairs nothing."""

@@ -1,0 +1,1 @@
+"""What the commands found, as tables, JSON, pages, progress and log lines."""

@@ -1,0 +1,71 @@
+"""How a log line looks: one JSON object, or text on a terminal; always on stderr.
+
+A log call names an event and passes its facts as `extra={"fields": {...}}`. Known secrets are
+blotted out of whatever is written, as the last step.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TextIO
+
+from kalshi_fills.host.printable import ascii_json, redact, visible
+
+
+def configure(form: str, *, verbose: bool, secrets: Iterable[str] = ()) -> None:
+    """Send the log to stderr as `json` or `text`; verbose adds what is for debugging."""
+    handler = _Stderr()
+    handler.setFormatter(_Json(secrets) if form == "json" else _Text(secrets))
+    logger = logging.getLogger("kalshi_fills")
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is at the time: a progress bar puts itself below the lines."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]  # it is read only, by design
+        return sys.stderr
+
+
+class _Form(logging.Formatter, ABC):
+    def __init__(self, secrets: Iterable[str]) -> None:
+        super().__init__()
+        self._secrets = tuple(secrets)
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = getattr(record, "fields", {})
+        moment = datetime.fromtimestamp(record.created, tz=UTC)
+        return redact(self.line(moment, record, fields), self._secrets)
+
+    @abstractmethod
+    def line(self, moment: datetime, record: logging.LogRecord, fields: dict[str, object]) -> str:
+        """Write one record, secrets and all."""
+
+
+class _Json(_Form):
+    def line(self, moment: datetime, record: logging.LogRecord, fields: dict[str, object]) -> str:
+        return ascii_json(
+            {
+                "event": record.getMessage(),
+                **fields,
+                "level": record.levelname.lower(),
+                "at": moment.isoformat(timespec="milliseconds"),
+            },
+            default=str,
+        )
+
+
+class _Text(_Form):
+    def line(self, moment: datetime, record: logging.LogRecord, fields: dict[str, object]) -> str:
+        facts = " ".join(f"{name}={value}" for name, value in fields.items())
+        return visible(f"{moment:%H:%M:%S} {record.getMessage()} {facts}".rstrip())

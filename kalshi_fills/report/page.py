@@ -1,0 +1,162 @@
+"""The page that `diagnose --report` writes: one file, for a browser, a mail or a printer.
+
+It asks for nothing from anywhere, runs no script, and says everything in words as well as in
+colour. Whatever came from outside is text on it and nothing else: the template escapes all, and a
+letter that cannot be seen is spelled out.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+from kalshi_fills import __version__
+from kalshi_fills.errors import Mistakes, SettingsError
+from kalshi_fills.report.plots import plots
+from kalshi_fills.warehouse.statements import Tables
+
+if TYPE_CHECKING:
+    from kalshi_fills.diagnose.run import Diagnosis
+
+_LIBRARIES: Final = ("jinja2", "matplotlib")
+
+_TEMPLATE: Final = "page.html"
+
+_SHOWN_BREAKS: Final = 200
+
+_SHOWN_ROWS: Final = 50
+
+_LONG: Final = 48
+
+
+def require_page(path: str, mistakes: Mistakes) -> None:
+    """Note why a page could not be written, before anything is done for it.
+
+    Args:
+        path: the file that is asked for.
+        mistakes: collects what stands in the way.
+    """
+    absent = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
+    if absent:
+        mistakes.add(
+            f"--report needs {' and '.join(absent)}, which {'is' if len(absent) == 1 else 'are'} "
+            "not installed",
+            "pip install 'kalshi-fills[report]'",
+        )
+    try:
+        _note_path(path, _target(path), mistakes)
+    except OSError as error:
+        mistakes.add(f"--report {path}: {error.strerror}", "name a file in a folder of yours")
+
+
+def write_page(found: Diagnosis, tables: Tables, now: datetime, path: str) -> None:
+    """Write the page; a run that is killed meanwhile leaves the file as it was.
+
+    Args:
+        found: what is on the page.
+        tables: the tables that were looked at.
+        now: when that was.
+        path: the file; an earlier one is replaced.
+
+    Raises:
+        SettingsError: the file could not be written.
+    """
+    html = render(found, tables, now)
+    target = _target(path)
+    part = target.with_name(f".{uuid4().hex}.part")
+    try:
+        try:
+            with part.open("x", encoding="utf-8") as file:
+                file.write(html)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot write {path}: {error.strerror}",
+            hint="run `kalshi-fills diagnose` again with --report and another file, or without",
+        ) from error
+
+
+def render(found: Diagnosis, tables: Tables, now: datetime) -> str:
+    """Give the page as text; the same diagnosis always gives the same."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.tests["command"] = _is_command
+    environment.tests["number"] = _is_number
+    environment.tests["long"] = lambda value: len(str(value)) > _LONG
+    return environment.get_template(_TEMPLATE).render(
+        found=found,
+        where=f"{tables.database}.{tables.fills}",
+        now=now.replace(microsecond=0),
+        version=__version__,
+        plots=plots(found),
+        breaks=[
+            (
+                *(one.kind, one.scope, one.market_ticker, one.fill_id, one.order_id),
+                *(one.field, one.exchange, one.table),
+            )
+            for one in found.breaks[:_SHOWN_BREAKS]
+        ],
+        shown_breaks=_SHOWN_BREAKS,
+        shown_rows=_SHOWN_ROWS,
+    )
+
+
+def _target(path: str) -> Path:
+    """Follow links, so that a link stays one."""
+    return Path(path).resolve()
+
+
+def _note_path(path: str, target: Path, mistakes: Mistakes) -> None:
+    folder = target.parent
+    if target.is_dir():
+        mistakes.add(f"--report {path} is a folder", "name a file in it, such as diagnosis.html")
+    elif target.exists() and not target.is_file():
+        mistakes.add(f"--report {path} is no ordinary file", "name another file")
+    elif not folder.is_dir():
+        mistakes.add(f"--report {path}: there is no folder {folder}", f"mkdir -p '{folder}'")
+    elif not os.access(target if target.exists() else folder, os.W_OK) or not os.access(
+        folder, os.W_OK | os.X_OK
+    ):
+        mistakes.add(f"--report {path} may not be written", "name a file in a folder of yours")
+
+
+def _shown(value: object) -> object:
+    """Give a value as people read it, with every letter that cannot be seen spelled out."""
+    if hasattr(value, "__html__"):
+        return value
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}" if value.second else f"{value:%Y-%m-%d %H:%M}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in str(value)
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+
+
+def _is_command(text: str) -> bool:
+    """Whether this can be pasted into a shell, and is no sentence about it."""
+    return text.startswith(("kalshi-fills ", "pip install ")) and "," not in text

@@ -1,0 +1,88 @@
+"""What moves on a terminal while a command works."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from rich.text import Text
+
+from kalshi_fills.host.printable import visible
+from kalshi_fills.report.console import HarmlessConsole
+
+if TYPE_CHECKING:
+    from kalshi_fills.sync.run import SyncReport
+
+_PROGRESS_AFTER_SECONDS: Final = 1.0
+
+
+@contextmanager
+def spinner() -> Iterator[Callable[[str], None]]:
+    """Show a moving line on stderr that says what goes on, once it takes more than a second.
+
+    Nothing moves where stderr is no terminal.
+    """
+    console = HarmlessConsole(stderr=True, highlight=False, emoji=False)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    status = console.status("")
+    timer = threading.Timer(_PROGRESS_AFTER_SECONDS, status.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield lambda text: status.update(Text(visible(text)))
+    finally:
+        timer.cancel()
+        status.stop()
+
+
+@contextmanager
+def sync_progress() -> Iterator[Callable[[SyncReport], None]]:
+    """Show a bar on stderr that says how far a pass is, once it takes more than a second.
+
+    How long it takes yet is shown where it can be told: on an account's first pass it cannot,
+    until the oldest fill is found. Nothing moves where stderr is no terminal.
+    """
+    console = HarmlessConsole(stderr=True, highlight=False, emoji=False)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn  # what is for cron starts without
+
+    bar = Progress(
+        TextColumn("{task.fields[report].stage}"),  # as it is then: it goes on after the last page
+        BarColumn(),
+        TextColumn("{task.fields[amounts]}"),
+        console=console,
+        refresh_per_second=4,
+        transient=True,
+    )
+    began = time.monotonic()
+
+    def update(report: SyncReport) -> None:
+        if not bar.tasks:
+            bar.add_task("", total=None, amounts="", report=report)
+        task = bar.tasks[0].id
+        counts, share = report.counts, report.share_read
+        rate = counts.n_api / max(time.monotonic() - began, 0.001)
+        amounts = f"{counts.n_api:,} fills  {report.pages:,} pages  {rate:,.0f} fills/s"
+        bar.update(task, total=None if share is None else 1.0, completed=share or 0.0)
+        left = bar.tasks[0].time_remaining
+        if left:
+            amounts += f"  about {timedelta(seconds=left)} left"
+        bar.update(task, amounts=amounts)
+
+    timer = threading.Timer(_PROGRESS_AFTER_SECONDS, bar.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield update
+    finally:
+        timer.cancel()
+        timer.join()
+        bar.stop()

@@ -1,0 +1,1 @@
+"""One bounded pass from the exchange into the table, and the watermark it may record."""

@@ -1,0 +1,1 @@
+"""Removing rows on purpose, and bringing them back."""

@@ -1,0 +1,312 @@
+"""Removing some rows of the fills table: what stays is sifted into a new one, put in its place.
+
+Every row is judged once, and the verdicts are kept in a table until the end. Three tables of the
+removal stand beside the fills table meanwhile, and whoever finds them tells from their names how
+far it came, for the new table's name holds the identity of the table it is made to replace:
+
+    there                         what it is               what is done
+    ----------------------------  -----------------------  ---------------------------------------
+    verdicts                      killed at the start      drop them
+    new table that names the      killed before exchange   drop it: it holds copies only
+    identity of the fills table
+    table that names its own      killed after exchange    it is the old one: copy late rows, keep
+    identity                                               what was removed as a backup, drop it
+    table that names another,     changed by somebody      keep it whole as a backup
+    or has other columns
+
+The exchange is the atomic moment. The old table is dropped only when each of its rows was found in
+the fills table or in the backup; else it is itself the backup.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from kalshi_fills.errors import SchemaError, WarehouseError
+from kalshi_fills.pipeline.fills import CLOCK_TOLERANCE
+from kalshi_fills.truncate.backups import backup_suffix
+from kalshi_fills.warehouse.client import Row, Warehouse
+from kalshi_fills.warehouse.gathering import create_replicated_like
+from kalshi_fills.warehouse.ownership import Table, is_fills_table
+from kalshi_fills.warehouse.replicas import wait_for_replicas
+from kalshi_fills.warehouse.schema import columns, own_columns, tables_there, wait_for_inserts
+from kalshi_fills.warehouse.statements import Tables
+
+log = logging.getLogger(__name__)
+
+
+MENDED: Final = "mended"
+"""Verdict of a fill whose id only its payload holds: it stays, under that id."""
+
+REPEAT: Final = "repeat"
+"""Verdict of a row of a fill that stays in another row."""
+
+_PREFIX: Final = "__truncate_"
+
+_WORK: Final = re.compile(
+    rf"{_PREFIX}(\d{{8}}T\d{{6}}Z)_([0-9a-f]{{16}}|verdicts|removed)"
+).fullmatch
+
+_TOO_LARGE_TO_DROP: Final = 359
+
+
+class Judged(NamedTuple):
+    """The rows of one verdict."""
+
+    reason: str
+    rows: int
+    oldest: datetime
+    from_exchange: int
+    """How many of them a sync wrote."""
+
+
+class Criterion(NamedTuple):
+    """Which rows go: those that are older than a moment, or else garbage."""
+
+    before: datetime | None = None
+
+    @property
+    def name(self) -> str:
+        """How the statements that apply it are named."""
+        return "garbage" if self.before is None else "older"
+
+    def bound(self, now: datetime) -> dict[str, object]:
+        """Give the values that those statements are bound to."""
+        if self.before is None:
+            return {"latest": now + CLOCK_TOLERANCE}
+        return {"before": self.before}
+
+
+class Kept(NamedTuple):
+    """What became of the rows that a removal took out of the table."""
+
+    backup: str | None
+    """The table that holds them; None if they are gone, or none were removed."""
+    is_whole: bool = False
+    """The backup is the whole old table, with the rows that stayed, too."""
+
+
+class Sifting:
+    """One removal of some rows, by the stamp of the run that began it."""
+
+    def __init__(self, warehouse: Warehouse, tables: Tables, its_stamp: str, target: str) -> None:
+        """Make the names of a removal.
+
+        Args:
+            warehouse: where the tables are.
+            tables: their names.
+            its_stamp: when it began, as in the name of its backup.
+            target: the beginning of the identity of the table to be replaced.
+        """
+        self._warehouse = warehouse
+        self._tables = tables
+        self.name = f"{tables.fills}{_PREFIX}{its_stamp}"
+        """The beginning of the names of its tables."""
+        self._beside = f"{_PREFIX}{its_stamp}_{target}"
+        self._verdicts = f"{_PREFIX}{its_stamp}_verdicts"
+        self._removed = f"{_PREFIX}{its_stamp}_removed"
+        self._backup = backup_suffix(its_stamp)
+        self._own = own_columns(warehouse, tables)
+
+    def judge(self, criterion: Criterion, now: datetime) -> list[Judged]:
+        """Judge every row for good, and count what goes and what is mended, by reason."""
+        self._command("truncate/create_verdicts")
+        self._command(f"truncate/judge_{criterion.name}", bound=criterion.bound(now))
+        self._told("judged")
+        return _judged(self._warehouse.rows(self._sql("truncate/count_judged")))
+
+    def exchange(self) -> None:
+        """Copy what stays into a new table, and put it in the old one's place, atomically."""
+        create_like(self._warehouse, self._tables, self._beside)
+        self._copy("", self._beside, going=False)
+        self._command("truncate/mend_ids", {"__from": "", "__to": self._beside})
+        wait_for_replicas(self._warehouse, self._tables, suffixes=(self._beside,))
+        self._told("copied")
+        self._command("schema/exchange", {"__next": self._beside})
+        self._told("exchanged")
+
+    def finish(self, *, keep: bool) -> Kept:
+        """Sweep up what came late, keep what was removed, and drop the old table.
+
+        Args:
+            keep: whether what was removed is to be a backup.
+        """
+        wait_for_inserts(self._warehouse, self._tables)
+        there = tables_there(self._warehouse, self._tables)
+        if there[self._beside].engine.startswith("Replicated"):
+            self._command("schema/sync_replica", {"": self._beside})
+        self._command("truncate/copy_late", {"__from": self._beside})
+        self._told("late rows copied")
+        if not keep:
+            return self._destroy()
+        if self._backup not in there:
+            if self._removed in there:  # half a copy of a run that was killed
+                self._drop_copy(self._removed)
+            create_like(self._warehouse, self._tables, self._removed)
+            self._copy(self._beside, self._removed, going=True)
+            self._told("removed rows copied")
+            if self._unaccounted(self._removed):
+                self._drop_copy(self._removed)
+                return self._keep_whole()
+            if self._is_empty(self._removed):  # what was removed was mended, and is there
+                self._drop_copy(self._removed)
+            else:
+                self._command(
+                    "schema/keep_aside", {"__next": self._removed, "__kept": self._backup}
+                )
+                self._told("backup kept")
+        self._drop_copy(self._beside)
+        self._told("old table dropped")
+        self._drop_copy(self._verdicts)
+        kept = self._backup in tables_there(self._warehouse, self._tables)
+        return Kept(self._tables.fills + self._backup if kept else None)
+
+    def take_back(self) -> None:
+        """Undo what was done before the exchange; nothing but copies was made."""
+        self._drop_copy(self._beside)
+        self._drop_copy(self._verdicts)
+
+    def resume(self) -> Kept | None:
+        """Finish or take back what a killed run left of this removal.
+
+        Returns:
+            What became of the removed rows; None if the removal was taken back.
+        """
+        if self._tables.cluster:
+            # A host runs such statements in order: with this one it has run the killed run's, too.
+            self._drop_copy(f"{_PREFIX}nothing")
+        there = tables_there(self._warehouse, self._tables)
+        old = there.get(self._beside)
+        target = self._beside.rpartition("_")[2]
+        if old is None:
+            if self._removed in there:  # without the table it was copied from: by another's hand
+                return self._keep_whole(self._removed)
+            self._drop_copy(self._verdicts)
+            return None
+        if there[""].identity.replace("-", "").startswith(target):
+            self.take_back()
+            return None
+        is_the_old_one = old.identity.replace("-", "").startswith(target)
+        same = columns(self._warehouse, self._tables) == columns(
+            self._warehouse, self._tables, self._beside
+        )
+        if is_the_old_one and same and self._verdicts in there:
+            return self.finish(keep=True)
+        return self._keep_whole()
+
+    def _destroy(self) -> Kept:
+        """Drop the old table with what was removed, unless the server guards it."""
+        if self._unaccounted(self._beside):
+            return self._keep_whole()
+        try:
+            self._command("schema/drop_next", {"__next": self._beside})
+        except WarehouseError as error:
+            if error.code != _TOO_LARGE_TO_DROP:
+                raise
+            return self._keep_whole()
+        self._drop_copy(self._verdicts)
+        return Kept(None)
+
+    def _keep_whole(self, suffix: str | None = None) -> Kept:
+        there = tables_there(self._warehouse, self._tables)
+        if self._backup in there:
+            raise SchemaError(
+                f"{self._tables.fills}{suffix or self._beside} is left of a truncate whose backup, "
+                f"{self._tables.fills}{self._backup}, is there already, and holds rows besides",
+                hint="look at both, and rename or drop the first; nothing was changed",
+            )
+        self._command(
+            "schema/keep_aside", {"__next": suffix or self._beside, "__kept": self._backup}
+        )
+        for left in (self._removed, self._verdicts):
+            self._drop_copy(left)
+        return Kept(self._tables.fills + self._backup, is_whole=True)
+
+    def _copy(self, source: str, to: str, *, going: bool) -> None:
+        places = {"__from": source, "__to": to}
+        for name in ("truncate/copy_judged", "truncate/settle_ties"):
+            self._command(name, places, {"going": int(going)})
+
+    def _unaccounted(self, removed: str) -> bool:
+        """Whether a row of the old table is neither in the fills table nor among the removed.
+
+        Where nothing is to be kept, the old table itself stands for what was removed.
+        """
+        places = {"__from": self._beside, "__removed": removed}
+        missing = int(self._warehouse.rows(self._sql("truncate/count_unaccounted", places))[0][0])
+        if missing:
+            log.warning("truncate_keeps_all", extra={"fields": {"unaccounted_rows": missing}})
+        return missing > 0
+
+    def _is_empty(self, suffix: str) -> bool:
+        return not self._warehouse.rows(self._tables.sql("sync/has_fills", suffixes={"": suffix}))
+
+    def _drop_copy(self, suffix: str) -> None:
+        self._command("truncate/drop_copy", {"__copy": suffix})
+
+    def _command(
+        self,
+        name: str,
+        suffixes: dict[str, str] | None = None,
+        bound: dict[str, object] | None = None,
+    ) -> None:
+        self._warehouse.command(self._sql(name, suffixes), bound)
+
+    def _sql(self, name: str, suffixes: dict[str, str] | None = None) -> str:
+        places = {"__verdicts": self._verdicts, **(suffixes or {})}
+        return self._tables.sql(name, suffixes=places, own_columns=self._own)
+
+    def _told(self, step: str) -> None:
+        log.info("truncate_step", extra={"fields": {"step": step}})
+
+
+def count(
+    warehouse: Warehouse, tables: Tables, criterion: Criterion, now: datetime
+) -> list[Judged]:
+    """Count the rows that would go or be mended, by reason; writes nothing."""
+    statement = tables.sql(f"truncate/count_{criterion.name}")
+    return _judged(warehouse.rows(statement, criterion.bound(now)))
+
+
+def begin(warehouse: Warehouse, tables: Tables, its_stamp: str) -> Sifting:
+    """Make ready to remove rows of the fills table as it stands."""
+    identity = tables_there(warehouse, tables)[""].identity
+    return Sifting(warehouse, tables, its_stamp, identity.replace("-", "")[:16])
+
+
+def create_like(warehouse: Warehouse, tables: Tables, suffix: str) -> None:
+    """Make an empty table like the table of fills.
+
+    A database of the engine Replicated takes no table whose place in Keeper is named, as that of
+    the table of fills is once it is made.
+    """
+    table = tables_there(warehouse, tables)[""]
+    if tables.spread_by_database:
+        warehouse.command(create_replicated_like(tables, table, "", suffix))
+    else:
+        warehouse.command(tables.sql("truncate/create_like", suffixes={"__new": suffix}))
+
+
+def unfinished(warehouse: Warehouse, tables: Tables) -> list[Sifting]:
+    """Give the removals that were killed, oldest first."""
+    targets: dict[str, str] = {}
+    for suffix, table in tables_there(warehouse, tables).items():
+        match = _WORK(suffix)
+        if match is not None and _is_ours(warehouse, tables, suffix, table):
+            its_stamp, what = match.groups()
+            known = targets.setdefault(its_stamp, "")
+            targets[its_stamp] = known if what in ("verdicts", "removed") else what
+    return [Sifting(warehouse, tables, *found) for found in sorted(targets.items())]
+
+
+def _is_ours(warehouse: Warehouse, tables: Tables, suffix: str, table: Table) -> bool:
+    if suffix.endswith("_verdicts"):
+        return table.is_marked
+    return is_fills_table(table, [column.name for column in columns(warehouse, tables, suffix)])
+
+
+def _judged(rows: list[Row]) -> list[Judged]:
+    return [Judged(str(row[0]), int(row[1]), row[2], int(row[3])) for row in rows]

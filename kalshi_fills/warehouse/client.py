@@ -1,0 +1,223 @@
+"""The interface to ClickHouse, and its errors in the tool's own words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, Final, NamedTuple, Protocol
+from uuid import UUID
+
+from kalshi_fills.errors import WarehouseError
+
+Value = object
+
+Row = tuple[Any, ...]
+"""One row of a result; the types of its values follow from the query's columns."""
+
+
+class TextTable(NamedTuple):
+    """A small table that travels with a query: every column is a String."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+class Column(NamedTuple):
+    """One column of a block to be inserted."""
+
+    name: str
+    type: str
+    """The type its values travel as, which the engine casts to the table's: often a text."""
+    values: Sequence[Value]
+
+
+_AUTHENTICATION_CODES: Final = frozenset((192, 193, 194, 516))
+
+_GRANT_CODES: Final = frozenset((164, 497))
+
+FIXED_CODES: Final = frozenset((164, 452))
+"""The user may not change a setting."""
+
+SETTINGS: Final = """
+SELECT groupArray((name, value, readonly, min, max))
+FROM system.settings
+WHERE has({names:Array(String)}, name)
+"""
+"""One row, whatever the profile does to rows."""
+
+CUTS: Final = """
+SELECT toString(getSetting('read_overflow_mode')), toString(getSetting('timeout_overflow_mode'))
+"""
+"""Settings that may cut the list of settings short, asked for one by one."""
+
+
+class Warehouse(Protocol):
+    """What the tool needs of ClickHouse."""
+
+    def rows(
+        self,
+        sql: str,
+        params: Mapping[str, Value] | None = None,
+        *,
+        wanted: TextTable | None = None,
+    ) -> list[Row]:
+        """Run one query; parameters are the engine's own `{name:Type}`.
+
+        Args:
+            sql: the query.
+            params: values by name.
+            wanted: rows of text that the query reads as a table `wanted`, for long lists of keys.
+
+        Raises:
+            WarehouseError: it could not be run.
+        """
+        ...
+
+    def command(self, sql: str, params: Mapping[str, Value] | None = None) -> None:
+        """Run one statement that returns nothing.
+
+        Raises:
+            WarehouseError: it could not be run.
+        """
+        ...
+
+    def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
+        """Insert one block of rows into a table (already quoted), by column name.
+
+        Raises:
+            InsertUnknown: the answer never came.
+            WarehouseError: refused, nothing of the block is stored.
+        """
+        ...
+
+    def insert_columns(
+        self, table: str, columns: Sequence[Column], statement: str | None = None
+    ) -> None:
+        """Insert one block of many rows, given column by column; several times as fast.
+
+        Args:
+            table: where to (already quoted).
+            columns: the block.
+            statement: the INSERT … SELECT to run instead, which reads the block as a table `block`.
+
+        Raises:
+            InsertUnknown: the answer never came.
+            WarehouseError: refused, nothing of the block is stored.
+        """
+        ...
+
+    def give_up(self) -> None:
+        """Make a statement fail that another thread runs and that is silent, so that it can end.
+
+        A statement of the embedded engine has nobody to wait for and ends by itself.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the connection or the engine."""
+        ...
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether a text can be encoded."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def told_apart(value: object) -> object:
+    r"""Return a value of which bytes that are no UTF-8 stand as `\xff` in its texts."""
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    if isinstance(value, str):
+        return value.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    if isinstance(value, list):
+        return list(map(told_apart, value))
+    if isinstance(value, tuple):
+        return tuple(map(told_apart, value))
+    if isinstance(value, dict):
+        return {told_apart(key): told_apart(held) for key, held in value.items()}
+    return value
+
+
+def refusal(code: int | None, message: str, where: str) -> WarehouseError:
+    """Return ClickHouse's refusal as an error with a hint."""
+    said = first_sentence(message)
+    if code in _AUTHENTICATION_CODES:
+        return WarehouseError(
+            f"ClickHouse at {where} refused the user name or password",
+            hint="check the user and password in CLICKHOUSE_URL (percent-encode special letters)",
+            code=code,
+        )
+    if code in _GRANT_CODES:
+        return WarehouseError(
+            f"ClickHouse at {where} does not allow this user to do that: {said}",
+            hint="grant what is missing, or use another user in CLICKHOUSE_URL",
+            code=code,
+        )
+    if code == 243:
+        return WarehouseError(
+            f"ClickHouse at {where} has no space left on its disk",
+            hint="free some space and run the same command again",
+            code=code,
+        )
+    return WarehouseError(
+        f"ClickHouse at {where} refused a statement: {said}",
+        hint="run `kalshi-fills migrate --dry-run` to see whether the tables are today's",
+        code=code,
+    )
+
+
+def error_code(message: str) -> int | None:
+    """Return ClickHouse's own number of an error, None where it has none."""
+    match = re.search(r"Code: (\d+)", message)
+    return int(match.group(1)) if match else None
+
+
+def first_sentence(message: str) -> str:
+    """Return the first sentence of an error of ClickHouse's."""
+    text = message.split("Stack trace:")[0]
+    text = re.sub(r"^.*?Code: \d+\. ", "", text, flags=re.DOTALL)
+    text = re.sub(r"DB::(?:Net)?Exception: ", "", text).strip()
+    text = re.sub(r"\s*\([A-Z_]+\)( \(version .*)?$", "", text.split("\n")[0])
+    return printable(re.sub(r"\s+", " ", text)[:300].rstrip(". "))
+
+
+def printable(text: str) -> str:
+    """Return a text of which what a terminal would not print stands escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+    )
+
+
+def literal(value: str) -> str:
+    """Return a text as a literal of SQL."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def parameter_texts(params: Mapping[str, Value] | None) -> dict[str, Value] | None:
+    """Give parameters as both engines take them: text, numbers, and lists of text."""
+    if params is None:
+        return None
+    return {
+        name: parameter_text(value)
+        if isinstance(value, datetime | Decimal | UUID | date)
+        else value
+        for name, value in params.items()
+    }
+
+
+def parameter_text(value: Value) -> Value:
+    """Return a parameter as the engine reads it."""
+    if isinstance(value, datetime):
+        moment = value.astimezone(UTC) if value.tzinfo else value
+        return moment.isoformat(" ", "microseconds")[:26]
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return str(value)

@@ -1,0 +1,297 @@
+"""ClickHouse embedded in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib
+import json
+import re
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+from kalshi_fills.errors import LockedError, SettingsError, WarehouseError
+from kalshi_fills.warehouse.client import (
+    Column,
+    Row,
+    TextTable,
+    Value,
+    Warehouse,
+    error_code,
+    first_sentence,
+    is_utf8,
+    literal,
+    parameter_text,
+    parameter_texts,
+    printable,
+    refusal,
+    told_apart,
+)
+from kalshi_fills.warehouse.profile import Setting, embedded_profile
+from kalshi_fills.warehouse.statements import quote_identifier
+
+_PROGRAM: Final = re.compile(
+    r"SOURCE\s*\(\s*EXECUTABLE|ENGINE\s*=\s*Executable|\bexecutable\s*\(", re.IGNORECASE
+)
+"""What makes the engine run a program, in a stored definition."""
+
+
+def open_embedded(folder: Path) -> Warehouse:
+    """Open the embedded engine on a folder, which is made where it is missing.
+
+    Raises:
+        LockedError: another process has the folder open.
+        WarehouseError: the folder cannot be used.
+    """
+    return _Embedded(folder)
+
+
+class _Embedded:
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WarehouseError(
+                f"the folder {folder} cannot be used for the embedded engine: {error.strerror}",
+                hint="point CLICKHOUSE_URL at a folder of your own: chdb:///path/to/folder",
+            ) from error
+        _refuse_if_open(folder)
+        _refuse_programs(folder)
+        from chdb.session import Session
+
+        # The engine's own handlers would hang the process on a crash and swallow Ctrl-Z.
+        with contextlib.suppress(AttributeError):
+            importlib.import_module("chdb._chdb").set_signal_handlers_enabled(False)
+        self._folder = folder
+        # The engine would read a config.xml of the working folder, and run scripts of its own.
+        self._private = tempfile.TemporaryDirectory(prefix="kalshi-fills-")
+        try:
+            self._session = Session(f"{folder}?{_private_options(Path(self._private.name))}")
+        except RuntimeError as error:
+            self._private.cleanup()
+            raise WarehouseError(
+                f"the embedded engine could not open {folder}: {first_sentence(str(error))}",
+                hint="check the folder's owner and free space, or point CLICKHOUSE_URL elsewhere",
+                code=error_code(str(error)),
+            ) from error
+        sent = embedded_profile(set(self._query("SELECT name FROM system.settings").split()))
+        self._query("SET " + ", ".join(f"{name} = {literal(sent[name])}" for name in sent))
+
+    def rows(
+        self,
+        sql: str,
+        params: Mapping[str, Value] | None = None,
+        *,
+        wanted: TextTable | None = None,
+    ) -> list[Row]:
+        if wanted is None:
+            return self._rows(sql, params)
+        columns = ", ".join(f"{quote_identifier(column)} String" for column in wanted.columns)
+        self._query(f"CREATE OR REPLACE TEMPORARY TABLE wanted ({columns}) ENGINE = Memory")
+        try:
+            self.insert("wanted", wanted.columns, wanted.rows)
+            return self._rows(sql, params)
+        finally:
+            self._query("DROP TEMPORARY TABLE IF EXISTS wanted")
+
+    def _rows(self, sql: str, params: Mapping[str, Value] | None) -> list[Row]:
+        # Lines end in \n only: other line ends are inside JSON strings, unescaped.
+        text = self._query(sql, "JSONCompactEachRowWithNamesAndTypes", params)
+        lines = text.rstrip("\n").split("\n")
+        if len(lines) < 2:
+            return []
+        decoders = [_decoder(kind) for kind in json.loads(lines[1])]
+        rows = [
+            tuple(
+                value if value is None or decode is None else decode(value)
+                for decode, value in zip(decoders, json.loads(line), strict=True)
+            )
+            for line in lines[2:]
+        ]
+        return rows if is_utf8(text) else [tuple(map(told_apart, row)) for row in rows]
+
+    def command(self, sql: str, params: Mapping[str, Value] | None = None) -> None:
+        self._query(sql, params=params)
+
+    def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
+        if not rows:
+            return
+        names = ", ".join(map(quote_identifier, columns))
+        lines = "\n".join(["\t".join([_TSV[type(value)](value) for value in row]) for row in rows])
+        self._query(f"INSERT INTO {table} ({names}) FORMAT TabSeparated\n{lines}\n")
+
+    def insert_columns(
+        self, table: str, columns: Sequence[Column], statement: str | None = None
+    ) -> None:
+        if not columns or not columns[0].values:
+            return
+        names = ", ".join(quote_identifier(column.name) for column in columns)
+        fields = zip(*(_tsv_column(column.values) for column in columns), strict=True)
+        lines = "\n".join(map("\t".join, fields))
+        if statement is None:
+            self._query(f"INSERT INTO {table} ({names}) FORMAT TabSeparated\n{lines}\n")
+            return
+        typed = ", ".join(f"{quote_identifier(column.name)} {column.type}" for column in columns)
+        self._query(f"CREATE OR REPLACE TEMPORARY TABLE block ({typed}) ENGINE = Memory")
+        try:
+            self._query(f"INSERT INTO block ({names}) FORMAT TabSeparated\n{lines}\n")
+            self._query(statement)
+        finally:
+            self._query("DROP TEMPORARY TABLE IF EXISTS block")
+
+    def give_up(self) -> None:
+        pass
+
+    def close(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._session.close()
+        self._private.cleanup()
+
+    def _query(
+        self, sql: str, form: str = "TabSeparated", params: Mapping[str, Value] | None = None
+    ) -> str:
+        texts = {name: _escaped(value) for name, value in (parameter_texts(params) or {}).items()}
+        try:
+            answer = self._session.query(sql, form, params=texts)
+        except RuntimeError as error:  # the engine's own class is one, under two names
+            with contextlib.suppress(RuntimeError):
+                # What the failed query had printed would stand before the next answer.
+                self._session.query("SELECT 1", "Null")
+            raise refusal(error_code(str(error)), str(error), str(self._folder)) from error
+        blob: bytes = answer.bytes() if answer is not None else b""
+        # Bytes that are no UTF-8 are kept apart here, for JSON's own escapes come first.
+        return blob.decode(errors="surrogateescape")
+
+
+def _private_options(folder: Path) -> str:
+    """Return options of the embedded engine that leave it no program to run, and no other config.
+
+    Args:
+        folder: an empty folder of ours.
+    """
+    config = folder / "config.xml"
+    config.write_text("<clickhouse></clickhouse>\n", encoding="utf-8")
+    nothing = folder / "nothing"
+    return urlencode(
+        {
+            "config-file": config,
+            "user_scripts_path": nothing,
+            "user_files_path": nothing,
+            "dictionaries_lib_path": nothing,
+            "dynamic_user_defined_executable_functions_path": nothing,
+        },
+        safe="/",
+    )
+
+
+def _refuse_programs(folder: Path) -> None:
+    """Refuse a folder whose tables or dictionaries would run a program when they are read."""
+    for place in ("metadata", "store"):
+        for path in (folder / place).rglob("*.sql"):
+            with contextlib.suppress(OSError):
+                if _PROGRAM.search(path.read_text(encoding="utf-8", errors="replace")):
+                    raise SettingsError(
+                        f"the folder {folder} has a table or dictionary that runs a program",
+                        hint=f"see {path}; give the fills a folder of their own",
+                    )
+
+
+def refuse_settings(spoilt: Sequence[Setting], consequence: str) -> None:
+    """Refuse a user whose profile fixes a setting at a value that decides an outcome."""
+    if not spoilt:
+        return
+    named = ", ".join(f"{setting.name} = {literal(setting.value)}" for setting in spoilt)
+    raise WarehouseError(
+        printable(f"this ClickHouse user's profile fixes {named}, with which {consequence}"),
+        hint="as an administrator let the user change it, or set it to the server's default",
+    )
+
+
+def _refuse_if_open(folder: Path) -> None:
+    """Ask the engine's own lock first: the engine would say it on stderr only."""
+    status = folder / "status"
+    if not status.exists():
+        return
+    with contextlib.suppress(PermissionError), status.open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            match = re.search(r"PID: (\d+)", file.read())
+            owner = f" (process {match.group(1)})" if match else ""
+            raise LockedError(
+                f"another process{owner} has the embedded engine's folder {folder} open",
+                hint="wait for it to end, or use a ClickHouse server, which many can share",
+            ) from None
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
+_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
+
+
+def _tsv_list(values: Sequence[Value]) -> str:
+    # What stands in a list is escaped once, as part of the list, not once more as the field.
+    quoted = ",".join("'" + _tsv_text(str(value)).replace("'", "\\'") + "'" for value in values)
+    return f"[{quoted}]"
+
+
+def _tsv_text(text: str) -> str:
+    return text.translate(_ESCAPES)
+
+
+_TSV: Final[Mapping[type, Callable[[Any], str]]] = {
+    str: _tsv_text,
+    int: str,
+    float: repr,
+    bool: lambda value: "true" if value else "false",
+    type(None): lambda _: "\\N",
+    Decimal: lambda value: f"{value:f}",
+    datetime: lambda value: str(parameter_text(value)),
+    date: str,
+    UUID: str,
+    list: _tsv_list,
+    tuple: _tsv_list,
+}
+"""How the embedded engine reads each type in tab-separated text."""
+
+
+def _tsv_column(values: Sequence[Value]) -> Sequence[str]:
+    """Write the values of a column; where all are texts without a special sign, they stay."""
+    texts = [value for value in values if type(value) is str]
+    if len(texts) == len(values):
+        joined = "".join(texts)
+        if not any(chr(sign) in joined for sign in _ESCAPES):
+            return texts
+    return [_TSV[type(value)](value) for value in values]
+
+
+def _escaped(value: Value) -> Value:
+    """Write a parameter as the embedded engine reads it: tab-separated text."""
+    return _TSV[type(value)](value) if type(value) in (str, list) else value
+
+
+def _decoder(kind: str) -> Callable[[Any], Value] | None:
+    """Give the function that turns the engine's JSON into the type's Python value, or None."""
+    while match := re.fullmatch(r"(?:LowCardinality|Nullable)\((.*)\)", kind):
+        kind = match.group(1)
+    if match := re.fullmatch(r"SimpleAggregateFunction\(\w+, (.*)\)", kind):
+        return _decoder(match.group(1))
+    if match := re.fullmatch(r"Array\((.*)\)", kind):
+        inner = _decoder(match.group(1))
+        return None if inner is None else lambda values: [inner(value) for value in values]
+    if kind.startswith("DateTime"):
+        return lambda text: datetime.fromisoformat(text).replace(tzinfo=UTC)
+    if kind.startswith("Decimal"):
+        return Decimal
+    if kind.startswith("Float"):  # NaN and the infinities come as texts
+        return float
+    if kind == "UUID":
+        return UUID
+    if kind == "Date":
+        return date.fromisoformat
+    return None

@@ -1,0 +1,417 @@
+"""What tables are there, and how they differ from today's schema."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from kalshi_fills.errors import SchemaError, SettingsError, WarehouseError
+from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.warehouse.gathering import NEXT
+from kalshi_fills.warehouse.grants import missing_grants
+from kalshi_fills.warehouse.ownership import FILLS_COLUMNS, VIEW, Source, Table, not_ours, source_of
+from kalshi_fills.warehouse.replicas import as_spread, catch_up, require_one_shard
+from kalshi_fills.warehouse.statements import Statement, Tables, load, names, quote_identifier
+
+log = logging.getLogger(__name__)
+
+
+FILLS_STATEMENT: Final = "migrations/0002_create_fills"
+
+SUFFIX_OF: Final = {
+    1: "_migrations",
+    2: "",
+    3: "_rejected",
+    4: "_runs",
+    5: "_current",
+    6: "_runs",
+}
+
+OUR_TABLES: Final = tuple(sorted({*SUFFIX_OF.values()} - {"", VIEW}))
+"""Suffixes of the tool's own tables beside the fills table."""
+
+_MIGRATE_HINT: Final = "run `kalshi-fills migrate`, or with --dry-run to see first what it would do"
+
+_COLUMN: Final = re.compile(
+    r"^    `(\w+)` (.+?)(?: (DEFAULT) (.+?))?(?: CODEC\(.+\))?,?$", re.MULTILINE
+)
+
+ADDED_COLUMN: Final = re.compile(r"^ +ADD COLUMN IF NOT EXISTS `(\w+)`", re.MULTILINE)
+
+_VERSIONED: Final = re.compile(r"ReplacingMergeTree\((?:.*, )?version\)")
+
+_SORTING_KEY: Final = re.compile(r"^ORDER BY \((.+)\)$", re.MULTILINE)
+
+EXCHANGING_ENGINES: Final = frozenset(("Atomic", "Overlay", "Replicated", "Shared"))
+
+_IN_FLIGHT_SECONDS: Final = 300.0
+
+_IN_FLIGHT_WAIT_SECONDS: Final = 0.1
+
+_UNSEEN_IN_FLIGHT_SECONDS: Final = 3.0
+
+
+class Column(NamedTuple):
+    """One column of a table."""
+
+    name: str
+    type: str
+
+
+class DeclaredColumn(NamedTuple):
+    """One column of a table, with what it is when it is left out."""
+
+    name: str
+    type: str
+    default_kind: str = ""
+    """DEFAULT, MATERIALIZED, ALIAS, EPHEMERAL, or none."""
+    default: str = ""
+
+    @property
+    def sql(self) -> str:
+        """The column as a statement declares it."""
+        default = f" {self.default_kind} {self.default}" if self.default_kind else ""
+        return f"{quote_identifier(self.name)} {self.type}{default}"
+
+
+def wanted_columns() -> list[Column]:
+    """Give the columns of today's fills table, in order, from its statement."""
+    return [Column(column.name, column.type) for column in todays_columns()]
+
+
+def wanted_sorting_key() -> str:
+    """Give the sort key of today's fills table as the engine prints it."""
+    match = _SORTING_KEY.search(load(FILLS_STATEMENT).text)
+    assert match is not None
+    return match.group(1)
+
+
+def require_today(warehouse: Warehouse, tables: Tables) -> None:
+    """Hold the tables to today's schema before anything is read or written.
+
+    Replicated tables are also waited for, so that what another replica stored is seen here.
+
+    Raises:
+        SchemaError: a table is missing or not today's; its hint is to migrate.
+    """
+    tables = as_spread(warehouse, tables)
+    require_one_shard(warehouse, tables)
+    there = tables_there(warehouse, tables)
+    for suffix in sorted(SUFFIX_OF.values()):  # the fills table first: it is what people know
+        if suffix != "_current" and suffix not in there:
+            raise SchemaError(
+                f"the table {tables.database}.{tables.fills}{suffix} does not exist",
+                hint=_MIGRATE_HINT,
+            )
+    problems = list(schema_problems(declared_columns(warehouse, tables), there[""]))
+    if problems:
+        raise SchemaError(
+            f"the table {tables.database}.{tables.fills} is not of today's schema: {problems[0]}",
+            hint=_MIGRATE_HINT,
+        )
+    if any(suffix + NEXT in there for suffix in SUFFIX_OF.values()):
+        raise SchemaError(
+            f"a migration of {tables.database}.{tables.fills} was not finished",
+            hint="run `kalshi-fills migrate`: it goes on where it stopped",
+        )
+    require_ours(tables, there)
+    for problem in _problems_beside(tables, there):
+        raise SchemaError(
+            f"the tables of {tables.database}.{tables.fills} are not today's: {problem}",
+            hint=_MIGRATE_HINT,
+        )
+    applied_migrations(warehouse, tables)
+    behind = _others_behind(warehouse, tables, there)
+    if behind:
+        raise SchemaError(behind[0], hint=_MIGRATE_HINT)
+    catch_up(warehouse, tables, OUR_TABLES)
+
+
+def applied_migrations(warehouse: Warehouse, tables: Tables) -> list[tuple[int, str]]:
+    """Return number and checksum of the migrations that the ledger calls applied.
+
+    Raises:
+        SchemaError: one of them is of a newer version of the tool.
+    """
+    known = dict(numbered_migrations())
+    applied: list[tuple[int, str]] = []
+    for version, name, checksum, _ in warehouse.rows(tables.sql("schema/applied_migrations")):
+        if int(version) not in known:
+            raise SchemaError(
+                f"migration {version} ({name}) was applied by a newer version of the tool",
+                hint="upgrade kalshi-fills on this machine; nothing was changed",
+            )
+        applied.append((int(version), checksum))
+    return applied
+
+
+def _others_behind(warehouse: Warehouse, tables: Tables, there: Mapping[str, Table]) -> list[str]:
+    """Return a sentence for each table beside the fills table that lacks a column of today."""
+    found = []
+    for number, statement in numbered_migrations():
+        suffix = SUFFIX_OF[number]
+        if suffix in there:
+            for column in lacking_columns(warehouse, tables, suffix, statement):
+                name = f"{tables.database}.{tables.fills}{suffix}"
+                found.append(f"the table {name} lacks the column {column}")
+    return found
+
+
+def lacking_columns(
+    warehouse: Warehouse, tables: Tables, suffix: str, statement: Statement
+) -> list[str]:
+    """Return the columns that a statement adds and its table does not have, in order."""
+    added = ADDED_COLUMN.findall(statement.text)
+    if not added:
+        return []
+    held = {column.name for column in declared_columns(warehouse, tables, suffix)}
+    return [column for column in added if column not in held]
+
+
+def require_ours(
+    tables: Tables, there: Mapping[str, Table], suffixes: Collection[str] = OUR_TABLES
+) -> None:
+    """Raise if something else than a table of ours stands under the name of one.
+
+    Raises:
+        SchemaError: it is somebody else's; it was not touched.
+    """
+    for table, why in not_ours(there, suffixes, ()):
+        raise foreign_name(tables, table, why)
+
+
+def foreign_name(tables: Tables, table: Table, why: str) -> SchemaError:
+    """Return the error for a table that bears one of our names and is not ours."""
+    return SchemaError(
+        f"{tables.database}.{table.name} bears a name of ours and is not ours: {why}",
+        hint=f"rename it (RENAME TABLE {tables.name(table.name.removeprefix(tables.fills))} TO "
+        "...), or name another fills table with --table; it was not touched",
+    )
+
+
+def _problems_beside(tables: Tables, there: Mapping[str, Table]) -> Iterator[str]:
+    """Yield in what the tables beside the fills table, and the view, are not as they must be."""
+    for suffix in ("", *OUR_TABLES):
+        table = there.get(suffix)
+        if table is not None and tables.replicated and not table.is_replicated:
+            yield (
+                f"{table.name} is not replicated (engine {table.engine}), so that each host has "
+                "rows of its own"
+            )
+    source = source_of(there[VIEW]) if VIEW in there else None
+    if source is not None and source != Source(tables.database, tables.fills):
+        yield f"the view {there[VIEW].name} reads {source.database}.{source.table}"
+
+
+class Schema(NamedTuple):
+    """What the fills table is like, against today's; nothing is refused here."""
+
+    exists: bool
+    is_of_fills: bool
+    """It has what makes a table one of fills, whatever its age."""
+    replaces: bool
+    """Its engine keeps one row of each key, and knows FINAL."""
+    problems: list[str]
+    """In what it differs from today's, missing columns first; empty where it is today's."""
+    others_missing: list[str]
+    """Tables of the tool beside it that are not there."""
+    others_behind: Sequence[str] = ()
+    """What the tables beside it lack, as sentences; empty where they are today's."""
+
+
+def schema_of(warehouse: Warehouse, tables: Tables) -> Schema:
+    """Say what the fills table is like; needs no more than the right to read.
+
+    Replicated tables are waited for where the user may do so, as in `require_today`.
+    """
+    tables = as_spread(warehouse, tables)
+    there = tables_there(warehouse, tables)
+    table = there.get("")
+    if table is None:
+        return Schema(False, False, False, [], [])
+    with contextlib.suppress(WarehouseError):
+        catch_up(warehouse, tables, OUR_TABLES)
+    held = declared_columns(warehouse, tables)
+    foreign = {found.name: why for found, why in not_ours(there, OUR_TABLES, ())}
+    return Schema(
+        exists=True,
+        is_of_fills=not why_not_fills(held, table),
+        replaces=table.engine.endswith("ReplacingMergeTree"),
+        problems=[
+            *_shards_problem(warehouse, tables),
+            *schema_problems(held, table),
+            *_problems_beside(tables, there),
+            *(f"{name} is not ours: {why}" for name, why in foreign.items()),
+        ],
+        others_missing=[
+            tables.fills + suffix
+            for suffix in dict.fromkeys(SUFFIX_OF.values())
+            if suffix not in there or tables.fills + suffix in foreign
+        ],
+        others_behind=_others_behind(
+            warehouse,
+            tables,
+            {key: one for key, one in there.items() if one.name not in foreign},
+        ),
+    )
+
+
+def _shards_problem(warehouse: Warehouse, tables: Tables) -> Iterator[str]:
+    try:
+        require_one_shard(warehouse, tables)
+    except SettingsError as error:
+        yield error.message
+
+
+def why_not_fills(held: list[DeclaredColumn], table: Table) -> str:
+    """Say why a table is none of fills; empty if it is one, of whatever age."""
+    missing = sorted(FILLS_COLUMNS - {column.name for column in held})
+    if missing:
+        return f"it has no column {missing[0]}"
+    return "" if "MergeTree" in table.engine else f"its engine is {table.engine}"
+
+
+def schema_problems(held: list[DeclaredColumn], table: Table) -> Iterator[str]:
+    """Say, one by one, in what a fills table differs from today's; missing columns first."""
+    types = {column.name: column.type for column in held}
+    for column in todays_columns():
+        if column.name not in types:
+            yield f"the column {column.name} is missing"
+    if blank_id_default_is_lost(held):
+        yield "the column content_hash has not its default, which keeps blank ids apart"
+    yield from rebuild_reasons(held, table)
+
+
+def columns(warehouse: Warehouse, tables: Tables, suffix: str = "") -> list[Column]:
+    """Give the columns of one of the tables, in order; empty if there is no such table."""
+    return [
+        Column(column.name, column.type) for column in declared_columns(warehouse, tables, suffix)
+    ]
+
+
+def own_columns(warehouse: Warehouse, tables: Tables, suffix: str = "") -> list[str]:
+    """Give the operator's own columns of a table that hold values, and are not computed."""
+    return [
+        column.name
+        for column in extra_columns(declared_columns(warehouse, tables, suffix))
+        if column.default_kind in ("", "DEFAULT")
+    ]
+
+
+def database_engine(warehouse: Warehouse, tables: Tables) -> str | None:
+    """Give the engine of the tables' database, None if there is no such database."""
+    found = warehouse.rows(tables.sql("schema/database"), {"database": tables.database})
+    return str(found[0][0]) if found else None
+
+
+def require_grants(warehouse: Warehouse, tables: Tables, needed: Sequence[str]) -> None:
+    """Hold the user to the privileges that a command needs, before it does anything.
+
+    Raises:
+        SchemaError: some are missing; its hint is how to grant them.
+    """
+    if warehouse.rows(tables.sql("schema/read_only"))[0][0]:
+        raise SchemaError(
+            "this ClickHouse user may only read (its profile sets readonly)",
+            hint="use a user that may create and alter tables in CLICKHOUSE_URL; nothing was "
+            "changed",
+        )
+    try:
+        lines = [str(row[0]) for row in warehouse.rows(tables.sql("schema/grants"))]
+    except WarehouseError:
+        return  # an engine without users has no grants to miss
+    on_cluster = tables.cluster is not None
+    missing = missing_grants(lines, needed, tables.database, tables.fills, on_cluster=on_cluster)
+    if missing:
+        where = "*.*" if on_cluster else f"{tables.database}.*"
+        raise SchemaError(
+            f"this ClickHouse user lacks {', '.join(missing)} on {where}",
+            hint="nothing was changed; as an administrator run: "
+            f"GRANT {', '.join(missing)} ON {where} TO its_name",
+        )
+
+
+def wait_for_inserts(warehouse: Warehouse, tables: Tables) -> None:
+    """Wait until the inserts that run now have ended, on whichever host of the cluster.
+
+    One that began before an exchange ends in the table that stood there then, after it.
+    """
+    on_cluster = "_on_cluster" if tables.hosts else ""
+    statement = tables.sql(f"schema/inserts_in_flight{on_cluster}")
+    since = time.monotonic()
+    while time.monotonic() - since < _IN_FLIGHT_SECONDS:
+        try:
+            running = warehouse.rows(statement, {"seconds": time.monotonic() - since})
+        except WarehouseError as error:
+            # Without the right to look: what comes later still stays in the kept table.
+            log.warning("inserts_in_flight_unknown", extra={"fields": {"because": str(error)}})
+            time.sleep(_UNSEEN_IN_FLIGHT_SECONDS)
+            return
+        if not running[0][0]:
+            return
+        time.sleep(_IN_FLIGHT_WAIT_SECONDS)
+
+
+def todays_columns() -> list[DeclaredColumn]:
+    """Return the columns of today's fills table with their defaults, in order."""
+    return [DeclaredColumn(*found) for found in _COLUMN.findall(load(FILLS_STATEMENT).text)]
+
+
+def declared_columns(
+    warehouse: Warehouse, tables: Tables, suffix: str = ""
+) -> list[DeclaredColumn]:
+    """Return the columns of one of the tables with their defaults, in order."""
+    found = warehouse.rows(
+        tables.sql("schema/columns"), {"database": tables.database, "table": tables.fills + suffix}
+    )
+    return [DeclaredColumn(*map(str, row)) for row in found]
+
+
+def rebuild_reasons(held: list[DeclaredColumn], table: Table) -> Iterator[str]:
+    """Say why a table cannot be changed in place; nothing if it need not or can be."""
+    types = {column.name: column.type for column in held}
+    if not table.engine.endswith("ReplacingMergeTree"):
+        yield f"engine {table.engine} never collapses repeats"
+    elif not _VERSIONED.search(table.engine_full):
+        yield f"engine {table.engine} does not go by the column version"
+    if table.engine.endswith("ReplacingMergeTree") and table.sorting_key != wanted_sorting_key():
+        yield f"sort key ({table.sorting_key})"
+    if table.partition_key:
+        yield f"partitioned by {table.partition_key}"
+    for column in todays_columns():
+        if types.get(column.name, column.type) != column.type:
+            yield f"{column.name} is {types[column.name]}"
+
+
+def blank_id_default_is_lost(held: list[DeclaredColumn]) -> bool:
+    """Return whether content_hash lacks the default that keeps blank ids apart."""
+    wanted = next(column for column in todays_columns() if column.name == "content_hash")
+    return any(column.name == wanted.name and column.default != wanted.default for column in held)
+
+
+def extra_columns(held: list[DeclaredColumn]) -> list[DeclaredColumn]:
+    """Give the operator's own columns."""
+    ours = {column.name for column in todays_columns()}
+    return [column for column in held if column.name not in ours]
+
+
+def tables_there(warehouse: Warehouse, tables: Tables) -> dict[str, Table]:
+    """Give the tables of ours that are there, by suffix."""
+    found = warehouse.rows(
+        tables.sql("schema/tables"), {"database": tables.database, "prefix": tables.fills}
+    )
+    return {str(row[0]).removeprefix(tables.fills): Table(*row) for row in found}
+
+
+def numbered_migrations() -> list[tuple[int, Statement]]:
+    """Return the numbered migrations, in order."""
+    return [(int(name.split("/")[1][:4]), load(name)) for name in names("migrations")]
+
+
+def migration_label(statement: Statement) -> str:
+    """Return how the ledger names a migration."""
+    return statement.name.removeprefix("migrations/")

@@ -1,0 +1,272 @@
+"""ClickHouse as a server, over its native protocol."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Final, NoReturn
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit, urlunsplit
+
+from kalshi_fills.errors import InsertUnknown, SettingsError, WarehouseError
+from kalshi_fills.warehouse.client import (
+    CUTS,
+    FIXED_CODES,
+    SETTINGS,
+    Column,
+    Row,
+    TextTable,
+    Value,
+    Warehouse,
+    first_sentence,
+    parameter_texts,
+    refusal,
+    told_apart,
+)
+from kalshi_fills.warehouse.embedded import refuse_settings
+from kalshi_fills.warehouse.profile import READING, WRITING, Profile, Setting, profile
+from kalshi_fills.warehouse.statements import quote_identifier
+
+_SILENT_SECONDS: Final = 120
+
+_EVERY_SERVER_KNOWS: Final = frozenset(("extremes", "limit", "offset", "read_overflow_mode"))
+
+
+def open_server(url: str) -> Warehouse:
+    """Connect to a server; `clickhouses://` is TLS. Options go in the URL's query string.
+
+    Raises:
+        WarehouseError: unreachable, the user is refused, or a setting that this user may not change
+            would make answers wrong.
+    """
+    server = _Server(url)
+    try:
+        server.learn_profile()
+    except WarehouseError:
+        server.close()
+        raise
+    return server
+
+
+class _Server:
+    def __init__(self, url: str) -> None:
+        from clickhouse_driver import Client, errors
+
+        logging.getLogger("clickhouse_driver").setLevel(logging.CRITICAL)
+        parts = urlsplit(url)
+        self._where = (
+            f"{parts.hostname}:{parts.port or (9440 if parts.scheme[-1] == 's' else 9000)}"
+        )
+        self._errors = errors
+        # The driver waits five minutes for a dead server; what works long sends its progress.
+        ours = {"server_side_params": "1", "send_receive_timeout": str(_SILENT_SECONDS)}
+        given = parse_qs(parts.query)
+        ours = {name: value for name, value in ours.items() if name not in given}
+        query = "&".join(filter(None, (parts.query, urlencode(ours))))
+        # No database in the connection: it may not exist yet, and all names are qualified.
+        try:
+            self._client = Client.from_url(urlunsplit(parts._replace(path="/", query=query)))
+        except (ValueError, KeyError, TypeError, NotImplementedError, ImportError):
+            # What the driver says repeats the value, which may be a secret in the wrong place.
+            raise SettingsError(
+                "CLICKHOUSE_URL has an option, or a value of one, that the driver does not take",
+                hint="see the options of clickhouse-driver; they stand after the ? of the URL",
+            ) from None
+        self._password = unquote(parts.password or "")
+        self._profile = Profile(dict(READING), {**READING, **WRITING}, [], [])
+
+    def learn_profile(self) -> None:
+        """Connect, and read once which settings the server knows and this user may change.
+
+        Raises:
+            WarehouseError: unreachable, or a setting that decides what a query answers is fixed.
+        """
+        try:
+            found = self._settings(self._profile.reading)
+        except WarehouseError as error:
+            if error.code not in FIXED_CODES:
+                raise
+            found = self._fixed_settings()
+        self._profile = profile(found)
+        refuse_settings(self._profile.spoils_reading, "answers may be wrong")
+
+    def _fixed_settings(self) -> list[Setting]:
+        """Return the settings of a user who may not change some; none is sent with the query."""
+        try:
+            # The server takes these two back in the list when it has used them: a plan shows them.
+            plan = str(self._client.execute("EXPLAIN PLAN SELECT 1"))
+            cuts = self._client.execute(CUTS)
+        except self._failures() as error:
+            self._raise(error)
+        told = [
+            Setting("limit", "not 0" if "Limit (" in plan else "0", fixed=True),
+            Setting("offset", "not 0" if "Offset" in plan or not cuts else "0", fixed=True),
+        ]
+        if cuts:
+            told += [
+                Setting("read_overflow_mode", cuts[0][0], fixed=True),
+                Setting("timeout_overflow_mode", cuts[0][1], fixed=True),
+            ]
+        refuse_settings(profile(told).spoils_reading, "answers may be wrong")
+        names = {setting.name for setting in told}
+        return [setting for setting in self._settings({}) if setting.name not in names] + told
+
+    def _settings(self, sent: Mapping[str, str]) -> list[Setting]:
+        names = [*READING, *WRITING]
+        try:
+            answer = self._client.execute(
+                SETTINGS, {"names": names}, settings=dict(sent), with_column_types=False
+            )
+        except self._failures() as error:
+            self._raise(error)
+        found = [
+            Setting(name, value, bool(fixed), least, most)
+            for name, value, fixed, least, most in (answer[0][0] if answer else ())
+        ]
+        if missing := _EVERY_SERVER_KNOWS - {setting.name for setting in found}:
+            raise WarehouseError(
+                f"ClickHouse at {self._where} does not list its setting {min(missing)}",
+                hint="let the user read system.settings whole; its profile or a row policy cuts it",
+            )
+        return found
+
+    def rows(
+        self,
+        sql: str,
+        params: Mapping[str, Value] | None = None,
+        *,
+        wanted: TextTable | None = None,
+    ) -> list[Row]:
+        external = None
+        if wanted is not None:
+            external = [
+                {
+                    "name": "wanted",
+                    "structure": [(column, "String") for column in wanted.columns],
+                    "data": wanted.rows,
+                }
+            ]
+        try:
+            rows, columns = self._client.execute(
+                sql,
+                parameter_texts(params),
+                with_column_types=True,
+                external_tables=external,
+                settings=self._profile.reading,
+            )
+        except self._failures() as error:
+            self._raise(error)
+        rows = _as_text(rows, columns)
+        # The driver gives mostly-default Bool columns back as integers.
+        flags = [index for index, (_, kind) in enumerate(columns) if "Bool" in kind]
+        if flags:
+            return [
+                tuple(
+                    bool(value) if index in flags and value is not None else value
+                    for index, value in enumerate(row)
+                )
+                for row in rows
+            ]
+        return [tuple(row) for row in rows]
+
+    def command(self, sql: str, params: Mapping[str, Value] | None = None) -> None:
+        self._require_writing()
+        try:
+            self._client.execute(sql, parameter_texts(params), settings=self._profile.writing)
+        except self._failures() as error:
+            self._raise(error)
+
+    def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
+        if not rows:
+            return
+        names = ", ".join(map(quote_identifier, columns))
+        self._insert(f"INSERT INTO {table} ({names}) VALUES", rows)
+
+    def insert_columns(
+        self, table: str, columns: Sequence[Column], statement: str | None = None
+    ) -> None:
+        rows = list(zip(*(column.values for column in columns), strict=True))
+        if not rows:
+            return
+        # The driver encodes texts fast, and numbers and times slowly: the server reads them. A
+        # table that travels with the query takes no privilege, as the function `input` would.
+        structure = [(column.name, column.type) for column in columns]
+        names = ", ".join(quote_identifier(column.name) for column in columns)
+        self._insert(
+            statement or f"INSERT INTO {table} ({names}) SELECT {names} FROM block",  # noqa: S608 - all quoted
+            external_tables=[{"name": "block", "structure": structure, "data": rows}],
+        )
+
+    def _require_writing(self) -> None:
+        refuse_settings(self._profile.spoils_writing, "a write may go wrong")
+
+    def _insert(self, *statement: object, **options: object) -> None:
+        self._require_writing()
+        try:
+            self._client.execute(*statement, **options, settings=self._profile.writing)
+        except self._failures() as error:
+            lost = (OSError, EOFError, self._errors.NetworkError, self._errors.SocketTimeoutError)
+            if not isinstance(error, lost):
+                self._raise(error)
+            raise InsertUnknown(
+                f"the connection to ClickHouse at {self._where} was lost during an insert",
+                hint="run the same command again: it looks up what was stored",
+            ) from error
+
+    def give_up(self) -> None:
+        connected = self._client.connection.socket
+        with contextlib.suppress(OSError):
+            if connected is not None:
+                connected.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._client.disconnect()
+
+    def _without_password(self, message: str) -> str:
+        return message.replace(self._password, "***") if len(self._password) > 3 else message
+
+    def _failures(self) -> tuple[type[BaseException], ...]:
+        # Values that do not fit their column are refused by the driver, in many ways.
+        mistakes = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, struct.error)
+        return (self._errors.Error, EOFError, OSError, *mistakes)
+
+    def _raise(self, error: BaseException) -> NoReturn:
+        code = getattr(error, "code", None)
+        if not isinstance(error, EOFError | OSError | self._errors.Error) or code == 53:
+            raise WarehouseError(
+                f"a value does not fit its column: {first_sentence(str(error))}",
+                hint="run `kalshi-fills migrate --dry-run` to see whether the tables are today's",
+                code=code,
+            ) from error
+        if isinstance(error, self._errors.ServerException):
+            raise refusal(code, self._without_password(str(error.message)), self._where) from error
+        why = {
+            209: "it did not answer in time",
+            210: "no connection: refused, unknown host, or TLS not accepted",
+            102: "what answers there is not ClickHouse's native protocol (port 9000, TLS 9440)",
+        }.get(code or 0, f"the connection was lost ({type(error).__name__})")
+        raise WarehouseError(
+            f"ClickHouse at {self._where} could not be reached: {why}",
+            hint="check that the server runs and that CLICKHOUSE_URL names its native port",
+            code=code,
+        ) from error
+
+
+def _as_text(rows: Sequence[Row], columns: Sequence[tuple[str, str]]) -> list[Row]:
+    """Return rows with text where the driver gives bytes, which it does for what is no UTF-8."""
+    texts = [index for index, (_, kind) in enumerate(columns) if "String" in kind]
+    for index in texts:
+        kinds = {type(row[index]) for row in rows}
+        if not kinds <= {str, type(None)} and any(_has_bytes(row[index]) for row in rows):
+            return [tuple(map(told_apart, row)) for row in rows]
+    return list(rows)
+
+
+def _has_bytes(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_bytes, (*value.keys(), *value.values())))
+    if isinstance(value, list | tuple):
+        return any(map(_has_bytes, value))
+    return isinstance(value, bytes)
