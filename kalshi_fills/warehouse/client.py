@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from kalshi_fills.errors import WarehouseError
+
+T_co = TypeVar("T_co", covariant=True)
 
 Value = object
 
 Row = tuple[Any, ...]
 """One row of a result; the types of its values follow from the query's columns."""
+
+
+class Rows(list[Row]):
+    """The rows of a result, with the names of their columns; `select` reads them by name."""
+
+    def __init__(self, columns: Sequence[str] = (), rows: Iterable[Row] = ()) -> None:
+        super().__init__(rows)
+        self.columns = tuple(columns)
 
 
 class TextTable(NamedTuple):
@@ -62,8 +72,8 @@ class Warehouse(Protocol):
         params: Mapping[str, Value] | None = None,
         *,
         wanted: TextTable | None = None,
-    ) -> list[Row]:
-        """Run one query; parameters are the engine's own `{name:Type}`.
+    ) -> Rows:
+        """Return the rows of one query; parameters are the engine's own `{name:Type}`.
 
         Args:
             sql: the query.
@@ -118,6 +128,53 @@ class Warehouse(Protocol):
     def close(self) -> None:
         """Close the connection or the engine."""
         ...
+
+
+class RowType(Protocol[T_co]):
+    """A NamedTuple class whose fields have the names of a query's columns."""
+
+    @property
+    def _fields(self) -> tuple[str, ...]: ...
+
+    def _make(self, iterable: Iterable[Any], /) -> T_co: ...
+
+
+def select(
+    warehouse: Warehouse,
+    row_type: RowType[T_co],
+    sql: str,
+    params: Mapping[str, Value] | None = None,
+    *,
+    wanted: TextTable | None = None,
+) -> list[T_co]:
+    """Return the rows of one query, each as a NamedTuple with the fields its columns name.
+
+    Columns may come in any order; there must be one for each field, and no other.
+
+    Raises:
+        WarehouseError: the query could not be run.
+        TypeError: the columns are not the fields, which is a mistake in the program.
+    """
+    found = warehouse.rows(sql, params, wanted=wanted)
+    if not found:
+        return []
+    fields = row_type._fields
+    if sorted(found.columns) != sorted(fields):
+        raise TypeError(f"a query has the columns {found.columns}, not {fields}")
+    if found.columns == fields:
+        return [row_type._make(row) for row in found]
+    places = [found.columns.index(name) for name in fields]
+    return [row_type._make(row[place] for place in places) for row in found]
+
+
+def select_one(
+    warehouse: Warehouse,
+    row_type: RowType[T_co],
+    sql: str,
+    params: Mapping[str, Value] | None = None,
+) -> T_co | None:
+    """Return the first row of a query as `select` does, or None if it has no row."""
+    return next(iter(select(warehouse, row_type, sql, params)), None)
 
 
 def is_utf8(text: str) -> bool:

@@ -8,7 +8,7 @@ import importlib
 import json
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +20,7 @@ from kalshi_fills.errors import LockedError, SettingsError, WarehouseError
 from kalshi_fills.warehouse.client import (
     Column,
     Row,
+    Rows,
     TextTable,
     Value,
     Warehouse,
@@ -89,7 +90,7 @@ class _Embedded:
         params: Mapping[str, Value] | None = None,
         *,
         wanted: TextTable | None = None,
-    ) -> list[Row]:
+    ) -> Rows:
         if wanted is None:
             return self._rows(sql, params)
         columns = ", ".join(f"{quote_identifier(column)} String" for column in wanted.columns)
@@ -100,21 +101,23 @@ class _Embedded:
         finally:
             self._query("DROP TEMPORARY TABLE IF EXISTS wanted")
 
-    def _rows(self, sql: str, params: Mapping[str, Value] | None) -> list[Row]:
+    def _rows(self, sql: str, params: Mapping[str, Value] | None) -> Rows:
         # Lines end in \n only: other line ends are inside JSON strings, unescaped.
         text = self._query(sql, "JSONCompactEachRowWithNamesAndTypes", params)
         lines = text.rstrip("\n").split("\n")
         if len(lines) < 2:
-            return []
+            return Rows()
         decoders = [_decoder(kind) for kind in json.loads(lines[1])]
-        rows = [
+        rows: Iterable[Row] = (
             tuple(
                 value if value is None or decode is None else decode(value)
                 for decode, value in zip(decoders, json.loads(line), strict=True)
             )
             for line in lines[2:]
-        ]
-        return rows if is_utf8(text) else [tuple(map(told_apart, row)) for row in rows]
+        )
+        if not is_utf8(text):
+            rows = (tuple(map(told_apart, row)) for row in rows)
+        return Rows(list(map(str, json.loads(lines[0]))), rows)
 
     def command(self, sql: str, params: Mapping[str, Value] | None = None) -> None:
         self._query(sql, params=params)

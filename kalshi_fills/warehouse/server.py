@@ -17,6 +17,7 @@ from kalshi_fills.warehouse.client import (
     SETTINGS,
     Column,
     Row,
+    Rows,
     TextTable,
     Value,
     Warehouse,
@@ -138,7 +139,7 @@ class _Server:
         params: Mapping[str, Value] | None = None,
         *,
         wanted: TextTable | None = None,
-    ) -> list[Row]:
+    ) -> Rows:
         external = None
         if wanted is not None:
             external = [
@@ -162,14 +163,14 @@ class _Server:
         # The driver gives mostly-default Bool columns back as integers.
         flags = [index for index, (_, kind) in enumerate(columns) if "Bool" in kind]
         if flags:
-            return [
+            rows = [
                 tuple(
                     bool(value) if index in flags and value is not None else value
                     for index, value in enumerate(row)
                 )
                 for row in rows
             ]
-        return [tuple(row) for row in rows]
+        return Rows([name for name, _ in columns], map(tuple, rows))
 
     def command(self, sql: str, params: Mapping[str, Value] | None = None) -> None:
         self._require_writing()
