@@ -23,7 +23,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from kalshi_fills.errors import SchemaError, WarehouseError
-from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.warehouse.client import Row, Warehouse
 from kalshi_fills.warehouse.ownership import Table
 from kalshi_fills.warehouse.replicas import wait_for_replicas
 from kalshi_fills.warehouse.statements import Tables
@@ -185,7 +185,9 @@ class Gathering:
     def _look(self) -> None:
         names = {"database": self._tables.database, "prefix": self._tables.fills}
         if self._hosts > 1:
-            rows = self._warehouse.rows(self._tables.sql("schema/tables_on_hosts"), names)
+            rows: list[Row] = self._warehouse.rows(
+                self._tables.sql("schema/tables_on_hosts"), names
+            )
         else:
             rows = [
                 (1, *row, "")
