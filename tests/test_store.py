@@ -20,6 +20,8 @@ from kalshi_fills.queries import Tables
 from kalshi_fills.store import NO_UUID, FillStore, Run, Written
 from kalshi_fills.warehouse import Column, Warehouse
 
+pytestmark = pytest.mark.both_engines
+
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 DECISION = uuid.UUID("5b0d2a1f-51c3-4d0b-9f57-8e0f7a3e9c11")
 

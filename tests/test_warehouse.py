@@ -22,6 +22,8 @@ from kalshi_fills.errors import InsertUnknown, KalshiFillsError, LockedError, Wa
 from kalshi_fills.queries import Tables, quote_identifier
 from kalshi_fills.warehouse import Column, Warehouse, open_embedded, open_server
 
+pytestmark = pytest.mark.both_engines
+
 NEXT_LINE = "\u0085 next line, which Python counts as a line's end"
 
 HOSTILE = [
