@@ -407,14 +407,14 @@ class Migration:
                 "unfinished copy",
                 "a migration was killed before the exchange",
                 "drop the copy and start anew",
-                lambda: self._command("schema/drop_next"),
+                lambda: self._command("schema/drop_next", suffixes={"__copy": NEXT}),
                 left.rows,
                 left.bytes,
             )
         kept = f"_legacy_{self._now:%Y%m%dT%H%M%SZ}_unfinished"
 
         def keep() -> None:
-            self._command("schema/keep_aside", suffixes={"__kept": kept})
+            self._command("schema/keep_aside", suffixes={"__old": NEXT, "__kept": kept})
             self._kept.append(self._tables.fills + kept)
 
         return _Work(
@@ -434,7 +434,7 @@ class Migration:
         as_recorded = not ledger.table_change()
 
         def keep() -> str:
-            self._command("schema/keep_aside", suffixes={"__kept": kept})
+            self._command("schema/keep_aside", suffixes={"__old": NEXT, "__kept": kept})
             name = f"{self._tables.fills}{kept}"
             self._kept.append(name)
             total = self._count(kept, everywhere)
@@ -478,13 +478,15 @@ class Migration:
     def _carry_over(self, to: str, source: str, everywhere: bool) -> str:
         statement = self._tables.sql(
             "schema/carry_over",
-            suffixes={NEXT: to, "": source},
+            suffixes={"__to": to, "__from": source},
             own_columns=own_columns(self._warehouse, self._tables, source),
             everywhere=everywhere,
         )
         self._warehouse.command(statement, {"latest": self._now + CLOCK_TOLERANCE})
         carried = int(
-            self._warehouse.rows(self._tables.sql("schema/count_carried", suffixes={"": to}))[0][0]
+            self._warehouse.rows(self._tables.sql("schema/count_carried", suffixes={"__to": to}))[
+                0
+            ][0]
         )
         self._counts["carried"] = carried
         return f"{carried:,} fills copied"
@@ -497,7 +499,7 @@ class Migration:
         return f"{late:,} fills had come late" if before else "copied once more"
 
     def _exchange(self) -> None:
-        self._command("schema/exchange")
+        self._command("schema/exchange", suffixes={"__new": NEXT, "__old": ""})
 
     def _view_is_stale(self, there: Mapping[str, Table]) -> bool:
         """Return whether the view lacks columns of the table, or reads another one, on any host."""
@@ -575,7 +577,7 @@ class Migration:
 
     def _count(self, suffix: str, everywhere: bool) -> int:
         statement = self._tables.sql(
-            "schema/count_rows", suffixes={"": suffix}, everywhere=everywhere
+            "schema/count_rows", suffixes={"__counted": suffix}, everywhere=everywhere
         )
         return int(self._warehouse.rows(statement)[0][0])
 

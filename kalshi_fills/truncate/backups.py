@@ -72,7 +72,7 @@ def count_fills(warehouse: Warehouse, tables: Tables, table: Table) -> int:
     """Count a table's fills, whatever is merged yet; of an old engine's table its rows."""
     statement = tables.sql(
         "truncate/count_fills",
-        suffixes={"": table.name.removeprefix(tables.fills)},
+        suffixes={"__counted": table.name.removeprefix(tables.fills)},
         everywhere=not table.is_replicated,
         final=table.engine.endswith("ReplacingMergeTree"),
     )

@@ -125,7 +125,7 @@ class Sifting:
         self._command("truncate/mend_ids", {"__from": "", "__to": self._beside})
         wait_for_replicas(self._warehouse, self._tables, suffixes=(self._beside,))
         self._told("copied")
-        self._command("schema/exchange", {"__next": self._beside})
+        self._command("schema/exchange", {"__new": self._beside, "__old": ""})
         self._told("exchanged")
 
     def finish(self, *, keep: bool) -> Kept:
@@ -154,9 +154,7 @@ class Sifting:
             if self._is_empty(self._removed):  # what was removed was mended, and is there
                 self._drop_copy(self._removed)
             else:
-                self._command(
-                    "schema/keep_aside", {"__next": self._removed, "__kept": self._backup}
-                )
+                self._command("schema/keep_aside", {"__old": self._removed, "__kept": self._backup})
                 self._told("backup kept")
         self._drop_copy(self._beside)
         self._told("old table dropped")
@@ -202,7 +200,7 @@ class Sifting:
         if self._unaccounted(self._beside):
             return self._keep_whole()
         try:
-            self._command("schema/drop_next", {"__next": self._beside})
+            self._command("schema/drop_next", {"__copy": self._beside})
         except WarehouseError as error:
             if error.code != _TOO_LARGE_TO_DROP:
                 raise
@@ -219,7 +217,7 @@ class Sifting:
                 hint="look at both, and rename or drop the first; nothing was changed",
             )
         self._command(
-            "schema/keep_aside", {"__next": suffix or self._beside, "__kept": self._backup}
+            "schema/keep_aside", {"__old": suffix or self._beside, "__kept": self._backup}
         )
         for left in (self._removed, self._verdicts):
             self._drop_copy(left)

@@ -362,7 +362,7 @@ class Truncation:
                 + (f"; or put both together, versions decide: {both}" if is_alike else ""),
             )
         if not is_alike:
-            exchange = self._told("schema/exchange", {"__next": suffix})
+            exchange = self._told("schema/exchange", {"__new": suffix, "__old": ""})
             raise SettingsError(
                 f"{name} has another schema than {self._tables.database}.{table.name} has now",
                 hint=f"run {exchange} and then `kalshi-fills migrate`, which brings it to today's "
@@ -419,7 +419,7 @@ class Truncation:
         create_like(self._warehouse, self._tables, self._backup)
         try:
             with self._rewinding(report, why):
-                self._command("schema/exchange", {"__next": self._backup})
+                self._command("schema/exchange", {"__new": self._backup, "__old": ""})
         except WarehouseError as error:
             if self._is_refusal(error):
                 self._drop_empty(self._backup)
@@ -459,7 +459,7 @@ class Truncation:
         suffix = self._suffix(report.restored)
         self._progress("putting the backup in place")
         with self._rewinding(report, f"{report.restored} was restored"):
-            self._command("schema/exchange", {"__next": suffix})
+            self._command("schema/exchange", {"__new": suffix, "__old": ""})
         wait_for_inserts(self._warehouse, self._tables)
         if not self._drop_empty(suffix):
             self._command("truncate/copy_whole", {"__from": suffix})
@@ -532,7 +532,7 @@ class Truncation:
     def _rows_of(self, suffix: str) -> int:
         table = tables_there(self._warehouse, self._tables)[suffix]
         if table.engine.startswith("Replicated"):
-            self._command("schema/sync_replica", {"": suffix})
+            self._command("schema/sync_replica", {"__replica": suffix})
         return count_fills(self._warehouse, self._tables, table)
 
     def _kept_suffix(self, report: TruncationReport) -> list[str]:

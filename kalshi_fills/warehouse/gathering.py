@@ -257,7 +257,7 @@ class Gathering:
         def exchange() -> None:
             wait_for_replicas(self._warehouse, self._tables, suffixes=(new,))
             self._warehouse.command(
-                self._tables.sql("schema/exchange", suffixes={NEXT: new, "": suffix})
+                self._tables.sql("schema/exchange", suffixes={"__new": new, "__old": suffix})
             )
 
         return [
@@ -293,7 +293,7 @@ class Gathering:
             self._copy(suffix, suffix + NEXT, suffix)
 
         def keep() -> None:
-            places = {NEXT: suffix + NEXT, "__kept": kept}
+            places = {"__old": suffix + NEXT, "__kept": kept}
             self._warehouse.command(self._tables.sql("schema/keep_aside", suffixes=places))
             self._kept.append(self._tables.fills + kept)
 
@@ -316,5 +316,5 @@ class Gathering:
 
     def _copy(self, kind: str, source: str, to: str) -> None:
         statement = _COPY.get(kind, "schema/gather")
-        places = {NEXT: to, "": source}
+        places = {"__to": to, "__from": source}
         self._warehouse.command(self._tables.sql(statement, suffixes=places, everywhere=True))

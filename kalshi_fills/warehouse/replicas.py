@@ -74,7 +74,7 @@ def require_one_shard(warehouse: Warehouse, tables: Tables) -> None:
         return
     try:
         hosts = _hosts(warehouse, tables)
-        known = [str(row[0]) for row in warehouse.rows(tables.sql("replicas/cluster_names"))]
+        known = [str(row[0]) for row in warehouse.rows(tables.sql("schema/cluster_names"))]
     except WarehouseError as error:
         if error.code != _NOT_ALLOWED:
             raise
@@ -179,7 +179,7 @@ def catch_up(warehouse: Warehouse, tables: Tables, suffixes: Iterable[str]) -> N
             _wait_for_this_one(warehouse, tables, table)
         else:
             suffix = table.table.removeprefix(tables.fills)
-            warehouse.command(tables.sql("schema/sync_replica", suffixes={"": suffix}))
+            warehouse.command(tables.sql("schema/sync_replica", suffixes={"__replica": suffix}))
 
 
 def _replicated(warehouse: Warehouse, tables: Tables, suffixes: Iterable[str]) -> list[_Replica]:
@@ -194,7 +194,7 @@ def _replicated(warehouse: Warehouse, tables: Tables, suffixes: Iterable[str]) -
         return []
     with _Asking(tables):
         rows = warehouse.rows(
-            tables.sql("replicas/tables"), {"database": tables.database, "tables": wanted}
+            tables.sql("schema/replicas"), {"database": tables.database, "tables": wanted}
         )
     return [_Replica(*row) for row in rows]
 
@@ -236,14 +236,14 @@ def _shards(warehouse: Warehouse, tables: Tables) -> int:
 def _cluster(warehouse: Warehouse, tables: Tables) -> list[tuple[int, str, int]]:
     name = tables.cluster or ""
     if _MACRO.search(name):
-        macros: dict[str, str] = dict(warehouse.rows(tables.sql("replicas/macros")))
+        macros: dict[str, str] = dict(warehouse.rows(tables.sql("schema/macros")))
         name = _MACRO.sub(lambda match: str(macros.get(match.group(1), match.group())), name)
-    rows = warehouse.rows(tables.sql("replicas/cluster_hosts"), {"cluster": name})
+    rows = warehouse.rows(tables.sql("schema/cluster_hosts"), {"cluster": name})
     return [(row[0], row[1], row[2]) for row in rows]
 
 
 def _database(warehouse: Warehouse, tables: Tables) -> list[tuple[int, str, bool]]:
-    rows = warehouse.rows(tables.sql("replicas/database_hosts"), {"database": tables.database})
+    rows = warehouse.rows(tables.sql("schema/database_hosts"), {"database": tables.database})
     return [(row[0], str(row[1]), bool(row[2])) for row in rows]
 
 
@@ -262,7 +262,7 @@ def _hosts_down(warehouse: Warehouse, tables: Tables) -> list[str]:
     if tables.cluster is None:
         return down
     try:
-        answering = {int(row[0]) for row in warehouse.rows(tables.sql("replicas/answering"))}
+        answering = {int(row[0]) for row in warehouse.rows(tables.sql("schema/answering"))}
     except WarehouseError as error:
         if error.code not in _UNREACHABLE:
             raise
@@ -366,7 +366,7 @@ def _source_of(entry: str) -> str:
 
 
 def _last_entry(warehouse: Warehouse, tables: Tables, table: _Replica) -> int:
-    found = warehouse.rows(tables.sql("replicas/last_entry"), {"path": f"{table.path}/log"})
+    found = warehouse.rows(tables.sql("schema/last_entry"), {"path": f"{table.path}/log"})
     name = str(found[0][0]) if found else ""
     return int(name.removeprefix("log-")) if name else -1
 
@@ -374,5 +374,5 @@ def _last_entry(warehouse: Warehouse, tables: Tables, table: _Replica) -> int:
 def _nodes(
     warehouse: Warehouse, tables: Tables, paths: Sequence[str]
 ) -> dict[tuple[str, str], str]:
-    rows = warehouse.rows(tables.sql("replicas/keeper"), {"paths": list(paths)})
+    rows = warehouse.rows(tables.sql("schema/keeper"), {"paths": list(paths)})
     return {(str(path), str(name)): str(value) for path, name, value in rows}

@@ -6,7 +6,7 @@ FROM
     FROM
     (
         SELECT _shard_num AS host, name, type, default_kind, default_expression
-        FROM clusterAllReplicas(/* cluster */, system.columns)
+        FROM clusterAllReplicas(`cluster`, system.columns)
         WHERE database = {database:String} AND table = {table:String}
         ORDER BY host, position
     )

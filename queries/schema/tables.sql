@@ -9,11 +9,7 @@ SELECT
     partition_key,
     total_rows,
     total_bytes,
-    if(
-        uuid != toUUID('00000000-0000-0000-0000-000000000000'),
-        toString(uuid),
-        extract(toString(data_paths), '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}')
-    ) AS identity,
+    /* include table_identity */ AS identity,
     comment,
     as_select
 FROM system.tables

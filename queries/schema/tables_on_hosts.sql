@@ -12,6 +12,6 @@ SELECT
     comment,
     as_select,
     create_table_query
-FROM clusterAllReplicas(/* cluster */, system.tables)
+FROM clusterAllReplicas(`cluster`, system.tables)
 WHERE database = {database:String} AND startsWith(name, {prefix:String})
 ORDER BY name, _shard_num

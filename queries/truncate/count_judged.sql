@@ -3,6 +3,6 @@
 SELECT __reason, count(), min(ts), countIf(source IN ('live', 'historical'))
 FROM `mm_fills` FINAL
 ANY INNER JOIN (SELECT __row, __reason FROM `mm_fills__verdicts` WHERE __reason != '') AS __judged
-    ON /* row digest */ = __row
+    ON /* include row_digest */ = __row
 GROUP BY __reason
 ORDER BY __reason

@@ -1,7 +1,7 @@
 -- title: how many rows are older than a moment, by reason
 -- why: what a removal would remove, before anything is written
 SELECT __reason, count(), min(__moment), countIf(__from_exchange)
-FROM (/* older */)
+FROM (/* include older */)
 WHERE __reason != ''
 GROUP BY __reason
 ORDER BY __reason

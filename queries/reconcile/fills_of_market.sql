@@ -4,6 +4,6 @@ SELECT
     fill_id,
     exchange_order_id,
     market_ticker,
-    /* content texts */ AS content
+    /* include content_texts */ AS content
 FROM `mm_fills` FINAL
 WHERE market_ticker = {ticker:String}

@@ -6,7 +6,7 @@ SELECT
     fill_id,
     exchange_order_id,
     source IN ('live', 'historical') AS by_sync,
-    content_hash = /* content digest */ AS as_written,
+    content_hash = /* include content_digest */ AS as_written,
     price_cents > 0 AND price_cents < 100 AND size > 0 AND side IN ('yes', 'no') AND market_ticker != '' AS passes_gates
 FROM `mm_fills` FINAL
 WHERE (fill_id, exchange_order_id) IN (SELECT fill_id, order_id FROM wanted)

@@ -5,7 +5,7 @@ SELECT
     fill_id,
     exchange_order_id,
     market_ticker,
-    /* content texts */ AS content
+    /* include content_texts */ AS content
 FROM `mm_fills` FINAL
 WHERE exchange_order_id IN (SELECT order_id FROM wanted)
     AND market_ticker IN (SELECT market_ticker FROM `mm_fills` WHERE exchange_order_id IN (SELECT order_id FROM wanted))

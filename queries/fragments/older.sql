@@ -1,7 +1,7 @@
 -- title: the rows that count and are older than a moment
--- why: a fill whose time was corrected is as old as its row that counts; included by other statements
+-- why: a fill whose time was corrected is as old as its row that counts
 SELECT
-    /* key digest */ AS __key,
+    /* include key_digest */ AS __key,
     version AS __version,
     ts AS __moment,
     source IN ('live', 'historical') AS __from_exchange,

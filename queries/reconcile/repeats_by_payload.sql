@@ -7,19 +7,22 @@ FROM
     SELECT
         sipHash64(
             multiIf(
-                coalesce(COLUMNS('^fill_id$'), '') != '', coalesce(COLUMNS('^fill_id$'), ''),
-                JSONExtractString(item, 'fill_id') != '', JSONExtractString(item, 'fill_id'),
-                JSONExtractString(item, 'trade_id') != '', JSONExtractString(item, 'trade_id'),
-                item != '', item,
+                __row_id != '', __row_id,
+                __row_payload != '', __row_payload,
                 toString((ts, market_ticker, coalesce(COLUMNS('^side$'), ''), coalesce(COLUMNS('^price_cents$'), 0), coalesce(COLUMNS('^size$'), 0)))
             ),
-            exchange_order_id
+            __row_order
         ) AS identity,
         count() AS row_count
     FROM
     (
-        SELECT *, coalesce(COLUMNS('^raw_json$'), '') AS item
-        FROM `mm_fills` /* FINAL */
+        SELECT
+            *,
+            coalesce(COLUMNS('^fill_id$'), '') AS __row_fill_id,
+            coalesce(COLUMNS('^raw_json$'), '') AS __row_payload,
+            exchange_order_id AS __row_order,
+            /* include row_id */ AS __row_id
+        FROM `mm_fills` /* include final */
         WHERE coalesce(COLUMNS('^price_cents$'), 0) > 0 AND coalesce(COLUMNS('^price_cents$'), 0) < 100
     )
     GROUP BY identity

@@ -11,7 +11,7 @@ FROM
             fill_id,
             exchange_order_id,
             version,
-            uniqExact(/* content digest */) AS contents,
+            uniqExact(/* include content_digest */) AS contents,
             min(ts) AS first_ts
         FROM `mm_fills`
         WHERE fill_id != '' AND cityHash64(market_ticker, fill_id, exchange_order_id) IN (

@@ -1,5 +1,5 @@
 -- title: a fill's content as a list of texts, the same in this expression and in the tool
--- why: what counts as "the same content"; included by other statements, no statement by itself
+-- why: what counts as "the same content"
 [
     toString(ts),
     fill_id,

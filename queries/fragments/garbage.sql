@@ -9,12 +9,15 @@ SELECT
 FROM
 (
     SELECT
-        /* key digest */ AS __key,
+        /* include key_digest */ AS __key,
         version AS __version,
         ts AS __moment,
         source IN ('live', 'historical') AS __from_exchange,
         fill_id = '' AS __blank,
-        /* payload id */ AS __id,
+        fill_id AS __row_fill_id,
+        raw_json AS __row_payload,
+        exchange_order_id AS __row_order,
+        /* include row_id */ AS __id,
         multiIf(
             price_cents <= 0 OR price_cents >= 100, 'price_out_of_range',
             size <= 0, 'quantity_out_of_range',

@@ -21,7 +21,7 @@ FROM
     FROM
     (
         SELECT ts, coalesce(COLUMNS('^raw_json$'), '') AS item
-        FROM `mm_fills` /* FINAL */
+        FROM `mm_fills` /* include final */
         WHERE coalesce(COLUMNS('^source$'), '') NOT IN ('live', 'historical')
             AND coalesce(COLUMNS('^raw_json$'), '') != ''
         ORDER BY ts DESC

@@ -4,5 +4,5 @@
     countEqual(groupArray(version), max(version)) > 1
     OR uniqExact(market_ticker) > 1
     OR max(version) > 0 AND argMax(content_hash, version) = 0
-    OR /* links lost */
+    OR /* include links_lost */
 )
