@@ -38,8 +38,9 @@ from kalshi_fills.migrate.plan import DONE, NOTHING, PLANNED, Migration, Migrati
 from kalshi_fills.practice.account import PracticeFill, generate_account, the_incident
 from kalshi_fills.practice.exchange import PracticeExchange
 from kalshi_fills.warehouse.client import Row, TextTable, Value, Warehouse
-from kalshi_fills.warehouse.gathering import NEXT
-from kalshi_fills.warehouse.schema import columns, require_today, wanted_columns, wanted_sorting_key
+from kalshi_fills.warehouse.declared import wanted_columns, wanted_sorting_key
+from kalshi_fills.warehouse.ownership import NEXT
+from kalshi_fills.warehouse.schema import columns, require_today
 from kalshi_fills.warehouse.server import open_server
 from kalshi_fills.warehouse.statements import Tables, quote_identifier
 

@@ -32,11 +32,24 @@ from kalshi_fills import __version__
 from kalshi_fills.errors import SchemaError
 from kalshi_fills.pipeline.fills import CLOCK_TOLERANCE
 from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.warehouse.declared import (
+    FILLS_STATEMENT,
+    OUR_TABLES,
+    DeclaredColumn,
+    added_columns,
+    all_suffixes,
+    first_columns,
+    migration_label,
+    numbered_migrations,
+    suffix_of,
+    todays_columns,
+)
 from kalshi_fills.warehouse.fills import FillStore
-from kalshi_fills.warehouse.gathering import NEXT, Gathering
+from kalshi_fills.warehouse.gathering import Gathering
 from kalshi_fills.warehouse.gathering import Work as _Work
-from kalshi_fills.warehouse.grants import TO_MIGRATE
-from kalshi_fills.warehouse.ownership import VIEW, Source, Table, not_ours, source_of
+from kalshi_fills.warehouse.grants import TO_MIGRATE, require_grants
+from kalshi_fills.warehouse.in_flight import wait_for_inserts
+from kalshi_fills.warehouse.ownership import NEXT, VIEW, Source, Table, not_ours, source_of
 from kalshi_fills.warehouse.replicas import (
     as_spread,
     require_all_alive,
@@ -44,12 +57,7 @@ from kalshi_fills.warehouse.replicas import (
     wait_for_replicas,
 )
 from kalshi_fills.warehouse.schema import (
-    ADDED_COLUMN,
     EXCHANGING_ENGINES,
-    FILLS_STATEMENT,
-    OUR_TABLES,
-    SUFFIX_OF,
-    DeclaredColumn,
     applied_migrations,
     blank_id_default_is_lost,
     database_engine,
@@ -57,15 +65,10 @@ from kalshi_fills.warehouse.schema import (
     extra_columns,
     foreign_name,
     lacking_columns,
-    migration_label,
-    numbered_migrations,
     own_columns,
     rebuild_reasons,
-    require_grants,
     schema_problems,
     tables_there,
-    todays_columns,
-    wait_for_inserts,
     why_not_fills,
 )
 from kalshi_fills.warehouse.statements import Statement, Tables
@@ -173,14 +176,14 @@ class Migration:
         plan = [self._database(), *self._replicate_beside()]
         rebuilt = False
         for number, statement in numbered_migrations():
-            suffix = SUFFIX_OF[number]
+            suffix = suffix_of(statement)
             if number == _FILLS and "" in there:
                 fills = [*self._spread_out(""), *self._fills(there)]
                 rebuilt = any(work.do is not None for work in fills)
                 plan += fills
                 if number not in applied:
                     plan.append(self._note(number, statement))
-            elif ADDED_COLUMN.search(statement.text):
+            elif added_columns(statement):
                 plan.append(self._alter(number, statement, number in applied))
             elif (
                 number in applied
@@ -203,7 +206,7 @@ class Migration:
         if self._tables.cluster is not None:
             require_grants(self._warehouse, self._tables, ())
         require_one_shard(self._warehouse, self._tables)
-        require_all_alive(self._warehouse, self._tables, SUFFIX_OF.values(), "migrate")
+        require_all_alive(self._warehouse, self._tables, all_suffixes(), "migrate")
         if self._tables.replicated:
             self._gathering = Gathering(self._warehouse, self._tables, self._now, self._kept)
 
@@ -269,7 +272,7 @@ class Migration:
 
     def _alter(self, number: int, statement: Statement, applied: bool) -> _Work:
         """Plan a migration that adds columns: those that are there decide, not the ledger alone."""
-        lacking = lacking_columns(self._warehouse, self._tables, SUFFIX_OF[number], statement)
+        lacking = lacking_columns(self._warehouse, self._tables, statement)
         if not lacking:
             done = _Work(migration_label(statement), "there", "none")
             return done if applied else self._note(number, statement)
@@ -295,7 +298,7 @@ class Migration:
         table = there[""]
         held = declared_columns(self._warehouse, self._tables)
         there_already = {column.name for column in held}
-        missing = [column.name for column in todays_columns() if column.name not in there_already]
+        missing = [column.name for column in first_columns() if column.name not in there_already]
         reasons = list(rebuild_reasons(held, table))
         plan: list[_Work] = []
         if missing:

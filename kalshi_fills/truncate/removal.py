@@ -30,9 +30,10 @@ from kalshi_fills.pipeline.fills import CLOCK_TOLERANCE
 from kalshi_fills.truncate.backups import backup_suffix
 from kalshi_fills.warehouse.client import Row, Warehouse
 from kalshi_fills.warehouse.gathering import create_replicated_like
+from kalshi_fills.warehouse.in_flight import wait_for_inserts
 from kalshi_fills.warehouse.ownership import Table, is_fills_table
 from kalshi_fills.warehouse.replicas import wait_for_replicas
-from kalshi_fills.warehouse.schema import columns, own_columns, tables_there, wait_for_inserts
+from kalshi_fills.warehouse.schema import columns, own_columns, tables_there
 from kalshi_fills.warehouse.statements import Tables
 
 log = logging.getLogger(__name__)

@@ -42,9 +42,9 @@ from kalshi_fills.truncate.removal import (
 )
 from kalshi_fills.warehouse.client import Warehouse
 from kalshi_fills.warehouse.fills import FillStore
-from kalshi_fills.warehouse.gathering import NEXT
-from kalshi_fills.warehouse.grants import TO_EMPTY, TO_EXCHANGE
-from kalshi_fills.warehouse.ownership import Table
+from kalshi_fills.warehouse.grants import TO_EMPTY, TO_EXCHANGE, require_grants
+from kalshi_fills.warehouse.in_flight import wait_for_inserts
+from kalshi_fills.warehouse.ownership import NEXT, Table
 from kalshi_fills.warehouse.replicas import (
     as_spread,
     require_all_alive,
@@ -55,12 +55,10 @@ from kalshi_fills.warehouse.schema import (
     EXCHANGING_ENGINES,
     columns,
     database_engine,
-    require_grants,
     require_ours,
     require_today,
     schema_of,
     tables_there,
-    wait_for_inserts,
 )
 from kalshi_fills.warehouse.standing import TableState
 from kalshi_fills.warehouse.statements import Tables

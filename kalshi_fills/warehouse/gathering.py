@@ -24,12 +24,9 @@ from typing import Final, NamedTuple
 
 from kalshi_fills.errors import SchemaError, WarehouseError
 from kalshi_fills.warehouse.client import Row, Warehouse
-from kalshi_fills.warehouse.ownership import Table
+from kalshi_fills.warehouse.ownership import NEXT, Table
 from kalshi_fills.warehouse.replicas import wait_for_replicas
 from kalshi_fills.warehouse.statements import Tables
-
-NEXT: Final = "__next"
-"""Suffix of the new table while it is filled, and of the old one just after the exchange."""
 
 _COPY: Final = {"_rejected": "schema/gather_rejected", "_migrations": "schema/gather_migrations"}
 

@@ -10,6 +10,10 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
+from kalshi_fills.errors import SchemaError, WarehouseError
+from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.warehouse.statements import Tables
+
 TO_MIGRATE: Final = (
     "SELECT",
     "INSERT",
@@ -88,6 +92,33 @@ def missing_grants(
         if granted.isdisjoint(_with_parents(privilege))
         or not revoked.isdisjoint(_with_parents(privilege))
     ]
+
+
+def require_grants(warehouse: Warehouse, tables: Tables, needed: Sequence[str]) -> None:
+    """Hold the user to the privileges that a command needs, before it does anything.
+
+    Raises:
+        SchemaError: some are missing; its hint is how to grant them.
+    """
+    if warehouse.rows(tables.sql("schema/read_only"))[0][0]:
+        raise SchemaError(
+            "this ClickHouse user may only read (its profile sets readonly)",
+            hint="use a user that may create and alter tables in CLICKHOUSE_URL; nothing was "
+            "changed",
+        )
+    try:
+        lines = [str(row[0]) for row in warehouse.rows(tables.sql("schema/grants"))]
+    except WarehouseError:
+        return  # an engine without users has no grants to miss
+    on_cluster = tables.cluster is not None
+    missing = missing_grants(lines, needed, tables.database, tables.fills, on_cluster=on_cluster)
+    if missing:
+        where = "*.*" if on_cluster else f"{tables.database}.*"
+        raise SchemaError(
+            f"this ClickHouse user lacks {', '.join(missing)} on {where}",
+            hint="nothing was changed; as an administrator run: "
+            f"GRANT {', '.join(missing)} ON {where} TO its_name",
+        )
 
 
 def _with_parents(privilege: str) -> set[str]:

@@ -23,10 +23,11 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-_PLACES: Final = (
+PLACES: Final = (
     Path(__file__).parents[1] / "queries",  # in a wheel
     Path(__file__).parents[2] / "queries",  # in a checkout
 )
+"""Where the files may be; the first folder that is there counts."""
 
 _HEADER: Final = re.compile(r"\A(?:--[^\n]*\n)*")
 
@@ -187,6 +188,12 @@ def names(folder: str) -> list[str]:
     return sorted(f"{folder}/{path.stem}" for path in (_folder() / folder).glob("*.sql"))
 
 
+def forget() -> None:
+    """Forget the files read, so that they are read anew."""
+    for function in (_folder, load, _with_includes):
+        function.cache_clear()
+
+
 @cache
 def _with_includes(name: str) -> str:
     """Return a file's text with every fragment in its place, and without what runs by hand."""
@@ -202,4 +209,4 @@ def _with_includes(name: str) -> str:
 
 @cache
 def _folder() -> Path:
-    return next(place for place in _PLACES if place.is_dir())
+    return next(place for place in PLACES if place.is_dir())
