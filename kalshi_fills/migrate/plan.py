@@ -44,12 +44,12 @@ from kalshi_fills.warehouse.replicas import (
     wait_for_replicas,
 )
 from kalshi_fills.warehouse.schema import (
-    ADDED_COLUMN,
     EXCHANGING_ENGINES,
     FILLS_STATEMENT,
     OUR_TABLES,
     SUFFIX_OF,
     DeclaredColumn,
+    added_columns,
     applied_migrations,
     blank_id_default_is_lost,
     database_engine,
@@ -180,7 +180,7 @@ class Migration:
                 plan += fills
                 if number not in applied:
                     plan.append(self._note(number, statement))
-            elif ADDED_COLUMN.search(statement.text):
+            elif added_columns(statement):
                 plan.append(self._alter(number, statement, number in applied))
             elif (
                 number in applied

@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Final, NamedTuple
 
 from kalshi_fills.errors import SchemaError, SettingsError, WarehouseError
@@ -21,18 +22,7 @@ log = logging.getLogger(__name__)
 
 
 FILLS_STATEMENT: Final = "migrations/0002_create_fills"
-
-SUFFIX_OF: Final = {
-    1: "_migrations",
-    2: "",
-    3: "_rejected",
-    4: "_runs",
-    5: "_current",
-    6: "_runs",
-}
-
-OUR_TABLES: Final = tuple(sorted({*SUFFIX_OF.values()} - {"", VIEW}))
-"""Suffixes of the tool's own tables beside the fills table."""
+"""Makes the fills table with the columns that the statements name; later migrations add others."""
 
 _MIGRATE_HINT: Final = "run `kalshi-fills migrate`, or with --dry-run to see first what it would do"
 
@@ -40,7 +30,17 @@ _COLUMN: Final = re.compile(
     r"^    `(\w+)` (.+?)(?: (DEFAULT) (.+?))?(?: CODEC\(.+\))?,?$", re.MULTILINE
 )
 
-ADDED_COLUMN: Final = re.compile(r"^ +ADD COLUMN IF NOT EXISTS `(\w+)`", re.MULTILINE)
+_ADDED_COLUMN: Final = re.compile(
+    r"^ +ADD COLUMN IF NOT EXISTS `(?P<name>\w+)` (?P<type>.+?)"
+    r"(?: (?P<default_kind>DEFAULT) (?P<default>.+?))?"
+    r"(?: COMMENT '.*?')?(?: CODEC\(.+?\))?(?: AFTER `(?P<after>\w+)`)?,?$",
+    re.MULTILINE,
+)
+
+_SUBJECT: Final = re.compile(
+    r"^(?:CREATE TABLE IF NOT EXISTS|CREATE OR REPLACE VIEW|ALTER TABLE) `mm_fills(\w*)`",
+    re.MULTILINE,
+)
 
 _VERSIONED: Final = re.compile(r"ReplacingMergeTree\((?:.*, )?version\)")
 
@@ -76,6 +76,47 @@ class DeclaredColumn(NamedTuple):
         """The column as a statement declares it."""
         default = f" {self.default_kind} {self.default}" if self.default_kind else ""
         return f"{quote_identifier(self.name)} {self.type}{default}"
+
+
+class AddedColumn(NamedTuple):
+    """One column that a migration adds to a table."""
+
+    column: DeclaredColumn
+    after: str
+    """The column it is placed behind; empty for the end."""
+
+
+def numbered_migrations() -> list[tuple[int, Statement]]:
+    """Return the numbered migrations, in order."""
+    return [(int(name.split("/")[1][:4]), load(name)) for name in names("migrations")]
+
+
+def subject_of(statement: Statement) -> str:
+    """Return the suffix of the table or view that a migration creates or alters."""
+    match = _SUBJECT.search(statement.text)
+    if match is None:
+        raise ValueError(f"{statement.name} neither creates nor alters a table of the tool")
+    return match.group(1)
+
+
+def added_columns(statement: Statement) -> list[AddedColumn]:
+    """Return the columns that a migration adds to its table, in order."""
+    return [
+        AddedColumn(
+            DeclaredColumn(
+                found["name"], found["type"], found["default_kind"] or "", found["default"] or ""
+            ),
+            found["after"] or "",
+        )
+        for found in _ADDED_COLUMN.finditer(statement.text)
+    ]
+
+
+SUFFIX_OF: Final = {number: subject_of(statement) for number, statement in numbered_migrations()}
+"""Which table each migration is about, from the migrations themselves."""
+
+OUR_TABLES: Final = tuple(sorted({*SUFFIX_OF.values()} - {"", VIEW}))
+"""Suffixes of the tool's own tables beside the fills table."""
 
 
 def wanted_columns() -> list[Column]:
@@ -154,7 +195,7 @@ def _others_behind(warehouse: Warehouse, tables: Tables, there: Mapping[str, Tab
     found = []
     for number, statement in numbered_migrations():
         suffix = SUFFIX_OF[number]
-        if suffix in there:
+        if suffix and suffix in there:
             for column in lacking_columns(warehouse, tables, suffix, statement):
                 name = f"{tables.database}.{tables.fills}{suffix}"
                 found.append(f"the table {name} lacks the column {column}")
@@ -165,11 +206,11 @@ def lacking_columns(
     warehouse: Warehouse, tables: Tables, suffix: str, statement: Statement
 ) -> list[str]:
     """Return the columns that a statement adds and its table does not have, in order."""
-    added = ADDED_COLUMN.findall(statement.text)
+    added = [found.column.name for found in added_columns(statement)]
     if not added:
         return []
     held = {column.name for column in declared_columns(warehouse, tables, suffix)}
-    return [column for column in added if column not in held]
+    return [name for name in added if name not in held]
 
 
 def require_ours(
@@ -294,7 +335,7 @@ def columns(warehouse: Warehouse, tables: Tables, suffix: str = "") -> list[Colu
 
 
 def own_columns(warehouse: Warehouse, tables: Tables, suffix: str = "") -> list[str]:
-    """Give the operator's own columns of a table that hold values, and are not computed."""
+    """Return the columns of a table that statements do not name, hold values, and are stored."""
     return [
         column.name
         for column in extra_columns(declared_columns(warehouse, tables, suffix))
@@ -356,9 +397,28 @@ def wait_for_inserts(warehouse: Warehouse, tables: Tables) -> None:
         time.sleep(_IN_FLIGHT_WAIT_SECONDS)
 
 
-def todays_columns() -> list[DeclaredColumn]:
-    """Return the columns of today's fills table with their defaults, in order."""
+def first_columns() -> list[DeclaredColumn]:
+    """Return the columns that the fills table is created with, in order.
+
+    Statements that copy rows name these; a column that a later migration added is copied as one of
+    the operator's own is.
+    """
     return [DeclaredColumn(*found) for found in _COLUMN.findall(load(FILLS_STATEMENT).text)]
+
+
+@cache
+def todays_columns() -> Sequence[DeclaredColumn]:
+    """Return the columns of today's fills table with their defaults, in order.
+
+    These are the columns it is created with and those that later migrations add.
+    """
+    found = first_columns()
+    for number, statement in numbered_migrations():
+        if SUFFIX_OF[number] == "":
+            for column, after in added_columns(statement):
+                places = [place for place, one in enumerate(found, 1) if one.name == after]
+                found.insert(places[0] if places else len(found), column)
+    return tuple(found)
 
 
 def declared_columns(
@@ -394,8 +454,8 @@ def blank_id_default_is_lost(held: list[DeclaredColumn]) -> bool:
 
 
 def extra_columns(held: list[DeclaredColumn]) -> list[DeclaredColumn]:
-    """Give the operator's own columns."""
-    ours = {column.name for column in todays_columns()}
+    """Return the columns that the fills table was not created with: later ones, the operator's."""
+    ours = {column.name for column in first_columns()}
     return [column for column in held if column.name not in ours]
 
 
@@ -405,11 +465,6 @@ def tables_there(warehouse: Warehouse, tables: Tables) -> dict[str, Table]:
         tables.sql("schema/tables"), {"database": tables.database, "prefix": tables.fills}
     )
     return {str(row[0]).removeprefix(tables.fills): Table(*row) for row in found}
-
-
-def numbered_migrations() -> list[tuple[int, Statement]]:
-    """Return the numbered migrations, in order."""
-    return [(int(name.split("/")[1][:4]), load(name)) for name in names("migrations")]
 
 
 def migration_label(statement: Statement) -> str:
