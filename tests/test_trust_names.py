@@ -236,7 +236,7 @@ def test_truncate_leaves_alone_what_bears_a_backup_s_name(
     plant(warehouse, tables, OLD_BACKUP, statement)
 
     assert backups(warehouse, tables) == []
-    with pytest.raises(SettingsError, match="is no backup"):
+    with pytest.raises(SettingsError, match="is not a backup"):
         truncate(warehouse, tables, restore="mm_fills" + OLD_BACKUP)
     sifted = truncate(warehouse, tables, garbage=True)
 

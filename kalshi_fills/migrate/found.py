@@ -1,6 +1,6 @@
 """What a migration finds: the tables, their columns, the ledger, the other hosts. Reads only.
 
-Whatever makes a migration impossible as a whole is refused here, before anything is planned.
+What rules out any migration is refused here, before one is planned.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ def look(place: Place, kept: list[str]) -> Found:
     }
     _refuse_foreign(tables, there, columns, hosts)
     _require_fills_here(tables, there, hosts)
-    left, held = there.get(NEXT), list(columns[""])
-    reasons = list(rebuild_reasons(held, there[""])) if "" in there else []
+    left, in_fills = there.get(NEXT), columns[""]
+    reasons = list(rebuild_reasons(in_fills, there[""])) if "" in there else []
     ledger = FillStore(warehouse, tables, NO_UUID, place.now, dry_run=True)
     return Found(
         there=there,

@@ -163,9 +163,9 @@ def _remember(place: Place, number: int, statement: Statement) -> None:
 
 def _fills(place: Place, found: Found, rebuild: Rebuild) -> list[Work]:
     """Return what an existing fills table needs."""
-    table, held = found.there[""], list(found.columns[""])
+    table = found.there[""]
     works = [_add_columns(place, found)]
-    if not found.reasons and blank_id_default_is_lost(held):
+    if not found.reasons and blank_id_default_is_lost(list(found.columns[""])):
         works.append(
             Work(
                 "default of content_hash",

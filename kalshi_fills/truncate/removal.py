@@ -1,8 +1,8 @@
 """Removing some rows of the fills table: what stays is copied into a new one, put in its place.
 
-Every row is judged once, and the verdicts are kept in a table until the end. Three tables of the
-removal stand beside the fills table meanwhile, and whoever finds them tells from their names how
-far it came, for the new table's name holds the identity of the table it is made to replace:
+Every row is judged once, and the verdicts are kept in a table until the end. A removal makes up to
+three tables beside the fills table. The name of the new one holds the identity of the table that it
+replaces, so that the next run sees how far a killed one came:
 
     there                         what it is               what is done
     ----------------------------  -----------------------  ---------------------------------------
@@ -11,7 +11,7 @@ far it came, for the new table's name holds the identity of the table it is made
     identity of the fills table
     table that names its own      killed after exchange    it is the old one: copy late rows, keep
     identity                                               what was removed as a backup, drop it
-    table that names another,     changed by somebody      keep it whole as a backup
+    table that names another,     changed by somebody      keep all of it as a backup
     or has other columns
 
 The exchange is the atomic moment. The old table is dropped only when each of its rows was found in
@@ -39,10 +39,11 @@ log = logging.getLogger(__name__)
 
 
 REPAIRED: Final = "mended"
-"""Verdict of a fill whose id only its payload holds: it stays, under that id."""
+"""Verdict on a fill whose id is in its payload alone: it stays, under that id. A removal that an
+earlier version began may have stored it, so that the word stays as it is."""
 
 REPEAT: Final = "repeat"
-"""Verdict of a row of a fill that stays in another row."""
+"""Verdict on a row of a fill that stays in another row."""
 
 _PREFIX: Final = "__truncate_"
 
