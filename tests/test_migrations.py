@@ -34,7 +34,8 @@ from support.legacy import (
 )
 
 from kalshi_fills.errors import SchemaError, WarehouseError
-from kalshi_fills.migrate.plan import DONE, NOTHING, PLANNED, Migration, MigrationReport
+from kalshi_fills.migrate.run import DONE, NOTHING, PLANNED, MigrationReport
+from kalshi_fills.migrate.run import migrate as bring_to_today
 from kalshi_fills.practice.account import PracticeFill, generate_account, the_incident
 from kalshi_fills.practice.exchange import PracticeExchange
 from kalshi_fills.warehouse.client import Row, TextTable, Value, Warehouse
@@ -75,7 +76,7 @@ def make_today(
 
 
 def migrate(warehouse: Warehouse, tables: Tables, *, dry_run: bool = False) -> MigrationReport:
-    return Migration(warehouse, tables, NOW).run(dry_run=dry_run)
+    return bring_to_today(warehouse, tables, NOW, dry_run=dry_run)
 
 
 def fills(
@@ -1472,7 +1473,7 @@ def test_two_rebuilds_keep_two_old_tables(warehouse: Warehouse, tables: Tables) 
     first = migrate(warehouse, tables)
     warehouse.command(f"DROP TABLE {tables.name()}")
     make(warehouse, tables, rows=[legacy_row(2)])
-    later = Migration(warehouse, tables, NOW + timedelta(hours=1)).run(dry_run=False)
+    later = bring_to_today(warehouse, tables, NOW + timedelta(hours=1))
 
     assert len({*first.kept, *later.kept}) == 2
     assert {*first.kept, *later.kept} < names_there(warehouse, tables)

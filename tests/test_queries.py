@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kalshi_fills.migrate.plan import Migration
+from kalshi_fills.migrate.run import migrate
 from kalshi_fills.pipeline.content import CONTENT_FIELDS, content, digest
 from kalshi_fills.pipeline.fills import Fill, book_side, side_price_dollars
 from kalshi_fills.warehouse.client import TextTable, Warehouse
@@ -309,7 +309,7 @@ def columns_of(fill: Fill) -> tuple[object, ...]:
 @pytest.fixture
 def filled(warehouse: Warehouse, tables: Tables) -> Callable[[str], list[tuple[object, ...]]]:
     """A migrated table with the fills in it; gives a SELECT of an expression for each of them."""
-    Migration(warehouse, tables, datetime(2026, 11, 23, tzinfo=UTC)).run(dry_run=False)
+    migrate(warehouse, tables, datetime(2026, 11, 23, tzinfo=UTC))
     warehouse.insert(tables.name(), CONTENT_FIELDS, [columns_of(fill) for fill in FILLS])
 
     def select(fragment: str) -> list[tuple[object, ...]]:

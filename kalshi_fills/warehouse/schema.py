@@ -12,13 +12,13 @@ from kalshi_fills.errors import SchemaError, SettingsError, WarehouseError
 from kalshi_fills.warehouse.client import Warehouse
 from kalshi_fills.warehouse.declared import (
     OUR_TABLES,
+    SUFFIX_OF,
     Column,
     DeclaredColumn,
     added_columns,
-    all_suffixes,
     first_columns,
     numbered_migrations,
-    suffix_of,
+    subject_of,
     todays_columns,
     wanted_sorting_key,
 )
@@ -57,7 +57,7 @@ def require_today(warehouse: Warehouse, tables: Tables) -> None:
     tables = as_spread(warehouse, tables)
     require_one_shard(warehouse, tables)
     there = tables_there(warehouse, tables)
-    for suffix in sorted(all_suffixes()):  # the fills table first: it is what people know
+    for suffix in sorted(SUFFIX_OF.values()):  # the fills table first: it is what people know
         if suffix != VIEW and suffix not in there:
             raise SchemaError(
                 f"the table {tables.database}.{tables.fills}{suffix} does not exist",
@@ -69,7 +69,7 @@ def require_today(warehouse: Warehouse, tables: Tables) -> None:
             f"the table {tables.database}.{tables.fills} is not of today's schema: {problems[0]}",
             hint=_MIGRATE_HINT,
         )
-    if any(suffix + NEXT in there for suffix in all_suffixes()):
+    if any(suffix + NEXT in there for suffix in SUFFIX_OF.values()):
         raise SchemaError(
             f"a migration of {tables.database}.{tables.fills} was not finished",
             hint="run `kalshi-fills migrate`: it goes on where it stopped",
@@ -109,7 +109,7 @@ def _others_behind(warehouse: Warehouse, tables: Tables, there: Mapping[str, Tab
     """Return a sentence for each table beside the fills table that lacks a column of today."""
     found = []
     for _, statement in numbered_migrations():
-        suffix = suffix_of(statement)
+        suffix = subject_of(statement)
         if suffix and suffix in there:  # what the fills table lacks is a problem of its own
             for column in lacking_columns(warehouse, tables, statement):
                 name = f"{tables.database}.{tables.fills}{suffix}"
@@ -119,11 +119,11 @@ def _others_behind(warehouse: Warehouse, tables: Tables, there: Mapping[str, Tab
 
 def lacking_columns(warehouse: Warehouse, tables: Tables, statement: Statement) -> list[str]:
     """Return the columns that a migration adds and its table does not have, in order."""
-    added = added_columns(statement)
+    added = [found.column.name for found in added_columns(statement)]
     if not added:
         return []
-    there = {column.name for column in declared_columns(warehouse, tables, suffix_of(statement))}
-    return [column.name for column in added if column.name not in there]
+    there = {column.name for column in declared_columns(warehouse, tables, subject_of(statement))}
+    return [name for name in added if name not in there]
 
 
 def require_ours(
@@ -203,7 +203,7 @@ def schema_of(warehouse: Warehouse, tables: Tables) -> Schema:
         ],
         others_missing=[
             tables.fills + suffix
-            for suffix in all_suffixes()
+            for suffix in dict.fromkeys(SUFFIX_OF.values())
             if suffix not in there or tables.fills + suffix in foreign
         ],
         others_behind=_others_behind(
@@ -295,10 +295,7 @@ def blank_id_default_is_lost(held: list[DeclaredColumn]) -> bool:
 
 
 def extra_columns(held: list[DeclaredColumn]) -> list[DeclaredColumn]:
-    """Return the columns that statements do not name: the operator's own, and later ones of ours.
-
-    Whoever copies rows takes them along.
-    """
+    """Return the columns that the fills table was not created with: later ones, the operator's."""
     ours = {column.name for column in first_columns()}
     return [column for column in held if column.name not in ours]
 

@@ -1,6 +1,6 @@
 -- title: how many rows of the old table are neither in the table nor among the removed
 -- why: the old table is dropped only where this is none; of each fill one version is enough
-SELECT count()
+SELECT count() AS rows
 FROM
 (
     SELECT
