@@ -41,9 +41,10 @@ from kalshi_fills.practice.exchange import PracticeExchange
 from kalshi_fills.warehouse.client import Row, TextTable, Value, Warehouse
 from kalshi_fills.warehouse.declared import wanted_columns, wanted_sorting_key
 from kalshi_fills.warehouse.ownership import NEXT
-from kalshi_fills.warehouse.schema import columns, require_today
+from kalshi_fills.warehouse.schema import require_today
 from kalshi_fills.warehouse.server import open_server
 from kalshi_fills.warehouse.statements import Tables, quote_identifier
+from kalshi_fills.warehouse.there import columns
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 NO_DECISION = uuid.UUID(int=0)

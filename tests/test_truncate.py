@@ -48,9 +48,10 @@ from kalshi_fills.warehouse.client import Row, TextTable, Value, Warehouse
 from kalshi_fills.warehouse.fills import FillStore
 from kalshi_fills.warehouse.grants import TO_EMPTY, TO_EXCHANGE
 from kalshi_fills.warehouse.runs import Run
-from kalshi_fills.warehouse.schema import columns, require_today
+from kalshi_fills.warehouse.schema import require_today
 from kalshi_fills.warehouse.server import open_server
 from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.warehouse.there import columns
 
 Cli = Callable[..., Done]
 Serve = Callable[..., PracticeExchange]
