@@ -26,6 +26,7 @@ from support.commandline import (
     serial,
 )
 from support.diagnosing import Desk
+from support.release_0_1 import build_release_0_1, runner
 from support.syncing import Bench
 from support.warm import run_command
 
@@ -229,6 +230,18 @@ def cli(api_key: Account, tmp_path: Path) -> Callable[..., Done]:
         return Done(ended.code, ended.out.decode(), ended.err.decode())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def release_0_1(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The code of release 0.1."""
+    return build_release_0_1(tmp_path_factory.mktemp("release_0_1"))
+
+
+@pytest.fixture
+def older(release_0_1: Path, tmp_path: Path, api_key: Account) -> Callable[..., Done]:
+    """Run a command of release 0.1 as a process."""
+    return runner(release_0_1, tmp_path, api_key)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kalshi_fills.errors import InsertUnknown, WarehouseError
-from kalshi_fills.migrate.plan import Migration
+from kalshi_fills.migrate.run import migrate
 from kalshi_fills.pipeline.content import content, digest
 from kalshi_fills.pipeline.fills import Fill, Rejected
 from kalshi_fills.pipeline.parse import read_item
@@ -62,7 +62,7 @@ class Book:
     def __init__(self, warehouse: Warehouse, tables: Tables) -> None:
         self.warehouse = warehouse
         self.tables = tables
-        Migration(warehouse, tables, NOW).run(dry_run=False)
+        migrate(warehouse, tables, NOW)
 
     def store(
         self,

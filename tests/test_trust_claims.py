@@ -50,7 +50,7 @@ def claims(payload: Any) -> bool:
 
 
 def open_claims(bench: Bench) -> int:
-    return int(bench.warehouse.rows(bench.tables.sql("evidence/claims"))[0][0])
+    return int(bench.warehouse.rows(bench.tables.sql("reconcile/claims"))[0][0])
 
 
 def send(bench: Bench, payloads: Iterable[tuple[PracticeFill, dict[str, Any]]]) -> None:

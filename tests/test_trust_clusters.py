@@ -420,10 +420,10 @@ def test_what_lies_on_a_dead_host_alone_does_not_hang_a_sync_on_another(
 
 
 def test_the_cloud_s_engine_is_one_of_today() -> None:
+    from kalshi_fills.warehouse.declared import todays_columns as _wanted
+    from kalshi_fills.warehouse.declared import wanted_sorting_key
     from kalshi_fills.warehouse.ownership import Table
     from kalshi_fills.warehouse.schema import schema_problems as _problems
-    from kalshi_fills.warehouse.schema import todays_columns as _wanted
-    from kalshi_fills.warehouse.schema import wanted_sorting_key
 
     engine = "SharedReplacingMergeTree"
     table = Table(

@@ -95,7 +95,7 @@ def migrate(
     Safe to run again at any time: a second run does nothing.
     """
     from kalshi_fills.host.lock import exclusive
-    from kalshi_fills.migrate.plan import Migration
+    from kalshi_fills.migrate.run import migrate as bring_to_today
 
     context.mistakes.settle()
     settings = context.settings
@@ -104,7 +104,9 @@ def migrate(
         _warehouse(settings) as warehouse,
         spinner() as say,
     ):
-        done = Migration(warehouse, settings.tables, context.now, say).run(dry_run=dry_run)
+        done = bring_to_today(
+            warehouse, settings.tables, context.now, dry_run=dry_run, progress=say
+        )
     log.info(f"{settings.tables.fills} columns: {done.columns}")
     if context.json:
         show(migration_json(done))
@@ -379,7 +381,10 @@ def truncate(
     again. Asks for the table's name first.
     """
     from kalshi_fills.host.lock import exclusive
-    from kalshi_fills.truncate.run import TruncateRequest, Truncation
+    from kalshi_fills.truncate.place import place_of
+    from kalshi_fills.truncate.plan import TruncateRequest, plan_truncation
+    from kalshi_fills.truncate.plan import list_backups as backups_there
+    from kalshi_fills.truncate.run import truncate as remove_rows
 
     mistakes, settings = context.mistakes, context.settings
     moment_before = (
@@ -409,7 +414,8 @@ def truncate(
     mistakes.settle()
     if list_backups:
         with _warehouse(settings) as warehouse:
-            listed = Truncation(warehouse, settings.tables, uuid.uuid4(), context.now).listing()
+            place = place_of(warehouse, settings.tables, uuid.uuid4(), context.now)
+            listed = backups_there(place)
         if context.json:
             show(truncation_json(listed, settings.tables))
         else:
@@ -420,14 +426,14 @@ def truncate(
         exclusive(settings.clickhouse.identity(), settings.tables.name()),
         _warehouse(settings) as warehouse,
     ):
-        truncation = Truncation(warehouse, settings.tables, uuid.uuid4(), context.now)
-        done = truncation.plan(request)
+        place = place_of(warehouse, settings.tables, uuid.uuid4(), context.now)
+        done = plan_truncation(place, request)
         done.dry_run = dry_run
         if done.has_work and not dry_run:
             if asks:
                 _ask_for_the_name(context, done)
             with spinner() as say:
-                done = truncation.act(request, say)
+                done = remove_rows(place, request, say)
     if context.json:
         show(truncation_json(done, settings.tables))
     else:

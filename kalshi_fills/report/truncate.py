@@ -14,7 +14,7 @@ from kalshi_fills.report.console import harmless, instant, new_console, new_tabl
 from kalshi_fills.warehouse.statements import Tables
 
 if TYPE_CHECKING:
-    from kalshi_fills.truncate.run import TruncationReport
+    from kalshi_fills.truncate.plan import TruncationReport
 
 
 def truncation_json(report: TruncationReport, tables: Tables) -> dict[str, object]:
@@ -29,7 +29,7 @@ def truncation_json(report: TruncationReport, tables: Tables) -> dict[str, objec
         "rows_before": report.rows_before,
         "rows_removed": report.rows_removed,
         "rows_left": report.rows_left,
-        "rows_mended": report.rows_mended,
+        "rows_mended": report.rows_repaired,
         "rows_late": report.rows_late,
         "removed": [removed._asdict() for removed in report.removed],
         "backup": report.backup if report.acted else None,
@@ -116,8 +116,8 @@ def _told_of_truncation(report: TruncationReport) -> Iterator[str]:
 
 
 def _told_of_plan(report: TruncationReport) -> Iterator[str]:
-    if report.rows_mended:
-        yield f"{report.rows_mended:,} fills get the id that only their payload holds."
+    if report.rows_repaired:
+        yield f"{report.rows_repaired:,} fills get the id that only their payload holds."
     if report.rows_removed and report.backup is not None:
         yield f"What goes is kept as {report.backup}, until you drop it."
     elif report.rows_removed:
@@ -128,14 +128,14 @@ def _told_of_plan(report: TruncationReport) -> Iterator[str]:
 
 
 def _told_of_removal(report: TruncationReport) -> Iterator[str]:
-    if report.rows_mended:
-        yield f"{report.rows_mended:,} fills got the id that only their payload held."
+    if report.rows_repaired:
+        yield f"{report.rows_repaired:,} fills got the id that only their payload held."
     if report.rows_late > 0:
         yield f"{report.rows_late:,} rows came meanwhile and are counted, too."
     if report.backup is not None:
         yield f"Kept as {report.backup}; to bring it back:"
         yield f"`kalshi-fills truncate --restore {report.backup}`"
-    if report.backup_is_whole:
+    if report.backup_holds_all_rows:
         yield "It is the whole old table, which could not be dropped: some rows are in both."
     mark = instant(report.watermark) or "none: the next sync reads everything again"
     yield f"watermark {mark}"

@@ -58,6 +58,19 @@ def embedded_rows(folder: Path, sql: str, params: dict[str, Any]) -> list[tuple[
     return rows
 
 
+def run_statement(target: Target, statement: str) -> None:
+    """Run one statement, in a process of its own: of the embedded engine only one is allowed."""
+    code = (
+        "import sys; from pathlib import Path; from urllib.parse import urlsplit;"
+        "from kalshi_fills.warehouse.embedded import open_embedded;"
+        "from kalshi_fills.warehouse.server import open_server; url = sys.argv[1];"
+        "w = open_embedded(Path(urlsplit(url).path)) if url.startswith('chdb') else "
+        "open_server(url); w.command(sys.argv[2])"
+    )
+    statement = statement.replace("DB.", f"{target.database}.")
+    subprocess.run([sys.executable, "-c", code, target.url, statement], check=True)
+
+
 @dataclass
 class Account:
     """An API key of the practice exchange."""
