@@ -595,7 +595,7 @@ def _mistakes(path: str) -> str:
     mistakes = Mistakes()
     require_page(path, mistakes)
     try:
-        mistakes.settle()
+        mistakes.raise_if_any()
     except SettingsError as error:
         return error.message
     return ""

@@ -99,7 +99,7 @@ def make(tmp_path: Path) -> Callable[..., Settings]:
         given = {name.replace("_", "-"): value for name, value in options.items()}
         given.setdefault("clickhouse", URL)
         built = build(given, environment or {}, mistakes, folder=tmp_path)
-        mistakes.settle()
+        mistakes.raise_if_any()
         return built
 
     return make
@@ -150,7 +150,7 @@ def test_an_option_wins_over_the_environment_over_the_env_file_over_the_default(
     def built(options: dict[str, str | None], environment: dict[str, str]) -> Any:
         mistakes = Mistakes()
         settings = build(options, environment, mistakes, folder=tmp_path)
-        mistakes.settle()
+        mistakes.raise_if_any()
         return read(settings)
 
     def named(value: str) -> str:
@@ -169,7 +169,7 @@ def test_an_option_wins_over_the_environment_over_the_env_file_over_the_default(
 def test_defaults_are_those_of_the_manual(tmp_path: Path) -> None:
     mistakes = Mistakes()
     made = build({}, {}, mistakes, folder=tmp_path)
-    mistakes.settle()
+    mistakes.raise_if_any()
     assert made.tables.fills == "mm_fills"
     assert made.tables.database == "kalshi"
     assert made.tables.cluster is None
@@ -283,7 +283,7 @@ def test_several_mistakes_are_told_at_once_with_the_first_one_s_hint(make: Make)
 
 
 def test_no_mistake_is_no_error() -> None:
-    Mistakes().settle()
+    Mistakes().raise_if_any()
 
 
 # ClickHouse
@@ -574,7 +574,7 @@ def test_any_text_as_an_url_is_a_settings_error_at_worst(
     options = {"clickhouse": URL, "env-file": None, option: start + text}
     build(options, {}, mistakes, folder=Path("/nowhere"))
     try:
-        mistakes.settle()
+        mistakes.raise_if_any()
     except SettingsError as error:
         assert error.hint  # noqa: PT017  # it may also be right
 
@@ -598,7 +598,7 @@ def test_a_duration_is_back_from_now(text: str, back: timedelta) -> None:
     mistakes = Mistakes()
     assert moment(text, NOW, "--since", mistakes) == NOW - back
     assert duration(text, "--overlap", mistakes) == back
-    mistakes.settle()
+    mistakes.raise_if_any()
 
 
 @pytest.mark.parametrize(
@@ -615,7 +615,7 @@ def test_a_duration_is_back_from_now(text: str, back: timedelta) -> None:
 def test_an_instant_without_a_zone_is_utc(text: str, meant: datetime) -> None:
     mistakes = Mistakes()
     read = moment(text, NOW, "--since", mistakes)
-    mistakes.settle()
+    mistakes.raise_if_any()
     assert read == meant
     assert read is not None
     assert read.utcoffset() == timedelta(0)
@@ -649,7 +649,7 @@ def test_a_share_is_above_0_and_at_most_1(value: float) -> None:
     mistakes = Mistakes()
     for right in (1.0, 0.001):
         assert share(right, "--rate-share", mistakes) == right
-    mistakes.settle()
+    mistakes.raise_if_any()
     share(value, "--rate-share", mistakes)
     assert "--rate-share" in mistake(mistakes.settle).message
 
