@@ -257,7 +257,7 @@ MISTAKES: dict[str, tuple[dict[str, str], str]] = {
     "key id without key": ({"api_key_id": "id"}, "no private key"),
     "key id with space": (
         {"api_key_id": "a b", "private_key": "/nowhere"},
-        "holds spaces or signs",
+        "has spaces or signs",
     ),
     "key without id": ({"private_key": "/nowhere"}, "no key id"),
     "missing key file": (
@@ -379,7 +379,7 @@ def test_api_urls(given_url: str, url: str, make: Make) -> None:
 )
 def test_without_tls_only_loopback_is_taken(host: str, make: Make) -> None:
     error = mistake(lambda: make(api_url=f"http://{host}/x"))
-    assert "no TLS" in error.message
+    assert "does not use TLS" in error.message
 
 
 # Keys
@@ -459,7 +459,7 @@ def test_a_key_file_that_is_no_text_is_a_mistake(make: Make, tmp_path: Path) -> 
     path = tmp_path / "key.der"
     path.write_bytes(b"\x30\x82\xff\xfe")
     error = mistake(lambda: make(api_key_id="id", private_key=str(path)))
-    assert "no text file" in error.message
+    assert "not a text file" in error.message
 
 
 @pytest.mark.parametrize(
@@ -632,7 +632,7 @@ def test_an_instant_without_a_zone_is_utc(text: str, meant: datetime) -> None:
 def test_any_other_time_is_a_mistake_that_names_the_option(text: str) -> None:
     mistakes = Mistakes()
     assert moment(text, NOW, "--since", mistakes) is None
-    error = mistake(mistakes.settle)
+    error = mistake(mistakes.raise_if_any)
     assert "--since" in error.message
 
 
@@ -640,7 +640,7 @@ def test_any_other_time_is_a_mistake_that_names_the_option(text: str) -> None:
 def test_any_other_duration_is_a_mistake_that_names_the_option(text: str) -> None:
     mistakes = Mistakes()
     duration(text, "--overlap", mistakes)
-    error = mistake(mistakes.settle)
+    error = mistake(mistakes.raise_if_any)
     assert "--overlap" in error.message
 
 
@@ -651,7 +651,7 @@ def test_a_share_is_above_0_and_at_most_1(value: float) -> None:
         assert share(right, "--rate-share", mistakes) == right
     mistakes.raise_if_any()
     share(value, "--rate-share", mistakes)
-    assert "--rate-share" in mistake(mistakes.settle).message
+    assert "--rate-share" in mistake(mistakes.raise_if_any).message
 
 
 def test_a_key_in_place_of_its_path_is_a_mistake_that_does_not_show_it(make: Make) -> None:

@@ -409,7 +409,7 @@ def test_another_user_meets_a_lock_folder_that_is_not_his(tmp_path: Path) -> Non
         "try:\n with exclusive('t', 'x'): pass\nexcept SettingsError as e: print(e.message)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", "import cryptography, rich, kalshi_fills.locks;" + code],
+        [sys.executable, "-c", "import cryptography, rich, kalshi_fills.host.lock;" + code],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(state)},
         capture_output=True,
         text=True,
