@@ -9,10 +9,13 @@ import pytest
 import typer
 from support.commandline import ROOT
 
+from kalshi_fills import __main__ as entry
 from kalshi_fills.cli.app import Invocation, app, command, command_line, command_names
 from kalshi_fills.cli.settings import OPTIONS
 
 PACKAGE = ROOT / "kalshi_fills"
+
+entry.command_line()  # it makes the commands known
 
 
 @pytest.fixture
