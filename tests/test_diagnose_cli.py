@@ -480,7 +480,7 @@ def test_every_query_runs_by_hand_and_gives_what_the_tool_gives(
 
 _MEASURED = """
 import re, sys
-from kalshi_fills.cli.commands import main
+from kalshi_fills.__main__ import main
 try:
     main()
 finally:
