@@ -196,9 +196,9 @@ def _sync(context: Context, signer: Any, rate_share: float, request: Any, done: 
     from kalshi_fills.exchange.client import Exchange
     from kalshi_fills.host.lock import exclusive
     from kalshi_fills.sync.run import sync as run_sync
-    from kalshi_fills.warehouse.fills import FillStore
     from kalshi_fills.warehouse.schema import require_today
     from kalshi_fills.warehouse.standing import account_of
+    from kalshi_fills.warehouse.store import FillStore
 
     settings = context.settings
     # A pass makes many small objects and no circles of them: looking for circles is a third of it.
