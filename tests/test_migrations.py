@@ -322,6 +322,7 @@ NULLABLE = {
 } | {"side": "LowCardinality(Nullable(String))"}
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("types", "changes", "expected"),
     [
@@ -622,6 +623,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("made", FOREIGN.values(), ids=FOREIGN.keys())
 def test_a_table_that_is_no_fills_table_is_refused_untouched(
     target: Target, cli: Callable[..., Done], made: str
@@ -1278,6 +1280,7 @@ def _start_column_missing(warehouse: Warehouse, tables: Tables) -> None:
     warehouse.command(tables.sql("migrations/0005_create_current_view"))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("start", "least"),
     [
