@@ -234,6 +234,7 @@ def users(server_with_users: ServerWithUsers) -> Iterator[Users]:
     made.close()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.server
 @pytest.mark.parametrize("readonly", ["", "SETTINGS readonly = 1", "SETTINGS readonly = 2"])
 @pytest.mark.parametrize("state", ["legacy", "today"])
@@ -479,7 +480,7 @@ def test_every_query_runs_by_hand_and_gives_what_the_tool_gives(
 
 _MEASURED = """
 import re, sys
-from kalshi_fills.cli.commands import main
+from kalshi_fills.__main__ import main
 try:
     main()
 finally:

@@ -41,9 +41,10 @@ from kalshi_fills.practice.exchange import PracticeExchange
 from kalshi_fills.warehouse.client import Row, TextTable, Value, Warehouse
 from kalshi_fills.warehouse.declared import wanted_columns, wanted_sorting_key
 from kalshi_fills.warehouse.ownership import NEXT
-from kalshi_fills.warehouse.schema import columns, require_today
+from kalshi_fills.warehouse.schema import require_today
 from kalshi_fills.warehouse.server import open_server
 from kalshi_fills.warehouse.statements import Tables, quote_identifier
+from kalshi_fills.warehouse.there import columns
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 NO_DECISION = uuid.UUID(int=0)
@@ -321,6 +322,7 @@ NULLABLE = {
 } | {"side": "LowCardinality(Nullable(String))"}
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("types", "changes", "expected"),
     [
@@ -621,6 +623,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("made", FOREIGN.values(), ids=FOREIGN.keys())
 def test_a_table_that_is_no_fills_table_is_refused_untouched(
     target: Target, cli: Callable[..., Done], made: str
@@ -1277,6 +1280,7 @@ def _start_column_missing(warehouse: Warehouse, tables: Tables) -> None:
     warehouse.command(tables.sql("migrations/0005_create_current_view"))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("start", "least"),
     [

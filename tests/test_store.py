@@ -23,6 +23,8 @@ from kalshi_fills.warehouse.fills import NO_UUID, FillStore, Written
 from kalshi_fills.warehouse.runs import Run
 from kalshi_fills.warehouse.statements import Tables
 
+pytestmark = pytest.mark.both_engines
+
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 DECISION = uuid.UUID("5b0d2a1f-51c3-4d0b-9f57-8e0f7a3e9c11")
 

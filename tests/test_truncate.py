@@ -48,9 +48,10 @@ from kalshi_fills.warehouse.client import Row, TextTable, Value, Warehouse
 from kalshi_fills.warehouse.fills import FillStore
 from kalshi_fills.warehouse.grants import TO_EMPTY, TO_EXCHANGE
 from kalshi_fills.warehouse.runs import Run
-from kalshi_fills.warehouse.schema import columns, require_today
+from kalshi_fills.warehouse.schema import require_today
 from kalshi_fills.warehouse.server import open_server
 from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.warehouse.there import columns
 
 Cli = Callable[..., Done]
 Serve = Callable[..., PracticeExchange]
@@ -708,6 +709,7 @@ CASES = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_the_watermark_is_rewound_to_what_must_be_read_again(
     warehouse: Warehouse, tables: Tables, case: Case
@@ -975,6 +977,7 @@ FOR_GOOD = {
 }
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("request_", [*MODES.values(), *FOR_GOOD.values()], ids=[*MODES, *FOR_GOOD])
 def test_a_run_killed_after_any_statement_is_ended_right_by_the_next(
     warehouse: Warehouse, tables: Tables, request_: TruncateRequest
@@ -1618,6 +1621,7 @@ class Terminal:
         return Done(self.process.returncode, (out or b"").decode(), self.shown)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("words", [(), ("--format", "json")], ids=["table", "json"])
 def test_it_asks_for_the_table_s_name(
     filled: Target, api_key: Account, tmp_path: Path, words: tuple[str, ...]

@@ -86,6 +86,7 @@ def insert(warehouse: Warehouse, database: str, ids: range, *, version: int = 5)
     )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("name", "told"),
     [(HALVES, "2 shards"), (TWICE, "more than once"), ("nobody", "knows no cluster")],
@@ -132,6 +133,7 @@ def test_a_cluster_none_of_whose_hosts_answers_is_refused_at_once(cluster, cli: 
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("options", [ALONE, ON], ids=["alone", "with --cluster"])
 def test_a_database_that_spreads_by_itself_has_replicated_tables(
     cluster, both, cli: Cli, serve, now, options: tuple[str, ...]

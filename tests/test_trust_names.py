@@ -223,6 +223,7 @@ def test_the_source_of_a_view_is_read_whatever_its_name(
     assert source_of(Table(*found[0])) == Source(tables.database, name)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "statement",
     [PLAIN, CLAIMING, VIEW, MATERIALIZED, DICTIONARY, "VIEW {name} AS SELECT * FROM {fills}"],

@@ -23,18 +23,21 @@ from kalshi_fills.warehouse.fills import NO_UUID, FillStore
 from kalshi_fills.warehouse.gathering import Gathering
 from kalshi_fills.warehouse.grants import require_grants
 from kalshi_fills.warehouse.ownership import NEXT, VIEW, Table, not_ours
-from kalshi_fills.warehouse.replicas import as_spread, require_all_alive, require_one_shard
+from kalshi_fills.warehouse.replicas import (
+    as_spread,
+    database_engine,
+    require_all_alive,
+    require_one_shard,
+)
 from kalshi_fills.warehouse.schema import (
     applied_migrations,
-    database_engine,
-    declared_columns,
     foreign_name,
     rebuild_reasons,
     schema_problems,
-    tables_there,
     why_not_fills,
 )
 from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.warehouse.there import declared_columns, tables_there
 
 
 class Found(NamedTuple):

@@ -21,8 +21,8 @@ from kalshi_fills.warehouse.declared import OUR_TABLES
 from kalshi_fills.warehouse.gathering import Work
 from kalshi_fills.warehouse.grants import TO_MIGRATE, require_grants
 from kalshi_fills.warehouse.replicas import wait_for_replicas
-from kalshi_fills.warehouse.schema import declared_columns
 from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.warehouse.there import declared_columns
 
 log = logging.getLogger(__name__)
 

@@ -318,14 +318,14 @@ class Evidence:
     def fills_of_order(self, order_id: str) -> list[tuple[FillKey, Content]]:
         """Return identity and content of every fill of an order, of any age."""
         found = self._rows("reconcile/fills_of_orders", TextTable(("order_id",), [(order_id,)]))
-        return [(FillKey(row[0], row[1]), tuple(row[3])) for row in found]
+        return [(FillKey(row[0], row[1]), Content._make(row[3])) for row in found]
 
     def fills_of_market(self, ticker: str) -> list[tuple[FillKey, Content]]:
         """Give identity and content of every fill of a market."""
         found = self._warehouse.rows(
             self._tables.sql("reconcile/fills_of_market"), {"ticker": ticker}
         )
-        return [(FillKey(row[0], row[1]), tuple(row[3])) for row in found]
+        return [(FillKey(row[0], row[1]), Content._make(row[3])) for row in found]
 
     def _rows(self, name: str, wanted: TextTable | None = None, **more: datetime) -> list[Row]:
         statement = self._tables.sql(name, final=self._schema.replaces)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def migration_json(report: MigrationReport) -> dict[str, object]:
-    """Give a migration as the contract's JSON."""
+    """Return a migration as the contract's JSON."""
     return {
         "command": "migrate",
         "changed": report.changed,

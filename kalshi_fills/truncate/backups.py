@@ -15,8 +15,8 @@ from kalshi_fills.errors import WarehouseError
 from kalshi_fills.truncate.names import created_at, is_legacy
 from kalshi_fills.warehouse.client import Warehouse, select_one
 from kalshi_fills.warehouse.ownership import Table, is_fills_table
-from kalshi_fills.warehouse.schema import columns, tables_there
 from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.warehouse.there import columns, tables_there
 
 
 class Backup(NamedTuple):

@@ -34,17 +34,10 @@ from kalshi_fills.truncate.removal import (
 )
 from kalshi_fills.warehouse.grants import TO_EMPTY, TO_EXCHANGE, require_grants
 from kalshi_fills.warehouse.ownership import NEXT, Table
-from kalshi_fills.warehouse.replicas import require_all_alive, require_one_shard
-from kalshi_fills.warehouse.schema import (
-    EXCHANGING_ENGINES,
-    columns,
-    database_engine,
-    require_ours,
-    require_today,
-    schema_of,
-    tables_there,
-)
+from kalshi_fills.warehouse.replicas import database_engine, require_all_alive, require_one_shard
+from kalshi_fills.warehouse.schema import EXCHANGING_ENGINES, require_ours, require_today, schema_of
 from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.warehouse.there import columns, tables_there
 
 EVERYTHING, GARBAGE, BEFORE, RESTORE, LIST = "everything", "garbage", "before", "restore", "list"
 

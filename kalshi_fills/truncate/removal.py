@@ -33,8 +33,9 @@ from kalshi_fills.warehouse.gathering import create_replicated_like
 from kalshi_fills.warehouse.in_flight import wait_for_inserts
 from kalshi_fills.warehouse.ownership import Table, is_fills_table
 from kalshi_fills.warehouse.replicas import wait_for_replicas
-from kalshi_fills.warehouse.schema import columns, own_columns, tables_there
+from kalshi_fills.warehouse.schema import own_columns
 from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.warehouse.there import columns, tables_there
 
 log = logging.getLogger(__name__)
 

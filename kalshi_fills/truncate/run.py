@@ -30,8 +30,8 @@ from kalshi_fills.truncate.removal import (
 )
 from kalshi_fills.warehouse.in_flight import wait_for_inserts
 from kalshi_fills.warehouse.replicas import wait_for_replicas
-from kalshi_fills.warehouse.schema import tables_there
 from kalshi_fills.warehouse.standing import TableState
+from kalshi_fills.warehouse.there import tables_there
 
 log = logging.getLogger(__name__)
 

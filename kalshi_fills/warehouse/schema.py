@@ -6,14 +6,14 @@ import contextlib
 import logging
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from kalshi_fills.errors import SchemaError, SettingsError, WarehouseError
-from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.warehouse.client import Warehouse, select
 from kalshi_fills.warehouse.declared import (
     OUR_TABLES,
     SUFFIX_OF,
-    Column,
     DeclaredColumn,
     added_columns,
     first_columns,
@@ -33,6 +33,7 @@ from kalshi_fills.warehouse.ownership import (
 )
 from kalshi_fills.warehouse.replicas import as_spread, catch_up, require_one_shard
 from kalshi_fills.warehouse.statements import Statement, Tables
+from kalshi_fills.warehouse.there import declared_columns, tables_there
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,15 @@ def require_today(warehouse: Warehouse, tables: Tables) -> None:
     catch_up(warehouse, tables, OUR_TABLES)
 
 
+class _Applied(NamedTuple):
+    """An entry in the ledger of migrations."""
+
+    version: int
+    name: str
+    checksum: str
+    applied_at: datetime
+
+
 def applied_migrations(warehouse: Warehouse, tables: Tables) -> list[tuple[int, str]]:
     """Return number and checksum of the migrations that the ledger calls applied.
 
@@ -95,13 +105,14 @@ def applied_migrations(warehouse: Warehouse, tables: Tables) -> list[tuple[int, 
     """
     known = dict(numbered_migrations())
     applied: list[tuple[int, str]] = []
-    for version, name, checksum, _ in warehouse.rows(tables.sql("schema/applied_migrations")):
-        if int(version) not in known:
+    for entry in select(warehouse, _Applied, tables.sql("schema/applied_migrations")):
+        if entry.version not in known:
             raise SchemaError(
-                f"migration {version} ({name}) was applied by a newer version of the tool",
+                f"migration {entry.version} ({entry.name}) was applied by a newer version of the "
+                "tool",
                 hint="upgrade kalshi-fills on this machine; nothing was changed",
             )
-        applied.append((int(version), checksum))
+        applied.append((entry.version, entry.checksum))
     return applied
 
 
@@ -240,13 +251,6 @@ def schema_problems(held: list[DeclaredColumn], table: Table) -> Iterator[str]:
     yield from rebuild_reasons(held, table)
 
 
-def columns(warehouse: Warehouse, tables: Tables, suffix: str = "") -> list[Column]:
-    """Give the columns of one of the tables, in order; empty if there is no such table."""
-    return [
-        Column(column.name, column.type) for column in declared_columns(warehouse, tables, suffix)
-    ]
-
-
 def own_columns(warehouse: Warehouse, tables: Tables, suffix: str = "") -> list[str]:
     """Give the operator's own columns of a table that hold values, and are not computed."""
     return [
@@ -254,22 +258,6 @@ def own_columns(warehouse: Warehouse, tables: Tables, suffix: str = "") -> list[
         for column in extra_columns(declared_columns(warehouse, tables, suffix))
         if column.default_kind in ("", "DEFAULT")
     ]
-
-
-def database_engine(warehouse: Warehouse, tables: Tables) -> str | None:
-    """Give the engine of the tables' database, None if there is no such database."""
-    found = warehouse.rows(tables.sql("schema/database"), {"database": tables.database})
-    return str(found[0][0]) if found else None
-
-
-def declared_columns(
-    warehouse: Warehouse, tables: Tables, suffix: str = ""
-) -> list[DeclaredColumn]:
-    """Return the columns of one of the tables with their defaults, in order."""
-    found = warehouse.rows(
-        tables.sql("schema/columns"), {"database": tables.database, "table": tables.fills + suffix}
-    )
-    return [DeclaredColumn(*map(str, row)) for row in found]
 
 
 def rebuild_reasons(held: list[DeclaredColumn], table: Table) -> Iterator[str]:
@@ -298,11 +286,3 @@ def extra_columns(held: list[DeclaredColumn]) -> list[DeclaredColumn]:
     """Return the columns that the fills table was not created with: later ones, the operator's."""
     ours = {column.name for column in first_columns()}
     return [column for column in held if column.name not in ours]
-
-
-def tables_there(warehouse: Warehouse, tables: Tables) -> dict[str, Table]:
-    """Give the tables of ours that are there, by suffix."""
-    found = warehouse.rows(
-        tables.sql("schema/tables"), {"database": tables.database, "prefix": tables.fills}
-    )
-    return {str(row[0]).removeprefix(tables.fills): Table(*row) for row in found}

@@ -1,5 +1,5 @@
 -- title: in how many ways the hosts of the cluster declare the columns of a table
-SELECT uniqExact(declared)
+SELECT uniqExact(declared) AS ways
 FROM
 (
     SELECT groupArray((name, type, default_kind, default_expression)) AS declared

@@ -7,11 +7,11 @@ SELECT
     engine_full,
     sorting_key,
     partition_key,
-    total_rows,
-    total_bytes,
+    total_rows AS rows,
+    total_bytes AS bytes,
     /* include table_identity */ AS identity,
     comment,
-    as_select
+    as_select AS `select`
 FROM system.tables
 WHERE database = {database:String} AND startsWith(name, {prefix:String})
 ORDER BY name

@@ -2,6 +2,6 @@
 -- why: a database that gives its tables no uuid has it in their folder's name
 SELECT
     engine,
-    /* include table_identity */
+    /* include table_identity */ AS identity
 FROM system.tables
 WHERE database = {database:String} AND name = {table:String}

@@ -15,6 +15,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from support.clickhouse_server import ClickHouseServer, free_port
+from support.warm import run_code
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,13 +54,9 @@ def embedded_rows(folder: Path, sql: str, params: dict[str, Any]) -> list[tuple[
         "folder, sql, params = pickle.load(sys.stdin.buffer);"
         "w = open_embedded(Path(folder)); pickle.dump(w.rows(sql, params), sys.stdout.buffer)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        input=pickle.dumps((str(folder), sql, params)),
-        capture_output=True,
-        check=True,
-    )
-    rows: list[tuple[Any, ...]] = pickle.loads(done.stdout)
+    ended = run_code(code, pickle.dumps((str(folder), sql, params)))
+    assert ended.code == 0, ended.err.decode()
+    rows: list[tuple[Any, ...]] = pickle.loads(ended.out)
     return rows
 
 

@@ -9,7 +9,7 @@ import pytest
 from support.later_schema import one_more_migration
 
 from kalshi_fills.errors import SchemaError
-from kalshi_fills.migrate.plan import Migration
+from kalshi_fills.migrate.run import migrate
 from kalshi_fills.warehouse.client import Warehouse
 from kalshi_fills.warehouse.declared import (
     OUR_TABLES,
@@ -73,7 +73,7 @@ def test_a_later_migration_s_columns_are_today_s(tmp_path: Path) -> None:
 def test_a_table_that_lacks_a_later_column_is_not_today_s(
     warehouse: Warehouse, tables: Tables, tmp_path: Path
 ) -> None:
-    Migration(warehouse, tables, NOW).run(dry_run=False)
+    migrate(warehouse, tables, NOW, dry_run=False)
     require_today(warehouse, tables)
     with one_more_migration(tmp_path, "0099_alter_fills", LATER):
         with pytest.raises(SchemaError, match="the column strategy is missing"):

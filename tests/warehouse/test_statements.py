@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.clickhouse_server import PASSWORD, ClickHouseServer
 
-from kalshi_fills.migrate.plan import Migration
+from kalshi_fills.migrate.run import migrate
 from kalshi_fills.warehouse.client import Warehouse
 from kalshi_fills.warehouse.statements import Statement, Tables, load, names
 
@@ -121,7 +121,7 @@ def a_fill(warehouse: Warehouse) -> Warehouse:
     """A migrated table of the default names with one fill of the last day."""
     tables = Tables("kalshi")
     warehouse.command("DROP DATABASE IF EXISTS kalshi")
-    Migration(warehouse, tables, NOW).run(dry_run=False)
+    migrate(warehouse, tables, NOW, dry_run=False)
     warehouse.command(
         "INSERT INTO kalshi.mm_fills (ts, fill_id, exchange_order_id, market_ticker, side, action, "
         "price_cents, size, source) "
@@ -160,7 +160,7 @@ def test_every_diagnostic_query_runs_in_the_servers_own_client(
 
 def test_every_diagnostic_query_runs_by_hand_in_the_embedded_engine(embedded: Warehouse) -> None:
     embedded.command("DROP DATABASE IF EXISTS kalshi")
-    Migration(embedded, Tables("kalshi"), NOW).run(dry_run=False)
+    migrate(embedded, Tables("kalshi"), NOW, dry_run=False)
     embedded.command("USE kalshi")
     try:
         for name in names("diagnose"):
