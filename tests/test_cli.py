@@ -346,6 +346,7 @@ def test_without_an_url_the_embedded_engine_is_in_the_users_data_folder(
 # Usage
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("words", "said"),
     [

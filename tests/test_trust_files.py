@@ -176,6 +176,7 @@ def test_a_key_that_everybody_can_write_is_refused(make: Make, api_key: Account)
     assert "chmod 600" in make(api_key_id="i", private_key=str(file)).warnings[0]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("option", ["--private-key", "--env-file"])
 @pytest.mark.parametrize("what", ["fifo", "zero", "folder", "huge", "socketless", "proc"])
 def test_what_is_no_file_of_a_sensible_size_is_refused_at_once(

@@ -100,6 +100,7 @@ def assert_silent(done: Done, *secrets: str) -> None:
 # A key's text
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("form", ["table", "json"])
 @pytest.mark.parametrize("kind", KEY_TEXTS)
 def test_a_key_as_its_own_path_is_refused_and_not_shown(kind: str, form: str, cli: Cli) -> None:
@@ -114,6 +115,7 @@ def test_a_key_as_its_own_path_is_refused_and_not_shown(kind: str, form: str, cl
         assert "KALSHI_PRIVATE_KEY" in done.err or "--private-key" in done.err
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", [kind for kind in KEY_TEXTS if kind != "last line"])
 def test_a_key_as_its_id_is_refused_and_not_shown(kind: str, cli: Cli, tmp_path: Path) -> None:
     key = tmp_path / "key.pem"

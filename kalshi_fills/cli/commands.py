@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from kalshi_fills.pipeline.window import Window
     from kalshi_fills.sync.run import SyncReport
     from kalshi_fills.sync.watermark import SyncRequest
-    from kalshi_fills.truncate.run import TruncationReport
+    from kalshi_fills.truncate.plan import TruncationReport
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def migrate(
     Safe to run again at any time: a second run does nothing.
     """
     from kalshi_fills.host.lock import exclusive
-    from kalshi_fills.migrate.plan import Migration
+    from kalshi_fills.migrate.run import migrate as bring_to_today
 
     context = begin(ctx)
     context.mistakes.raise_if_any()
@@ -69,8 +69,9 @@ def migrate(
         open_warehouse(settings) as warehouse,
         spinner() as show_step,
     ):
-        migration = Migration(warehouse, settings.tables, context.now, show_step)
-        report = migration.run(dry_run=dry_run)
+        report = bring_to_today(
+            warehouse, settings.tables, context.now, dry_run=dry_run, progress=show_step
+        )
     log.info(f"{settings.tables.fills} columns: {report.columns}")
     if context.json:
         show(migration_json(report))
@@ -328,7 +329,9 @@ def truncate(
     it again. Asks for the table's name first.
     """
     from kalshi_fills.host.lock import exclusive
-    from kalshi_fills.truncate.run import TruncateRequest, Truncation
+    from kalshi_fills.truncate.place import place_of
+    from kalshi_fills.truncate.plan import TruncateRequest, plan_truncation
+    from kalshi_fills.truncate.run import truncate as remove_rows
 
     context = begin(ctx)
     mistakes, settings = context.mistakes, context.settings
@@ -363,14 +366,14 @@ def truncate(
         exclusive(settings.clickhouse.identity(), settings.tables.name()),
         open_warehouse(settings) as warehouse,
     ):
-        truncation = Truncation(warehouse, settings.tables, uuid.uuid4(), context.now)
-        report = truncation.plan(request)
+        place = place_of(warehouse, settings.tables, uuid.uuid4(), context.now)
+        report = plan_truncation(place, request)
         report.dry_run = dry_run
         if report.has_work and not dry_run:
             if asks:
                 _ask_for_the_name(context, report)
             with spinner() as show_step:
-                report = truncation.act(request, show_step)
+                report = remove_rows(place, request, show_step)
     if context.json:
         show(truncation_json(report, settings.tables))
     else:
@@ -378,11 +381,12 @@ def truncate(
 
 
 def _list_backups(context: Context) -> None:
-    from kalshi_fills.truncate.run import Truncation
+    from kalshi_fills.truncate.place import place_of
+    from kalshi_fills.truncate.plan import list_backups
 
     tables = context.settings.tables
     with open_warehouse(context.settings) as warehouse:
-        report = Truncation(warehouse, tables, uuid.uuid4(), context.now).listing()
+        report = list_backups(place_of(warehouse, tables, uuid.uuid4(), context.now))
     if context.json:
         show(truncation_json(report, tables))
     else:

@@ -145,7 +145,7 @@ def _mismatches(key: FillKey, held: Content, sent: Content) -> Iterator[Break]:
             key.order_id,
             sent[_TICKER],
             found.field,
-            found.sent,
+            found.reported,
             found.stored,
         )
 

@@ -32,11 +32,12 @@ from kalshi_fills.exchange.endpoints import (
     orders,
     positions,
 )
+from kalshi_fills.pipeline.batch import classify
 from kalshi_fills.pipeline.content import CONTENT_FIELDS, Content, content, digest, key_hash
 from kalshi_fills.pipeline.fills import EARLIEST_FILL, Fill, FillKey, Rejected
 from kalshi_fills.pipeline.parse import event_time
-from kalshi_fills.pipeline.seen import Expected, Seen
-from kalshi_fills.pipeline.stages import Counts, sort_items
+from kalshi_fills.pipeline.seen import HourlyDigests, SeenFills
+from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.reconcile.attribution import Attribution, attribute
 from kalshi_fills.reconcile.breaks import Break, content_time, time_told
@@ -183,7 +184,7 @@ class _OrdersFound:
     """Which orders were compared: one may be listed more than once, in both tiers."""
 
     def __init__(self) -> None:
-        self.agreeing = Seen()
+        self.agreeing = SeenFills()
         self.differing: set[str] = set()
 
     def has(self, order_id: str) -> bool:
@@ -194,7 +195,7 @@ class _OrdersFound:
         """Note what came of an order; return whether it differs and did not before."""
         order_id = outcome.order.order_id
         if outcome.agrees:
-            self.agreeing.put(_order_hash(order_id), 0)
+            self.agreeing.add(_order_hash(order_id), 0)
             return False
         new = order_id not in self.differing
         self.differing.add(order_id)
@@ -225,10 +226,10 @@ class Comparison:
         self._clock = clock
         self._now = now
         self._say = say
-        self._seen = Seen()
-        self._seen_elsewhere = Seen()
+        self._seen = SeenFills()
+        self._seen_elsewhere = SeenFills()
         """Fills that orders or markets were asked for, of any age."""
-        self._expected = Expected()
+        self._expected = HourlyDigests()
         self._subaccounts: set[str] = set()
         self._of_orders: Counter[str] = Counter()
         self._items: Counter[str] = Counter()
@@ -322,7 +323,7 @@ class Comparison:
         claims: set[str] = set()
         for page in self._exchange.fills(sides.compared):
             self._items[page.tier] += len(page.items)
-            kept, rejected = sort_items(page.items, page.tier, self._clock(), Counts())
+            kept, rejected = classify(page.items, page.tier, self._clock(), Counts())
             for fill in kept:
                 self._meet(sides, fill)
             sides.claims += self._unaccepted(rejected, claims)
@@ -333,7 +334,7 @@ class Comparison:
         if not sides.compared.holds(fill.executed_at):
             return
         texts = content(fill)
-        if self._seen.put(key_hash(fill.key), 0) is not None:
+        if self._seen.add(key_hash(fill.key), 0) is not None:
             return
         sides.exchange_fills += 1
         self._a_fill = fill  # in the end the oldest, mostly
@@ -488,7 +489,7 @@ class Comparison:
             yield from self._gated(page)
 
     def _gated(self, page: Page) -> list[Fill]:
-        return sort_items(page.items, page.tier, self._clock(), Counts()).fills
+        return classify(page.items, page.tier, self._clock(), Counts()).fills
 
     def _compare_orders_by_rows(self, sides: Sides) -> None:
         """Hold rows per order against fills per order: all that a table without ids allows."""
@@ -655,7 +656,7 @@ class Comparison:
     def _listed(self, tier: str, asked: dict[str, str]) -> Iterator[Fill]:
         for items in self._exchange.walk(FILLS_PATHS[tier], asked, "fills"):
             for fill in self._gated(Page(tier, items)):
-                self._seen_elsewhere.put(key_hash(fill.key), 0)
+                self._seen_elsewhere.add(key_hash(fill.key), 0)
                 yield fill
 
     def _compare_positions(self, sides: Sides, first: list[Position]) -> None:

@@ -11,7 +11,7 @@ from kalshi_fills.report.console import new_console, new_table, shortened
 from kalshi_fills.warehouse.statements import Tables
 
 if TYPE_CHECKING:
-    from kalshi_fills.migrate.plan import MigrationReport
+    from kalshi_fills.migrate.run import MigrationReport
 
 
 def migration_json(report: MigrationReport) -> dict[str, object]:

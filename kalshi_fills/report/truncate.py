@@ -21,7 +21,7 @@ from kalshi_fills.report.console import (
 from kalshi_fills.warehouse.statements import Tables
 
 if TYPE_CHECKING:
-    from kalshi_fills.truncate.run import TruncationReport
+    from kalshi_fills.truncate.plan import TruncationReport
 
 
 def truncation_json(report: TruncationReport, tables: Tables) -> dict[str, object]:
@@ -36,7 +36,7 @@ def truncation_json(report: TruncationReport, tables: Tables) -> dict[str, objec
         "rows_before": report.rows_before,
         "rows_removed": report.rows_removed,
         "rows_left": report.rows_left,
-        "rows_mended": report.rows_mended,
+        "rows_mended": report.rows_repaired,
         "rows_late": report.rows_late,
         "removed": [removed._asdict() for removed in report.removed],
         "backup": report.backup if report.acted else None,
@@ -123,9 +123,9 @@ def _sentences(report: TruncationReport) -> Iterator[str]:
 
 
 def _sentences_of_plan(report: TruncationReport) -> Iterator[str]:
-    if report.rows_mended:
-        gets = one_or_more(report.rows_mended, "gets", "get")
-        yield f"{many(report.rows_mended, 'fill')} {gets} the id that is only in the payload."
+    if report.rows_repaired:
+        gets = one_or_more(report.rows_repaired, "gets", "get")
+        yield f"{many(report.rows_repaired, 'fill')} {gets} the id that is only in the payload."
     if report.rows_removed and report.backup is not None:
         yield f"What is removed is kept as {report.backup} until you drop it."
     elif report.rows_removed:
@@ -136,14 +136,14 @@ def _sentences_of_plan(report: TruncationReport) -> Iterator[str]:
 
 
 def _sentences_of_removal(report: TruncationReport) -> Iterator[str]:
-    if report.rows_mended:
-        yield f"{many(report.rows_mended, 'fill')} got the id that was only in the payload."
+    if report.rows_repaired:
+        yield f"{many(report.rows_repaired, 'fill')} got the id that was only in the payload."
     if report.rows_late > 0:
         yield f"{many(report.rows_late, 'row')} came in the meantime and are in these counts."
     if report.backup is not None:
         yield f"Kept as {report.backup}; to bring it back:"
         yield f"`kalshi-fills truncate --restore {report.backup}`"
-    if report.backup_is_whole:
+    if report.backup_holds_all_rows:
         yield "The backup is the whole old table, so the rows that stayed are in both."
     mark = instant(report.watermark) or "none: the next sync reads everything again"
     yield f"watermark {mark}"

@@ -40,7 +40,7 @@ class Conflict(NamedTuple):
                 fill.order_id,
                 fill.ticker,
                 found.field,
-                found.sent,
+                found.reported,
                 found.stored,
             )
             for found in contradictions(self.stored, content(fill))

@@ -24,10 +24,11 @@ from uuid import UUID
 from kalshi_fills.errors import Interrupted, KalshiFillsError
 from kalshi_fills.exchange.client import Exchange
 from kalshi_fills.exchange.decode import HISTORICAL, LIVE, Page
+from kalshi_fills.pipeline.batch import classify
 from kalshi_fills.pipeline.content import content, contradictions, differences, key_hash
 from kalshi_fills.pipeline.fills import EARLIEST_FILL, Fill, FillKey, Rejected
-from kalshi_fills.pipeline.seen import Expected, Seen
-from kalshi_fills.pipeline.stages import Counts, Refusals, sort_items
+from kalshi_fills.pipeline.seen import HourlyDigests, SeenFills
+from kalshi_fills.pipeline.stages import Counts, Refusals
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.reconcile.breaks import Break, time_told
 from kalshi_fills.reconcile.fills import compare
@@ -196,8 +197,8 @@ class _Pass:
         self._again: list[Fill] = []
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._writing: Future[_Flushed] | None = None
-        self._seen = Seen()
-        self._expected = Expected()
+        self._seen = SeenFills()
+        self._expected = HourlyDigests()
         self._rejected: list[_Refused] = []
         self._answering: set[str] = set()
         self._fruitful: set[str] = set()
@@ -368,7 +369,7 @@ class _Pass:
 
     def _take(self, page: Page) -> None:
         report = self._report
-        kept, rejected = sort_items(page.items, page.tier, self._now, report.counts)
+        kept, rejected = classify(page.items, page.tier, self._now, report.counts)
         for refusal in rejected:
             report.refusals.add(refusal)
             self._rejected.append(_Refused(page.tier, refusal))
@@ -389,7 +390,7 @@ class _Pass:
     def _take_fill(self, fill: Fill) -> None:
         key = fill.key
         sent = hash(fill.raw_json) & 0xFFFFFFFF
-        before = self._seen.put(key_hash(key), sent)
+        before = self._seen.add(key_hash(key), sent)
         if before is None:
             self._report.made_up_ids += fill.id_synthetic
         else:
@@ -593,7 +594,7 @@ class _Pass:
         def ask_again(stretch: Window) -> Iterator[Fill]:
             asked.clear()
             for page in self._exchange.fills(stretch):
-                for fill in sort_items(page.items, page.tier, self._now, Counts()).fills:
+                for fill in classify(page.items, page.tier, self._now, Counts()).fills:
                     asked[fill.key] = fill
                     yield fill
 
