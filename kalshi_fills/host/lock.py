@@ -29,7 +29,7 @@ from kalshi_fills.host.trusted import (
 
 @contextlib.contextmanager
 def exclusive(target: str, table: str) -> Iterator[None]:
-    """Hold the lock of one table of one ClickHouse for the length of the block.
+    """Lock one table of one ClickHouse for the length of a `with` block.
 
     Args:
         target: the ClickHouse, named in one way however its URL spells it.
@@ -93,15 +93,15 @@ def _unusable(folder: Path, error: Exception) -> SettingsError:
     why = (getattr(error, "strerror", None) or "its file system has no locks").lower()
     return SettingsError(
         f"the lock folder {visible(str(folder))} cannot be used: {why}",
-        hint="mend it (remove what is no lock file, free some space), or set XDG_STATE_HOME to a "
-        "folder that can be written",
+        hint="repair it (remove what is not a lock file, free some space), or set XDG_STATE_HOME "
+        "to a folder that can be written",
     )
 
 
 def _process(owner: Path) -> str:
-    """Return the process that holds a lock, if its file says so."""
+    """Return the id of the process that has the lock, if its file names one."""
     try:
-        told = read_file(owner, follow_links=False, largest=32).decode("ascii").strip()
+        text = read_file(owner, follow_links=False, largest=32).decode("ascii").strip()
     except (OSError, ValueError, Untrusted):
         return ""
-    return told if told.isdigit() else ""
+    return text if text.isdigit() else ""

@@ -1,8 +1,8 @@
 """What may be printed: no control character, and no value that may be a secret.
 
 A value that the operator gave is quoted only where it is short and plain: words, numbers, times
-and paths. A key's text, an URL with a password, a password with digits in it are none of these,
-wherever they were put. Known secrets are taken out of every text besides.
+and paths. The text of a key, a URL with a password and a password with digits are not plain,
+whichever option they were given to. Known secrets are removed from every text as well.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _SHORTEST_REPLACED: Final = 4
 
 
 def visible(text: str) -> str:
-    """Return the text with all that could steer or deceive a terminal spelled out.
+    """Return the text with everything spelled out that could control or deceive a terminal.
 
     Spelled out are control characters (C0, C1, DEL), bidirectional and zero-width marks, lone
     surrogates and line separators, as Python would write them; line ends, too.
@@ -67,7 +67,7 @@ def ascii_json(value: object, default: Callable[[object], str] | None = None) ->
 
     Args:
         value: what is written.
-        default: how a value that is none of JSON's is written.
+        default: how a value is written that JSON does not have.
     """
     return json.dumps(value, default=default).replace("\x7f", "\\u007f")
 
@@ -138,12 +138,12 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 def _spellings(secret: str) -> list[str]:
     lines = [line for line in secret.replace("\\n", "\n").splitlines() if len(line) > 15]
-    whole = [secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], visible(secret)]
-    whole += [
+    spellings = [secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], visible(secret)]
+    spellings += [
         json.dumps(secret, ensure_ascii=False)[1:-1],
         quote(secret, safe="", errors="replace"),
     ]
-    return sorted({*whole, *lines}, key=len, reverse=True)
+    return sorted({*spellings, *lines}, key=len, reverse=True)
 
 
 def _is_plain_word(word: str) -> bool:

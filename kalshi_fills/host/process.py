@@ -35,7 +35,7 @@ _SIZE: Final = re.compile(r"[1-9][0-9]{1,3}").fullmatch
 
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-_SAME_WISH_SECONDS: Final = 0.5
+_SAME_REQUEST_SECONDS: Final = 0.5
 
 _SHOW_CURSOR: Final = b"\x1b[?25h"
 
@@ -77,10 +77,7 @@ class Streams:
         self._err = err
 
     def lost_output(self) -> str | None:
-        """Write what is still to be written; return why stdout is cut off, if it is news.
-
-        Who closed the pipe knows.
-        """
+        """Flush both streams; return why stdout is cut off, unless its reader closed it."""
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         failure = self._out.failure
@@ -90,21 +87,21 @@ class Streams:
 
 
 class CommandLine(Protocol):
-    """What the command line offers to the process: the module `cli`."""
+    """What the command line offers to the process: the module `cli.app`."""
 
     def run(self, words: list[str]) -> int:
         """Run one command and return its exit code."""
         ...
 
     def show_interruption(self, words: list[str]) -> None:
-        """Print that a command was ended before it could say more."""
+        """Print that a command was ended before it could print anything itself."""
         ...
 
 
 def run(load: Callable[[], CommandLine]) -> NoReturn:
     """Run the command line that `load` imports, and end the process with its exit code.
 
-    Signals are watched from before the import on, which takes the most part of a short run.
+    Signals are handled before the import already, which takes most of a short run.
     """
     streams = prepare()
     endings = Endings()
@@ -130,10 +127,10 @@ def run(load: Callable[[], CommandLine]) -> NoReturn:
 
 
 def prepare() -> Streams:
-    """Replace the standard streams by such that never fail, and tame what libraries read.
+    """Replace the standard streams by ones that never fail, and prepare what libraries read.
 
-    Warnings of libraries are for their developers. A size of the terminal that is none would make
-    a table of no width. A core dump would hold the private key.
+    Warnings of libraries are for their developers. A size of the terminal that makes no sense would
+    give tables no width. A core dump would contain the private key.
     """
     warnings.simplefilter("ignore")
     for name in _SIZES:
@@ -152,7 +149,7 @@ def prepare() -> Streams:
 
 
 def _open_closed_ones() -> None:
-    """Occupy the numbers of closed standard streams: the next file would be taken for one."""
+    """Open closed standard streams: the next file to be opened would be taken for one."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -187,16 +184,16 @@ class Endings:
     def __init__(self) -> None:
         self._asked_at: float | None = None
         self.last_words: Callable[[], None] = lambda: None
-        """What is said when the second signal ends the process at once."""
+        """What is printed when the second signal ends the process at once."""
 
     def watch(self) -> None:
-        """Take the signals over."""
+        """Handle the signals from now on."""
         for number in _ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._end)
 
     def leave(self) -> None:
-        """Ignore the signals from here on: all is done and said."""
+        """Ignore the signals from now on: everything is done and printed."""
         for number in _ENDING:
             with contextlib.suppress(ValueError):
                 signal.signal(number, signal.SIG_IGN)
@@ -211,8 +208,8 @@ class Endings:
             raise Interrupted(
                 f"ended by {name}; what was done stays, and no more is claimed", hint=RUN_AGAIN
             )
-        # Both a terminal and the script above may pass on one and the same wish.
-        if now - self._asked_at > _SAME_WISH_SECONDS:
+        # A terminal and a calling script may both pass on the same signal.
+        if now - self._asked_at > _SAME_REQUEST_SECONDS:
             self._end_now()
 
     def _end_now(self) -> NoReturn:
