@@ -191,7 +191,7 @@ def sync(
 
 
 def _sync(context: Context, signer: Any, rate_share: float, request: Any, done: Any) -> None:
-    from kalshi_fills.exchange.client import Exchange
+    from kalshi_fills.exchange.endpoints import Exchange
     from kalshi_fills.host.lock import exclusive
     from kalshi_fills.sync.run import sync as run_sync
     from kalshi_fills.warehouse.fills import FillStore
@@ -321,7 +321,7 @@ def diagnose(
 @contextlib.contextmanager
 def _exchange_to_read(settings: Settings) -> Iterator[Any]:
     """The exchange for a diagnosis, which can do without it: an error says so."""
-    from kalshi_fills.exchange.client import Exchange
+    from kalshi_fills.exchange.endpoints import Exchange
 
     offline = "`kalshi-fills diagnose --offline` looks at the table without the exchange"
     try:
