@@ -52,7 +52,7 @@ _as_content: Final = partial(tuple.__new__, Content)
 
 
 def content(fill: Fill) -> Content:
-    """Return a fill's content, as `queries/sync/content_texts.sql` reads it from a row."""
+    """Return a fill's content, as `queries/fragments/content_texts.sql` reads it from a row."""
     return contents([fill])[0]
 
 

@@ -1,7 +1,7 @@
 """What the tables say of themselves, in whatever state they are. Reads, and never writes.
 
 The statements of `queries/diagnose/` are for people and run by hand as well; those of
-`queries/evidence/` are the tool's own. All of them take a table of any age: a column that is not
+`queries/reconcile/` are the tool's own. All of them take a table of any age: a column that is not
 there counts as empty.
 """
 
@@ -209,43 +209,43 @@ class Evidence:
             look_into_payloads: some rows have an id in their payload only, or none.
         """
         if not look_into_payloads:
-            rows, fills = self._rows("evidence/distinct_ids")[0]
+            rows, fills = self._rows("reconcile/distinct_ids")[0]
             if rows == fills:
                 return Repeats(0, 0)
         name = "repeats_by_payload" if look_into_payloads else "repeats_by_id"
-        fills, rows = self._rows(f"evidence/{name}")[0]
+        fills, rows = self._rows(f"reconcile/{name}")[0]
         return Repeats(int(fills), int(rows))
 
     def event_times(self) -> EventTimes:
         """Hold the times of rows that other writers wrote against those in their payloads."""
-        looked_at, differing, worst = self._rows("evidence/event_times")[0]
+        looked_at, differing, worst = self._rows("reconcile/event_times")[0]
         return EventTimes(int(looked_at), int(differing), int(worst or 0))
 
     def rows_per_hour(self) -> dict[datetime, int]:
         """Count the rows of the window by hour."""
-        return {hour: int(rows) for hour, rows in self._rows("evidence/rows_per_hour")}
+        return {hour: int(rows) for hour, rows in self._rows("reconcile/rows_per_hour")}
 
     def rows_of_orders(self) -> dict[str, tuple[str, int]]:
         """Give market and number of rows of the window by order, a million orders at most."""
-        found = self._rows("evidence/rows_of_orders")
+        found = self._rows("reconcile/rows_of_orders")
         return {order: (market, int(rows)) for order, market, rows in found}
 
     def orders_of_window(self) -> list[tuple[str, str]]:
         """Return order id and market of the window's fills, the oldest first, 5,000 at most."""
-        return [(order, market) for order, market in self._rows("evidence/orders_of_window")]
+        return [(order, market) for order, market in self._rows("reconcile/orders_of_window")]
 
     def claims(self) -> Claims | None:
         """Give what is refused, claims to be fills and was not accepted; None if there is none."""
         if self._tables.fills + "_rejected" in self._schema.others_missing:
             return None
-        found = Claims(*self._rows("evidence/claims")[0])
+        found = Claims(*self._rows("reconcile/claims")[0])
         return found if found.items else None
 
     def latest_run(self) -> LatestRun | None:
         """Give the latest run of sync, None if there never was one."""
         if self._tables.fills + "_runs" in self._schema.others_missing:
             return None
-        found = self._rows("evidence/latest_run")
+        found = self._rows("reconcile/latest_run")
         return LatestRun(*found[0]) if found else None
 
     def last_finished(self) -> FinishedRun | None:
@@ -264,7 +264,7 @@ class Evidence:
         """
         if self._tables.fills + "_runs" in self._schema.others_missing:
             return None
-        found = self._rows("evidence/read_until", lately=now - SYNC_SILENT)
+        found = self._rows("reconcile/read_until", lately=now - SYNC_SILENT)
         if not found:
             return None
         read = ReadUntil(*found[0])
@@ -280,9 +280,9 @@ class Evidence:
         Args:
             rows: the rows under FINAL.
         """
-        if int(self._rows("evidence/physical_rows")[0][0]) <= rows:
+        if int(self._rows("reconcile/physical_rows")[0][0]) <= rows:
             return EqualVersions(0, None)
-        fills, oldest = self._rows("evidence/equal_versions")[0]
+        fills, oldest = self._rows("reconcile/equal_versions")[0]
         return EqualVersions(int(fills), oldest if fills else None)
 
     def writers(self, keys: Sequence[FillKey]) -> dict[FillKey, Writer]:
@@ -290,14 +290,14 @@ class Evidence:
         found: dict[FillKey, Writer] = {}
         for first in range(0, len(keys), _LOOKED_UP_AT_ONCE):
             wanted = TextTable(("fill_id", "order_id"), keys[first:][:_LOOKED_UP_AT_ONCE])
-            for fill_id, order_id, *facts in self._rows("evidence/writers", wanted):
+            for fill_id, order_id, *facts in self._rows("reconcile/writers", wanted):
                 found[FillKey(fill_id, order_id)] = Writer(*map(bool, facts))
         return found
 
     def order_sums(self, order_ids: Sequence[str]) -> dict[str, OrderSums]:
         """Add up the fills of these orders; those without any are left out."""
         wanted = TextTable(("order_id",), [(order_id,) for order_id in order_ids])
-        found = self._rows("evidence/order_sums", wanted)
+        found = self._rows("reconcile/order_sums", wanted)
         return {
             order_id: OrderSums(contracts, None if unknown else fees)
             for order_id, contracts, fees, unknown in found
@@ -307,23 +307,23 @@ class Evidence:
         """Add up the fills of these markets by subaccount, yes contracts positive."""
         wanted = TextTable(("ticker",), [(ticker,) for ticker in tickers])
         sums: dict[str, dict[int | None, Decimal]] = {}
-        for ticker, subaccount, contracts in self._rows("evidence/position_sums", wanted):
+        for ticker, subaccount, contracts in self._rows("reconcile/position_sums", wanted):
             sums.setdefault(ticker, {})[subaccount] = contracts
         return sums
 
     def subaccounts(self) -> list[int]:
         """Give the subaccounts that the table knows, and the primary one."""
-        return sorted({0, *(int(row[0]) for row in self._rows("evidence/subaccounts"))})
+        return sorted({0, *(int(row[0]) for row in self._rows("reconcile/subaccounts"))})
 
     def fills_of_order(self, order_id: str) -> list[tuple[FillKey, Content]]:
         """Return identity and content of every fill of an order, of any age."""
-        found = self._rows("evidence/fills_of_orders", TextTable(("order_id",), [(order_id,)]))
+        found = self._rows("reconcile/fills_of_orders", TextTable(("order_id",), [(order_id,)]))
         return [(FillKey(row[0], row[1]), Content._make(row[3])) for row in found]
 
     def fills_of_market(self, ticker: str) -> list[tuple[FillKey, Content]]:
         """Give identity and content of every fill of a market."""
         found = self._warehouse.rows(
-            self._tables.sql("evidence/fills_of_market"), {"ticker": ticker}
+            self._tables.sql("reconcile/fills_of_market"), {"ticker": ticker}
         )
         return [(FillKey(row[0], row[1]), Content._make(row[3])) for row in found]
 
