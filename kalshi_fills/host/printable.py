@@ -138,12 +138,12 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 def _spellings(secret: str) -> list[str]:
     lines = [line for line in secret.replace("\\n", "\n").splitlines() if len(line) > 15]
-    whole = [secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], visible(secret)]
-    whole += [
+    spellings = [secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], visible(secret)]
+    spellings += [
         json.dumps(secret, ensure_ascii=False)[1:-1],
         quote(secret, safe="", errors="replace"),
     ]
-    return sorted({*whole, *lines}, key=len, reverse=True)
+    return sorted({*spellings, *lines}, key=len, reverse=True)
 
 
 def _is_plain_word(word: str) -> bool:

@@ -190,7 +190,7 @@ class Endings:
         """Called when the second signal ends the process at once."""
 
     def watch(self) -> None:
-        """Take the signals over."""
+        """Handle the signals from here on."""
         for number in _ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._end)

@@ -86,11 +86,11 @@ class PracticeAccount:
     """Orders that never had a fill."""
 
     def era_of(self, fill: PracticeFill) -> Era:
-        """Name the shape in which this account's exchange spells the fill."""
+        """Return the shape in which this account's exchange spells the fill."""
         return era_at(fill.executed_at_us, self.eras)
 
     def is_settled(self, ticker: str, at_us: int) -> bool:
-        """Say whether the market has settled by that instant."""
+        """Return whether the market has settled by that instant."""
         return self.settles_at_us.get(ticker, at_us + 1) <= at_us
 
     def orders(

@@ -46,7 +46,7 @@ class Stage(Protocol):
     """Where the story is told."""
 
     def say(self, text: str) -> None:
-        """Say something before the next step."""
+        """Print a line before the next step."""
 
     def run(self, *words: str, expected_code: int = 0) -> None:
         """Run a command, show what it prints, and hold it to its exit code."""
@@ -142,7 +142,7 @@ class _Engine:
 
 
 def play(stage: Stage, url: str, engine: Engine) -> None:
-    """Tell the story step by step.
+    """Run the demonstration step by step.
 
     Args:
         stage: says sentences and runs commands.

@@ -479,7 +479,7 @@ class PracticeExchange:
     # Live state
 
     def add(self, fills: Iterable[PracticeFill]) -> None:
-        """Put more fills into the listing, each at its own time; late ones go in between."""
+        """Add fills to the listing, each at the place of its own time."""
         with self._lock:
             for fill in fills:
                 self._bodies.insert(self._listing.insert(fill), None)
@@ -517,7 +517,7 @@ class PracticeExchange:
             self._moved[ticker, subaccount] += int(contracts * 100)
 
     def insert_item(self, value: Any, at: int | datetime = 0) -> None:
-        """Put any JSON value into the listing of fills.
+        """Add any JSON value to the listing of fills.
 
         Args:
             value: what to serve there.

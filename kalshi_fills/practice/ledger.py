@@ -70,7 +70,7 @@ _DOLLARS_START_US = to_us(datetime(2026, 3, 10, tzinfo=UTC))
 
 
 def era_at(at_us: int, eras: Eras = "calendar") -> Era:
-    """Name the payload shape of a fill executed at `at_us`, or the one that `eras` forces."""
+    """Return the payload shape of a fill executed at `at_us`, or the one that `eras` forces."""
     if eras != "calendar":
         return eras
     if at_us >= TRANSITIONAL_ERA_ENDS_US:
@@ -81,7 +81,7 @@ def era_at(at_us: int, eras: Eras = "calendar") -> Era:
 
 
 def subaccounts_known_at(at_us: int, eras: Eras = "calendar") -> bool:
-    """Say whether a fill of that instant can name its subaccount on the wire."""
+    """Return whether a fill of that instant can name its subaccount on the wire."""
     era = era_at(at_us, eras)
     return era == "current" or (era == "transitional" and at_us >= _FEES_START_US)
 

@@ -67,7 +67,7 @@ class Listing(Generic[_RowT]):
         self._fresh = itertools.count(1)
 
     def insert(self, row: _RowT) -> int:
-        """Put a row at its place and return its index."""
+        """Insert a row at its place and return its index."""
         at = bisect_right(self.rows, row.place, key=lambda other: other.place)
         self.rows.insert(at, row)
         return at
