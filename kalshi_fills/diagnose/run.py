@@ -38,9 +38,9 @@ from kalshi_fills.reconcile.breaks import Break
 from kalshi_fills.reconcile.run import Compared, Comparison, Say, Sides
 from kalshi_fills.reconcile.survey import Evidence, QueryResult, Survey, survey
 from kalshi_fills.warehouse.client import Warehouse
-from kalshi_fills.warehouse.fills import FillStore
 from kalshi_fills.warehouse.schema import Schema, schema_of
 from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.warehouse.store import FillStore
 
 log = logging.getLogger(__name__)
 

@@ -67,19 +67,19 @@ class Listing(Generic[_RowT]):
         self._fresh = itertools.count(1)
 
     def insert(self, row: _RowT) -> int:
-        """Insert a row at its place and return its index."""
+        """Put a row at its place and return its index."""
         at = bisect_right(self.rows, row.place, key=lambda other: other.place)
         self.rows.insert(at, row)
         return at
 
     def _cursor(self, place: Place, *, fresh: bool = False) -> str:
         # The serial makes another text for the same place; it means nothing.
-        said = json.dumps([*place, next(self._fresh) if fresh else 0], separators=(",", ":"))
-        return base64.urlsafe_b64encode(said.encode()).decode().rstrip("=")
+        text = json.dumps([*place, next(self._fresh) if fresh else 0], separators=(",", ":"))
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     @staticmethod
     def _place(cursor: str | None) -> Place | None:
-        """Read a cursor; one that was never given out means the first page."""
+        """Return the place a cursor means; one that was never given out means the first page."""
         if not cursor:
             return None
         try:

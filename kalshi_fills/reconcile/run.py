@@ -46,7 +46,7 @@ from kalshi_fills.reconcile.fills import by_key, compare, compare_fills
 from kalshi_fills.reconcile.orders import OrderOutcome, OrderReader, compare_orders
 from kalshi_fills.reconcile.positions import MarketPosition, sum_up
 from kalshi_fills.reconcile.survey import Survey
-from kalshi_fills.warehouse.fills import FillStore
+from kalshi_fills.warehouse.store import FillStore
 
 MAX_BREAKS: Final = 10_000
 """Breaks that are named; what is beyond is said to be more."""
@@ -743,7 +743,7 @@ class Comparison:
         stored = {
             key: whole.content
             for first in range(0, len(missing), _LOOKED_UP_AT_ONCE)
-            for key, whole in self._store.whole(missing[first:][:_LOOKED_UP_AT_ONCE]).items()
+            for key, whole in self._store.read_rows(missing[first:][:_LOOKED_UP_AT_ONCE]).items()
         }
         strange = [
             one

@@ -37,10 +37,11 @@ from kalshi_fills.sync.claims import closed_claims, read_claim
 from kalshi_fills.sync.contested import Conflict, Contested, contested_fills, join, reports
 from kalshi_fills.sync.open_breaks import OpenBreak, OpenBreaks, read_open_breaks
 from kalshi_fills.sync.watermark import SyncRequest, choose_window
-from kalshi_fills.warehouse.fills import FillStore, Written
+from kalshi_fills.warehouse.fills import Written
 from kalshi_fills.warehouse.replicas import sentences_of_down, wait_for_replicas
 from kalshi_fills.warehouse.runs import Corrections, Run, Unfinished
 from kalshi_fills.warehouse.standing import Account, Standing, TableState, require_same_account
+from kalshi_fills.warehouse.store import FillStore
 
 log = logging.getLogger(__name__)
 
@@ -521,7 +522,7 @@ class _Pass:
 
     def _richer(self, earlier: list[Fill], conflicts: list[Conflict]) -> dict[FillKey, Fill]:
         """Return what fills of earlier blocks, met again in other words, have to become."""
-        held = self._store.whole({fill.key for fill in earlier})  # a dry run stored nothing
+        held = self._store.read_rows({fill.key for fill in earlier})  # a dry run stored nothing
         found = [fill for fill in earlier if fill.key in held]
         contested = {
             fill.key for fill in found if contradictions(held[fill.key].content, content(fill))
