@@ -1,4 +1,4 @@
-"""HTTP sessions that send nothing but what they are given, and whose answers have a deadline."""
+"""HTTP sessions that add no credentials and no cookies, and whose answers have a deadline."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from kalshi_fills.exchange import deadline
 class _Adapter(requests.adapters.HTTPAdapter):
     """Makes connections whose answers have a deadline."""
 
-    def init_poolmanager(self, *given: Any, **named: Any) -> None:
-        super().init_poolmanager(*given, **named)
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
         self.poolmanager.pool_classes_by_scheme = deadline.POOLS
 
-    def proxy_manager_for(self, *given: Any, **named: Any) -> Any:
-        manager = super().proxy_manager_for(*given, **named)
+    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **options)
         manager.pool_classes_by_scheme = deadline.POOLS
         return manager
 

@@ -186,7 +186,7 @@ def differences(stored: Content, reported: Content) -> list[Difference]:
 
     A field that the exchange left out this time (an archived fill lacks the newer ones) is no
     difference; nor is a direction that had to be inferred and is the same as the confirmed one,
-    nor a time of whole seconds beside a finer one of the same second.
+    nor a time without a fraction beside a finer one of the same second.
     """
     found = []
     for name, before, now in zip(CONTENT_FIELDS, stored, reported, strict=True):

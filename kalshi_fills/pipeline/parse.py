@@ -84,7 +84,7 @@ class _Refuse(Exception):
 
 
 def read_item(item: JsonValue, raw_json: str, source: str, now: datetime) -> Fill | Rejected:
-    """Take one item through the stages raw, real, valid and gated.
+    """Return one item as a fill, or as refused at one of the stages raw, real, valid and gated.
 
     Args:
         item: the decoded item, whatever it is.
@@ -299,7 +299,7 @@ def _dollars(value: JsonValue) -> Decimal:
 
 
 def _cents(value: JsonValue) -> Decimal:
-    # A text with decimals is dollars under a key of cents, or cents finer than any era sent.
+    # A text with decimals is dollars under a key of cents, or cents finer than those of any era.
     if type(value) is str and "." in value:
         raise _Refuse(Reason.PRICE_UNREADABLE)
     return _whole(value, Reason.PRICE_UNREADABLE) * _CENT

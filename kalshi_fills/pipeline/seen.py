@@ -44,7 +44,7 @@ class HourlyDigests:
         hour.digest_sum = (hour.digest_sum + content_digest) & _MASK_64
 
     def remove(self, executed_at: datetime, content_digest: int) -> None:
-        """Take out a fill that was added before with this time and content."""
+        """Remove a fill that was added before with this time and content."""
         start = executed_at.replace(minute=0, second=0, microsecond=0)
         hour = self._hours.setdefault(start, HourDigest())
         hour.fills -= 1

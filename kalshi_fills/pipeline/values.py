@@ -1,6 +1,6 @@
 """JSON values to exact values: decimals, whole numbers, times. What a fill is, is not known here.
 
-A function returns None where a value is not of its kind; what that means is for the caller to say.
+A function returns None where a value is not of its kind. What follows from that, the caller knows.
 """
 
 from __future__ import annotations
