@@ -32,7 +32,7 @@ from kalshi_fills.diagnose.checks import (
     check_volume,
 )
 from kalshi_fills.errors import SchemaError
-from kalshi_fills.exchange.client import Exchange
+from kalshi_fills.exchange.endpoints import Exchange
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.reconcile.breaks import Break
 from kalshi_fills.reconcile.run import Compared, Comparison, Say, Sides

@@ -22,8 +22,9 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from kalshi_fills.errors import Interrupted, KalshiFillsError
-from kalshi_fills.exchange.client import Exchange
 from kalshi_fills.exchange.decode import HISTORICAL, LIVE, Page
+from kalshi_fills.exchange.endpoints import Exchange
+from kalshi_fills.exchange.tiers import fetch_fills
 from kalshi_fills.pipeline.batch import classify
 from kalshi_fills.pipeline.content import content, contradictions, differences, key_hash
 from kalshi_fills.pipeline.fills import EARLIEST_FILL, Fill, FillKey, Rejected
@@ -236,7 +237,7 @@ class _Pass:
             self._exchange.learn_limits()
             self._contested = contested_fills(store.contradicted(), self._now)
             current_until = self._current_until()
-            for page in self._exchange.fills(self._window):
+            for page in fetch_fills(self._exchange, self._window):
                 self._take(page)
             self._step("insert")
             self._release_contested()
@@ -594,7 +595,7 @@ class _Pass:
 
         def ask_again(stretch: Window) -> Iterator[Fill]:
             asked.clear()
-            for page in self._exchange.fills(stretch):
+            for page in fetch_fills(self._exchange, stretch):
                 for fill in classify(page.items, page.tier, self._now, Counts()).fills:
                     asked[fill.key] = fill
                     yield fill

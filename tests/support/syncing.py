@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from kalshi_fills.exchange.client import Exchange, RetryBudget
+from kalshi_fills.exchange.client import RetryBudget
+from kalshi_fills.exchange.endpoints import Exchange
 from kalshi_fills.exchange.signing import Signer
 from kalshi_fills.migrate.run import migrate
 from kalshi_fills.pipeline.stages import Counts
