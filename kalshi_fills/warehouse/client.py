@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from enum import IntEnum
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
@@ -45,12 +46,49 @@ class Column(NamedTuple):
     values: Sequence[Value]
 
 
-_AUTHENTICATION_CODES: Final = frozenset((192, 193, 194, 516))
+class Code(IntEnum):
+    """ClickHouse's numbers of the errors that mean something to the tool, by its own names."""
 
-_GRANT_CODES: Final = frozenset((164, 497))
+    TYPE_MISMATCH = 53
+    UNEXPECTED_PACKET_FROM_SERVER = 102
+    READONLY = 164
+    UNKNOWN_USER = 192
+    WRONG_PASSWORD = 193
+    REQUIRED_PASSWORD = 194
+    SOCKET_TIMEOUT = 209
+    NETWORK_ERROR = 210
+    NOT_ENOUGH_SPACE = 243
+    ALL_CONNECTION_TRIES_FAILED = 279
+    SETTING_CONSTRAINT_VIOLATION = 452
+    ACCESS_DENIED = 497
+    AUTHENTICATION_FAILED = 516
+    NO_REMOTE_SHARD_AVAILABLE = 519
+    TABLE_NOT_EMPTY = 705
 
-FIXED_CODES: Final = frozenset((164, 452))
+
+_AUTHENTICATION_CODES: Final = frozenset(
+    (
+        Code.UNKNOWN_USER,
+        Code.WRONG_PASSWORD,
+        Code.REQUIRED_PASSWORD,
+        Code.AUTHENTICATION_FAILED,
+    )
+)
+
+_GRANT_CODES: Final = frozenset((Code.READONLY, Code.ACCESS_DENIED))
+
+FIXED_CODES: Final = frozenset((Code.READONLY, Code.SETTING_CONSTRAINT_VIOLATION))
 """The user may not change a setting."""
+
+UNREACHABLE_CODES: Final = frozenset(
+    (
+        Code.SOCKET_TIMEOUT,
+        Code.NETWORK_ERROR,
+        Code.ALL_CONNECTION_TRIES_FAILED,
+        Code.NO_REMOTE_SHARD_AVAILABLE,
+    )
+)
+"""A host does not answer."""
 
 SETTINGS: Final = """
 SELECT groupArray((name, value, readonly, min, max))
@@ -215,7 +253,7 @@ def refusal(code: int | None, message: str, where: str) -> WarehouseError:
             hint="grant what is missing, or use another user in CLICKHOUSE_URL",
             code=code,
         )
-    if code == 243:
+    if code == Code.NOT_ENOUGH_SPACE:
         return WarehouseError(
             f"ClickHouse at {where} has no space left on its disk",
             hint="free some space and run the same command again",
@@ -266,6 +304,11 @@ def printable(text: str) -> str:
 def literal(value: str) -> str:
     """Return a text as a literal of SQL."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def in_utc(moment: datetime) -> datetime:
+    """Return a moment in UTC; one without a zone is in it already."""
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def parameter_texts(params: Mapping[str, Value] | None) -> dict[str, Value] | None:

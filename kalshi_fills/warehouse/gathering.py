@@ -23,7 +23,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from kalshi_fills.errors import SchemaError, WarehouseError
-from kalshi_fills.warehouse.client import Warehouse, select, select_one
+from kalshi_fills.warehouse.client import Warehouse, literal, select, select_one
 from kalshi_fills.warehouse.ownership import NEXT, Table
 from kalshi_fills.warehouse.replicas import wait_for_replicas
 from kalshi_fills.warehouse.statements import Tables
@@ -92,11 +92,10 @@ def create_replicated_like(tables: Tables, table: Table, suffix: str, name: str)
         suffix: of that table.
         name: the suffix of the new one.
     """
-    comment = table.comment.replace("\\", "\\\\").replace("'", "\\'")
     return (
         f"CREATE TABLE IF NOT EXISTS {tables.name(name)}{tables.on_cluster} AS "
         f"{tables.name(suffix)} ENGINE = {replicated_engine(table.engine_full)} "
-        f"COMMENT '{comment}'"
+        f"COMMENT {literal(table.comment)}"
     )
 
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from kalshi_fills.errors import SettingsError, WarehouseError
-from kalshi_fills.warehouse.client import Warehouse, select, select_one
+from kalshi_fills.warehouse.client import UNREACHABLE_CODES, Code, Warehouse, select, select_one
 from kalshi_fills.warehouse.ownership import Table
 from kalshi_fills.warehouse.statements import Tables
 
@@ -28,15 +28,11 @@ WRITTEN: Final = ("", "_rejected")
 
 _WAIT_SECONDS: Final = 60.0
 
-_UNREACHABLE_SOURCE_SECONDS: Final = 5.0
+UNREACHABLE_CODES_SOURCE_SECONDS: Final = 5.0
 
 _FIRST_PAUSE_SECONDS: Final = 0.02
 
 _LONGEST_PAUSE_SECONDS: Final = 0.5
-
-_NOT_ALLOWED: Final = 497
-
-_UNREACHABLE: Final = frozenset((209, 210, 279, 519))
 
 _NOT_OF_ROWS: Final = re.compile(r"^(?:merge|mutate|alter)\b", re.MULTILINE).search
 
@@ -139,7 +135,7 @@ def require_one_shard(warehouse: Warehouse, tables: Tables) -> None:
         named = select(warehouse, _Cluster, tables.sql("schema/cluster_names"))
         known = [found.cluster for found in named]
     except WarehouseError as error:
-        if error.code != _NOT_ALLOWED:
+        if error.code != Code.ACCESS_DENIED:
             raise
         log.warning("clusters_unknown", extra={"fields": {"because": error.message}})
         return
@@ -275,7 +271,7 @@ class _Asking:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, WarehouseError) and error.code == _NOT_ALLOWED:
+        if isinstance(error, WarehouseError) and error.code == Code.ACCESS_DENIED:
             raise WarehouseError(
                 f"{self._tables.database}.{self._tables.fills} is replicated, and this ClickHouse "
                 "user may not see whether all replicas have its rows",
@@ -324,7 +320,7 @@ def _hosts_down(warehouse: Warehouse, tables: Tables) -> list[str]:
             return down
         hosts = [f"{host}:{port}" for host, port in _hosts(warehouse, tables)]
     except WarehouseError as error:
-        if error.code != _NOT_ALLOWED:
+        if error.code != Code.ACCESS_DENIED:
             raise
         hosts = []
     if tables.cluster is None:
@@ -334,7 +330,7 @@ def _hosts_down(warehouse: Warehouse, tables: Tables) -> list[str]:
             found.place for found in select(warehouse, _Answering, tables.sql("schema/answering"))
         }
     except WarehouseError as error:
-        if error.code not in _UNREACHABLE:
+        if error.code not in UNREACHABLE_CODES:
             raise
         return hosts or [f"every host of {tables.cluster}"]
     if len(answering) == len(hosts):
@@ -385,7 +381,7 @@ def _wait_for_this_one(warehouse: Warehouse, tables: Tables, table: _Replica) ->
             queue = set(state.queue)
             waited_for = queue if waited_for is None else waited_for & queue
             lost = {entry for entry in waited_for if state.queue[entry] in table.down}
-            if waited_for == lost and passed > _UNREACHABLE_SOURCE_SECONDS:
+            if waited_for == lost and passed > UNREACHABLE_CODES_SOURCE_SECONDS:
                 fields = {"table": table.table, "replicas": table.down, "parts": len(lost)}
                 log.warning("rows_on_a_replica_that_is_down", extra={"fields": fields})
                 return

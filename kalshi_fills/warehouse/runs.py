@@ -20,7 +20,7 @@ from kalshi_fills.errors import WarehouseError
 from kalshi_fills.pipeline.content import Difference
 from kalshi_fills.pipeline.fills import Fill
 from kalshi_fills.pipeline.stages import Counts
-from kalshi_fills.warehouse.client import Warehouse, select, select_one
+from kalshi_fills.warehouse.client import Warehouse, in_utc, select, select_one
 from kalshi_fills.warehouse.standing import Standing, TableChanges, TableState
 from kalshi_fills.warehouse.statements import Tables
 from kalshi_fills.warehouse.there import declared_columns
@@ -207,10 +207,6 @@ def _count(warehouse: Warehouse, sql: str) -> int:
     return 0 if found is None else found.rows
 
 
-def _utc(moment: datetime) -> datetime:
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-
-
 class RunLedger:
     """The ledger as one run uses it; its own entries bear the run's id."""
 
@@ -225,19 +221,19 @@ class RunLedger:
         found = select_one(self._warehouse, _LastRun, self._tables.sql("sync/last_run"))
         if found is None or found.watermark is None:
             return None
-        return _utc(found.watermark)
+        return in_utc(found.watermark)
 
     def latest_entry(self) -> datetime:
         """Return the time of the latest entry; 1970 if there is none."""
         found = select_one(self._warehouse, _Moment, self._tables.sql("sync/latest_entry"))
-        return _EPOCH if found is None else _utc(found.moment)
+        return _EPOCH if found is None else in_utc(found.moment)
 
     def standing(self, key_digest: str) -> Standing:
         """Return what the ledger keeps for a key, later rewinds taken into account."""
         statement = self._tables.sql("sync/standing")
         found = select_one(self._warehouse, _StandingRow, statement, {"key": key_digest})
         assert found is not None, "an aggregate without GROUP BY has one row"
-        mark = _utc(found.own_watermark)
+        mark = in_utc(found.own_watermark)
         known = Standing(
             found.own_runs > 0,
             mark if mark > _EPOCH else None,
@@ -250,7 +246,7 @@ class RunLedger:
         )
         if not found.own_runs:
             return known
-        changes = self.table_changes(_utc(found.own_recorded_at))
+        changes = self.table_changes(in_utc(found.own_recorded_at))
         if not changes.entries:
             return known
         return known._replace(
@@ -268,7 +264,7 @@ class RunLedger:
             found.entries,
             found.rewinds,
             found.rewinds_to_none > 0,
-            _utc(found.earliest) if found.rewinds and found.earliest is not None else None,
+            in_utc(found.earliest) if found.rewinds and found.earliest is not None else None,
             found.last_identity,
             found.least_fills_held,
         )

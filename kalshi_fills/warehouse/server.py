@@ -15,6 +15,7 @@ from kalshi_fills.warehouse.client import (
     CUTS,
     FIXED_CODES,
     SETTINGS,
+    Code,
     Column,
     Row,
     Rows,
@@ -33,6 +34,16 @@ from kalshi_fills.warehouse.statements import quote_identifier
 _SILENT_SECONDS: Final = 120
 
 _EVERY_SERVER_KNOWS: Final = frozenset(("extremes", "limit", "offset", "read_overflow_mode"))
+
+
+_UNREACHED: Final[Mapping[int, str]] = {
+    Code.SOCKET_TIMEOUT: "it did not answer in time",
+    Code.NETWORK_ERROR: "no connection: refused, unknown host, or TLS not accepted",
+    Code.UNEXPECTED_PACKET_FROM_SERVER: (
+        "what answers there is not ClickHouse's native protocol (port 9000, TLS 9440)"
+    ),
+}
+"""Why a server could not be reached, by the driver's code."""
 
 
 def open_server(url: str) -> Warehouse:
@@ -236,7 +247,10 @@ class _Server:
 
     def _raise(self, error: BaseException) -> NoReturn:
         code = getattr(error, "code", None)
-        if not isinstance(error, EOFError | OSError | self._errors.Error) or code == 53:
+        if (
+            not isinstance(error, EOFError | OSError | self._errors.Error)
+            or code == Code.TYPE_MISMATCH
+        ):
             raise WarehouseError(
                 f"a value does not fit its column: {first_sentence(str(error))}",
                 hint="run `kalshi-fills migrate --dry-run` to see whether the tables are today's",
@@ -244,11 +258,7 @@ class _Server:
             ) from error
         if isinstance(error, self._errors.ServerException):
             raise refusal(code, self._without_password(str(error.message)), self._where) from error
-        why = {
-            209: "it did not answer in time",
-            210: "no connection: refused, unknown host, or TLS not accepted",
-            102: "what answers there is not ClickHouse's native protocol (port 9000, TLS 9440)",
-        }.get(code or 0, f"the connection was lost ({type(error).__name__})")
+        why = _UNREACHED.get(code or 0, f"the connection was lost ({type(error).__name__})")
         raise WarehouseError(
             f"ClickHouse at {self._where} could not be reached: {why}",
             hint="check that the server runs and that CLICKHOUSE_URL names its native port",

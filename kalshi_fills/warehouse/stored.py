@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from kalshi_fills.errors import WarehouseError
 from kalshi_fills.pipeline.content import CONTENT_FIELDS, Content
 from kalshi_fills.pipeline.fills import Fill, FillKey
 from kalshi_fills.pipeline.seen import HourDigest
-from kalshi_fills.warehouse.client import TextTable, Warehouse, lines, select, select_one
+from kalshi_fills.warehouse.client import TextTable, Warehouse, in_utc, lines, select, select_one
 from kalshi_fills.warehouse.declared import DeclaredColumn
 from kalshi_fills.warehouse.statements import Tables
 
@@ -150,7 +150,7 @@ class StoredFills:
         if start is not None:
             name, params = "sync/digests_per_hour", {"start": start, "end": end}
         found = select(self._warehouse, _HourRow, self._tables.sql(name), params)
-        return {_utc(row.hour): HourDigest(row.fills, row.digest_sum) for row in found}
+        return {in_utc(row.hour): HourDigest(row.fills, row.digest_sum) for row in found}
 
     def rows_between(self, start: datetime, end: datetime) -> list[RowBetween]:
         """Return identity, ticker and content of the stored fills of a range.
@@ -270,7 +270,3 @@ def _knowledge(texts: Content) -> tuple[int, Content]:
 
 def _wanted(keys: Iterable[FillKey]) -> TextTable:
     return TextTable(("fill_id", "order_id"), list(keys))
-
-
-def _utc(moment: datetime) -> datetime:
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
