@@ -151,7 +151,10 @@ def _run(
     timeout: float,
 ) -> Ended:
     global _warm
-    harmless = code != _COMMAND or all(name.startswith(_HARMLESS) for name in variables)
+    harmless = code != _COMMAND or (
+        all(name.startswith(_HARMLESS) for name in variables)
+        and variables.get("PYTHONPATH", str(_ROOT)) == str(_ROOT)  # other code is another process
+    )
     with tempfile.TemporaryFile() as into, tempfile.TemporaryFile() as out:
         with tempfile.TemporaryFile() as err:
             into.write(given)
