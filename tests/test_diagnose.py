@@ -47,7 +47,7 @@ from kalshi_fills.practice.account import (
 from kalshi_fills.reconcile import run as comparison
 from kalshi_fills.reconcile.breaks import Break
 from kalshi_fills.report.diagnose import diagnosis_json
-from kalshi_fills.warehouse.fills import FillStore
+from kalshi_fills.warehouse.store import FillStore
 
 embedded_only = pytest.mark.parametrize("warehouse", ["embedded"], indirect=True)
 """For tests of what is decided in Python; what the SQL says is tested on both engines."""

@@ -41,8 +41,9 @@ from kalshi_fills.practice.faults import Faults
 from kalshi_fills.sync import run as sync_module
 from kalshi_fills.sync.run import SyncReport
 from kalshi_fills.warehouse.client import Column, Warehouse
-from kalshi_fills.warehouse.fills import FillStore, Written
+from kalshi_fills.warehouse.fills import Written
 from kalshi_fills.warehouse.runs import Run
+from kalshi_fills.warehouse.store import FillStore
 
 # Everything there is
 

@@ -32,15 +32,15 @@ from kalshi_fills.diagnose.checks import (
     check_volume,
 )
 from kalshi_fills.errors import SchemaError
-from kalshi_fills.exchange.client import Exchange
+from kalshi_fills.exchange.endpoints import Exchange
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.reconcile.breaks import Break
 from kalshi_fills.reconcile.run import Compared, Comparison, Say, Sides
 from kalshi_fills.reconcile.survey import Evidence, QueryResult, Survey, survey
 from kalshi_fills.warehouse.client import Warehouse
-from kalshi_fills.warehouse.fills import FillStore
 from kalshi_fills.warehouse.schema import Schema, schema_of
 from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.warehouse.store import FillStore
 
 log = logging.getLogger(__name__)
 

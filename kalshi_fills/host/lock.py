@@ -1,6 +1,6 @@
-"""One run at a time: an operating-system lock per table on this host, freed by any death.
+"""One run at a time: a lock of the operating system for each table, freed however a run ends.
 
-The folder of the locks is for this user alone, and its files are opened without following links.
+The lock folder is for this user alone, and its files are opened without following links.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from kalshi_fills.host.trusted import (
 
 @contextlib.contextmanager
 def exclusive(target: str, table: str) -> Iterator[None]:
-    """Lock one table of one ClickHouse for the length of a `with` block.
+    """Take the lock of one table of one ClickHouse for as long as the block runs.
 
     Args:
-        target: the ClickHouse, named in one way however its URL spells it.
+        target: the ClickHouse, under one name however its URL is spelled.
         table: the fills table's qualified name.
 
     Raises:
         LockedError: another run holds it.
-        SettingsError: the folder of the locks cannot be made, written or trusted.
+        SettingsError: the lock folder cannot be made, written or trusted.
     """
     folder = _folder()
     name = hashlib.sha256(f"{target}\n{table}".encode()).hexdigest()[:16]
@@ -64,7 +64,7 @@ def exclusive(target: str, table: str) -> Iterator[None]:
 
 
 def _folder() -> Path:
-    """Return the folder of the locks, made where it is missing, for this user alone."""
+    """Return the lock folder, made for this user alone where it is missing."""
     state = absolute(lambda: platformdirs.user_state_dir("kalshi-fills", appauthor=False))
     if state is None:
         raise SettingsError(
@@ -93,13 +93,13 @@ def _unusable(folder: Path, error: Exception) -> SettingsError:
     why = (getattr(error, "strerror", None) or "its file system has no locks").lower()
     return SettingsError(
         f"the lock folder {visible(str(folder))} cannot be used: {why}",
-        hint="repair it (remove what is not a lock file, free some space), or set XDG_STATE_HOME "
-        "to a folder that can be written",
+        hint="mend it (remove what is no lock file, free some space), or set XDG_STATE_HOME to a "
+        "folder that can be written",
     )
 
 
 def _process(owner: Path) -> str:
-    """Return the id of the process that has the lock, if its file names one."""
+    """Return the id of the process that has a lock, empty if its file does not have it."""
     try:
         text = read_file(owner, follow_links=False, largest=32).decode("ascii").strip()
     except (OSError, ValueError, Untrusted):

@@ -1,8 +1,8 @@
 """What surrounds the process: its standard streams, the terminal's size, and signals.
 
-A stream that cannot be written changes nothing of what a run does: a reader that went away, a
-full disk, a closed stream or a terminal that is gone swallow what is written. The first signal to
-end is an exception, so that what is under way is ended in order; the second ends the process.
+A stream that cannot be written never changes what a run does: where the reader has gone, the disk
+is full, the stream is closed or the terminal has gone, output is dropped. The first signal to end
+raises an exception, so that a run ends in order; the second ends the process at once.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _SIZE: Final = re.compile(r"[1-9][0-9]{1,3}").fullmatch
 
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-_SAME_REQUEST_SECONDS: Final = 0.5
+_SAME_SIGNAL_SECONDS: Final = 0.5
 
 _SHOW_CURSOR: Final = b"\x1b[?25h"
 
 
 class _Quiet(io.RawIOBase):
-    """A file of the system that takes everything; what cannot be written is dropped."""
+    """A file descriptor that accepts everything; what cannot be written is dropped."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -77,7 +77,10 @@ class Streams:
         self._err = err
 
     def lost_output(self) -> str | None:
-        """Flush both streams; return why stdout is cut off, unless its reader closed it."""
+        """Flush the streams; return why output to stdout was lost, None if none was.
+
+        A reader that closed the pipe has lost nothing that it wanted.
+        """
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         failure = self._out.failure
@@ -87,21 +90,21 @@ class Streams:
 
 
 class CommandLine(Protocol):
-    """What the command line offers to the process: the module `cli.app`."""
+    """What the process needs of the command line."""
 
     def run(self, words: list[str]) -> int:
         """Run one command and return its exit code."""
         ...
 
     def show_interruption(self, words: list[str]) -> None:
-        """Print that a command was ended before it could print anything itself."""
+        """Print that a command was interrupted."""
         ...
 
 
 def run(load: Callable[[], CommandLine]) -> NoReturn:
     """Run the command line that `load` imports, and end the process with its exit code.
 
-    Signals are handled before the import already, which takes most of a short run.
+    Signals are watched from before the import on, which takes the most part of a short run.
     """
     streams = prepare()
     endings = Endings()
@@ -127,10 +130,10 @@ def run(load: Callable[[], CommandLine]) -> NoReturn:
 
 
 def prepare() -> Streams:
-    """Replace the standard streams by ones that never fail, and prepare what libraries read.
+    """Replace the standard streams by streams that never fail; shield libraries and the key.
 
-    Warnings of libraries are for their developers. A size of the terminal that makes no sense would
-    give tables no width. A core dump would contain the private key.
+    Warnings of libraries are for their developers. An invalid terminal size would make a table of
+    no width. A core dump would contain the private key.
     """
     warnings.simplefilter("ignore")
     for name in _SIZES:
@@ -140,7 +143,7 @@ def prepare() -> Streams:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    _open_closed_ones()
+    _occupy_closed_streams()
     out, sys.stdout = _replaced(sys.stdout, 1)
     err, sys.stderr = _replaced(sys.stderr, 2)
     if getattr(sys, "stdin", None) is None:  # it was closed
@@ -148,8 +151,8 @@ def prepare() -> Streams:
     return Streams(out, err)
 
 
-def _open_closed_ones() -> None:
-    """Open closed standard streams: the next file to be opened would be taken for one."""
+def _occupy_closed_streams() -> None:
+    """Open the null device in place of closed standard streams, before another file takes it."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -184,16 +187,16 @@ class Endings:
     def __init__(self) -> None:
         self._asked_at: float | None = None
         self.last_words: Callable[[], None] = lambda: None
-        """What is printed when the second signal ends the process at once."""
+        """Called when the second signal ends the process at once."""
 
     def watch(self) -> None:
-        """Handle the signals from now on."""
+        """Take the signals over."""
         for number in _ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._end)
 
     def leave(self) -> None:
-        """Ignore the signals from now on: everything is done and printed."""
+        """Ignore the signals from here on: the run has ended."""
         for number in _ENDING:
             with contextlib.suppress(ValueError):
                 signal.signal(number, signal.SIG_IGN)
@@ -209,8 +212,8 @@ class Endings:
                 f"ended by {name}; what was written so far stays, and nothing is recorded as done",
                 hint=RUN_AGAIN,
             )
-        # A terminal and a calling script may both pass on the same signal.
-        if now - self._asked_at > _SAME_REQUEST_SECONDS:
+        # A terminal and the script above may each pass on the same signal.
+        if now - self._asked_at > _SAME_SIGNAL_SECONDS:
             self._end_now()
 
     def _end_now(self) -> NoReturn:

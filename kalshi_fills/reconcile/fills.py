@@ -11,7 +11,7 @@ from kalshi_fills.pipeline.fills import Fill, FillKey
 from kalshi_fills.pipeline.seen import HourDigest
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.reconcile.breaks import Break, content_time, describe_fill
-from kalshi_fills.warehouse.fills import FillStore
+from kalshi_fills.warehouse.store import FillStore
 
 _HOUR: Final = timedelta(hours=1)
 
@@ -67,9 +67,9 @@ def compare(
         stretch = Window(start, min(last + _HOUR, window.end))
         assert stretch.start is not None
         held_rows = [
-            (key, texts)
-            for key, _, texts in store.between(stretch.start, stretch.end)
-            if visible(texts)
+            (row.key, row.content)
+            for row in store.rows_between(stretch.start, stretch.end)
+            if visible(row.content)
         ]
 
         def must_be_there(fill: Fill, stretch: Window = stretch) -> bool:

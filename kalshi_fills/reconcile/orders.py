@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from kalshi_fills.exchange.endpoints import Order
+from kalshi_fills.exchange.records import Order
 from kalshi_fills.pipeline.content import CONTENT_FIELDS, Content, content
 from kalshi_fills.pipeline.fills import Fill, FillKey
 from kalshi_fills.reconcile.breaks import Break

@@ -21,17 +21,18 @@ from itertools import chain
 from typing import Final
 
 from kalshi_fills.errors import ExchangeError
-from kalshi_fills.exchange.client import FILLS_PATHS, Exchange
 from kalshi_fills.exchange.decode import HISTORICAL, LIVE, Page
 from kalshi_fills.exchange.endpoints import (
+    FILLS_PATHS,
+    Exchange,
     Listed,
-    Order,
-    Position,
     is_not_to_be_had,
     is_restricted,
     orders,
     positions,
 )
+from kalshi_fills.exchange.records import Order, Position
+from kalshi_fills.exchange.tiers import fetch_fills
 from kalshi_fills.pipeline.batch import classify
 from kalshi_fills.pipeline.content import CONTENT_FIELDS, Content, content, digest, key_hash
 from kalshi_fills.pipeline.fills import EARLIEST_FILL, Fill, FillKey, Rejected
@@ -45,7 +46,7 @@ from kalshi_fills.reconcile.fills import by_key, compare, compare_fills
 from kalshi_fills.reconcile.orders import OrderOutcome, OrderReader, compare_orders
 from kalshi_fills.reconcile.positions import MarketPosition, sum_up
 from kalshi_fills.reconcile.survey import Survey
-from kalshi_fills.warehouse.fills import FillStore
+from kalshi_fills.warehouse.store import FillStore
 
 MAX_BREAKS: Final = 10_000
 """Breaks that are named; what is beyond is said to be more."""
@@ -321,7 +322,7 @@ class Comparison:
 
     def _walk(self, sides: Sides) -> None:
         claims: set[str] = set()
-        for page in self._exchange.fills(sides.compared):
+        for page in fetch_fills(self._exchange, sides.compared):
             self._items[page.tier] += len(page.items)
             kept, rejected = classify(page.items, page.tier, self._clock(), Counts())
             for fill in kept:
@@ -485,7 +486,7 @@ class Comparison:
         sides.breaks = self._moved_in_time(sides.breaks)
 
     def _ask(self, stretch: Window) -> Iterator[Fill]:
-        for page in self._exchange.fills(stretch):
+        for page in fetch_fills(self._exchange, stretch):
             yield from self._gated(page)
 
     def _gated(self, page: Page) -> list[Fill]:
@@ -742,7 +743,7 @@ class Comparison:
         stored = {
             key: whole.content
             for first in range(0, len(missing), _LOOKED_UP_AT_ONCE)
-            for key, whole in self._store.whole(missing[first:][:_LOOKED_UP_AT_ONCE]).items()
+            for key, whole in self._store.read_rows(missing[first:][:_LOOKED_UP_AT_ONCE]).items()
         }
         strange = [
             one

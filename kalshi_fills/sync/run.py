@@ -22,8 +22,9 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from kalshi_fills.errors import Interrupted, KalshiFillsError
-from kalshi_fills.exchange.client import Exchange
 from kalshi_fills.exchange.decode import HISTORICAL, LIVE, Page
+from kalshi_fills.exchange.endpoints import Exchange
+from kalshi_fills.exchange.tiers import fetch_fills
 from kalshi_fills.pipeline.batch import classify
 from kalshi_fills.pipeline.content import content, contradictions, differences, key_hash
 from kalshi_fills.pipeline.fills import EARLIEST_FILL, Fill, FillKey, Rejected
@@ -36,10 +37,11 @@ from kalshi_fills.sync.claims import closed_claims, read_claim
 from kalshi_fills.sync.contested import Conflict, Contested, contested_fills, join, reports
 from kalshi_fills.sync.open_breaks import OpenBreak, OpenBreaks, read_open_breaks
 from kalshi_fills.sync.watermark import SyncRequest, choose_window
-from kalshi_fills.warehouse.fills import FillStore, Written
+from kalshi_fills.warehouse.fills import Written
 from kalshi_fills.warehouse.replicas import sentences_of_down, wait_for_replicas
 from kalshi_fills.warehouse.runs import Corrections, Run, Unfinished
 from kalshi_fills.warehouse.standing import Account, Standing, TableState, require_same_account
+from kalshi_fills.warehouse.store import FillStore
 
 log = logging.getLogger(__name__)
 
@@ -235,7 +237,7 @@ class _Pass:
             self._exchange.learn_limits()
             self._contested = contested_fills(store.contradicted(), self._now)
             current_until = self._current_until()
-            for page in self._exchange.fills(self._window):
+            for page in fetch_fills(self._exchange, self._window):
                 self._take(page)
             self._step("insert")
             self._release_contested()
@@ -520,7 +522,7 @@ class _Pass:
 
     def _richer(self, earlier: list[Fill], conflicts: list[Conflict]) -> dict[FillKey, Fill]:
         """Return what fills of earlier blocks, met again in other words, have to become."""
-        held = self._store.whole({fill.key for fill in earlier})  # a dry run stored nothing
+        held = self._store.read_rows({fill.key for fill in earlier})  # a dry run stored nothing
         found = [fill for fill in earlier if fill.key in held]
         contested = {
             fill.key for fill in found if contradictions(held[fill.key].content, content(fill))
@@ -593,7 +595,7 @@ class _Pass:
 
         def ask_again(stretch: Window) -> Iterator[Fill]:
             asked.clear()
-            for page in self._exchange.fills(stretch):
+            for page in fetch_fills(self._exchange, stretch):
                 for fill in classify(page.items, page.tier, self._now, Counts()).fills:
                     asked[fill.key] = fill
                     yield fill
