@@ -1,1 +1,1 @@
-"""The command line: words to settings, one call, a report, an exit code; no rule of the trade."""
+"""Words to settings, one call, a report, an exit code. Nothing of fills is decided here."""

@@ -25,9 +25,9 @@ from kalshi_fills.errors import Interrupted
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-INTERRUPTED: Final = "interrupted; what was done stays, and no more is claimed"
+INTERRUPTED: Final = "interrupted; what was written so far stays, and nothing is recorded as done"
 
-RUN_AGAIN: Final = "run the same command again when it may run to its end"
+RUN_AGAIN: Final = "run the same command again"
 
 _SIZES: Final = ("COLUMNS", "LINES", "TERMINAL_WIDTH")
 
@@ -206,7 +206,8 @@ class Endings:
                 raise KeyboardInterrupt
             name = signal.Signals(number).name
             raise Interrupted(
-                f"ended by {name}; what was done stays, and no more is claimed", hint=RUN_AGAIN
+                f"ended by {name}; what was written so far stays, and nothing is recorded as done",
+                hint=RUN_AGAIN,
             )
         # A terminal and a calling script may both pass on the same signal.
         if now - self._asked_at > _SAME_REQUEST_SECONDS:

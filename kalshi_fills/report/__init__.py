@@ -1,1 +1,1 @@
-"""What the commands found, as tables, JSON, pages, progress and log lines."""
+"""What the commands found, as tables, JSON, a page, progress and log lines. Asks nobody itself."""
