@@ -320,7 +320,7 @@ def test_the_one_that_knows_more_is_stored_and_the_other_can_be_accepted(
         done = bench.run(full=True)
 
         assert [(one.kind, one.field, one.exchange, one.table) for one in done.breaks] == [
-            ("mismatch", "size", "77.00", "10.00")
+            ("mismatch", "size", Decimal(77), Decimal(10))
         ]
         assert done.conflicts == 1
         assert done.has_findings
@@ -345,7 +345,7 @@ def test_the_one_that_knows_more_is_stored_and_the_other_can_be_accepted(
     assert after.watermark == NOW_FLOORED
     third = rich | {"count_fp": "78.00", "fee_cost": None}
     bench.exchange.insert_item(third, WHOLE)
-    assert [one.exchange for one in bench.run(full=True).breaks] == ["78.00"]
+    assert [one.exchange for one in bench.run(full=True).breaks] == [Decimal(78)]
 
 
 @both_block_sizes

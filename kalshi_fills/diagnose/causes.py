@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from kalshi_fills.pipeline.fills import FillKey
 from kalshi_fills.pipeline.stages import percent
-from kalshi_fills.reconcile.breaks import content_time, time_told
+from kalshi_fills.reconcile.breaks import Break
 from kalshi_fills.reconcile.run import Sides
 from kalshi_fills.reconcile.survey import SYNC_SILENT, Survey
 from kalshi_fills.warehouse.statements import Tables
@@ -225,8 +225,8 @@ def _sync_not_running(table: Survey, sides: Sides | None, now: datetime) -> Iter
     failed = run is not None and run.status == "failed"
     if sides is not None:
         missing = sides.of("fill", "missing")
-        mark = content_time(finished.watermark) if finished and finished.watermark else ""
-        newer = [one for one in missing if time_told(one.exchange) >= mark]
+        mark = finished.watermark if finished else None
+        newer = [one for one in missing if mark is None or not _is_before(one, mark)]
         if not newer or not (silent or failed):
             return
         evidence = [f"missing fills newer than the last finished sync: {len(newer):,}"]
@@ -269,8 +269,8 @@ def _fills_missing(
     missing = sides.of("fill", "missing")
     mark = table.finished.watermark if table.finished else None
     if explained:
-        missing = [one for one in missing if mark and time_told(one.exchange) < content_time(mark)]
-    short = [one for one in sides.of("order") if _is_short(one.exchange, one.table, one.field)]
+        missing = [one for one in missing if mark is not None and _is_before(one, mark)]
+    short = [one for one in sides.of("order") if _lacks_contracts(one)]
     if not missing and not short:
         return
     evidence = []
@@ -280,15 +280,15 @@ def _fills_missing(
     )
     since = ""
     if missing:
-        first = min(time_told(one.exchange) for one in missing)
-        evidence.append(f"fills missing: {len(missing):,}, the oldest of {first[:19]}")
-        unread = mark is not None and first >= content_time(mark)
+        first = min(one.executed_at for one in missing if one.executed_at is not None)
+        evidence.append(f"fills missing: {len(missing):,}, the oldest of {first:%Y-%m-%d %H:%M:%S}")
+        unread = mark is not None and first >= mark
         if unread and mark is not None and mark < now - SYNC_SILENT:
             explanation = (
                 f"Fills are not there that no sync was asked for: what was read ends at "
                 f"{mark:%Y-%m-%d %H:%M:%S}."
             )
-        since = "" if unread else f"--since {first[:10]}"
+        since = "" if unread else f"--since {first:%Y-%m-%d}"
     if short:
         evidence.append(f"orders filled more than their fills tell: {len(short):,}")
     yield Cause("fills_missing", explanation, evidence, f"kalshi-fills sync {since}".strip())
@@ -382,5 +382,16 @@ def _spelled(letter: str) -> str:
     return "".join(f"\\x{byte:02X}" for byte in letter.encode("utf-8", "surrogatepass"))
 
 
-def _is_short(exchange: str | None, table: str | None, field: str | None) -> bool:
-    return field == "fill_count_fp" and Decimal(exchange or 0) > Decimal(table or 0)
+def _is_before(missing: Break, moment: datetime) -> bool:
+    return missing.executed_at is not None and missing.executed_at < moment
+
+
+def _lacks_contracts(order: Break) -> bool:
+    """Return whether the exchange filled more of an order than the table has."""
+    filled, stored = order.exchange, order.table or Decimal(0)
+    return (
+        order.field == "fill_count_fp"
+        and isinstance(filled, Decimal)
+        and isinstance(stored, Decimal)
+        and filled > stored
+    )

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from kalshi_fills.diagnose.causes import start_over_or_delete
-from kalshi_fills.pipeline.fills import EARLIEST_FILL
+from kalshi_fills.pipeline.fills import EARLIEST_FILL, FillKey
 from kalshi_fills.pipeline.stages import percent
 from kalshi_fills.reconcile import cadence
 from kalshi_fills.reconcile.breaks import Break
@@ -227,9 +227,9 @@ def _claiming(items: int) -> str:
     return f"{items:,} refused item{' claims' if items == 1 else 's claim'} to be fills"
 
 
-def _fills_in(breaks: list[Break]) -> set[tuple[str | None, str | None]]:
-    """Give the fills that breaks are of: one that differs in several fields is one fill."""
-    return {(one.fill_id, one.order_id) for one in breaks}
+def _fills_in(breaks: list[Break]) -> set[FillKey]:
+    """Return the fills that breaks are of: one that differs in several fields is one fill."""
+    return {one.key for one in breaks}
 
 
 def _repair(table: Survey, sides: Sides, tables: Tables) -> str:
@@ -240,9 +240,7 @@ def _repair(table: Survey, sides: Sides, tables: Tables) -> str:
         sides.of("fill", "missing") or sides.of("fill", "mismatch")
     ):
         left = sides.by_writer.left_by_garbage
-        others = [
-            one for one in sides.of("fill", "unexpected") if (one.fill_id, one.order_id) not in left
-        ]
+        others = [one for one in sides.of("fill", "unexpected") if one.key not in left]
         return _GARBAGE if others else start_over_or_delete(tables, left)
     mark = table.finished.watermark if table.finished else None
     since = sides.differs_since
@@ -428,5 +426,7 @@ def _orders_with_too_many(sides: Sides) -> int:
             step = 1 if one.kind == "unexpected" else -1
             balance[one.order_id] = balance.get(one.order_id, 0) + step
         elif one.scope == "order" and one.field == "fills":
-            balance[one.order_id] = int(one.table or 0) - int(one.exchange or 0)
+            rows, fills = one.table or 0, one.exchange or 0
+            if isinstance(rows, int) and isinstance(fills, int):
+                balance[one.order_id] = rows - fills
     return sum(surplus > 0 for surplus in balance.values())

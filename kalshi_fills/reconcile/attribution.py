@@ -80,4 +80,4 @@ def attribute(
 
 def _keys(breaks: Iterable[Break]) -> list[FillKey]:
     """Return the fills of breaks, each once, in their order."""
-    return list(dict.fromkeys(FillKey(one.fill_id or "", one.order_id or "") for one in breaks))
+    return list(dict.fromkeys(one.key for one in breaks))

@@ -6,11 +6,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from kalshi_fills.pipeline.content import CONTENT_FIELDS, Content, content, differences, merge
+from kalshi_fills.pipeline.content import Content, content, differences, merge, time_of
 from kalshi_fills.pipeline.fills import Fill, FillKey
 from kalshi_fills.pipeline.seen import HourDigest
 from kalshi_fills.pipeline.window import Window
-from kalshi_fills.reconcile.breaks import Break, content_time, describe_fill
+from kalshi_fills.reconcile.breaks import (
+    Break,
+    mismatch,
+    missing_fill,
+    text_of,
+    unexpected_row,
+    value_of,
+)
 from kalshi_fills.warehouse.fills import FillStore
 
 _HOUR: Final = timedelta(hours=1)
@@ -18,8 +25,6 @@ _HOUR: Final = timedelta(hours=1)
 _HOURS_AT_ONCE: Final = 24
 
 _LAST_OF_SECOND: Final = timedelta(microseconds=999_999)
-
-_TICKER: Final = CONTENT_FIELDS.index("market_ticker")
 
 
 def compare(
@@ -108,8 +113,8 @@ def compare_fills(
     for key, texts in held:
         if key in expected:
             rows.setdefault(key, []).append(texts)
-        elif texts[0] < content_time(current_until):
-            yield _unexpected(key, texts)
+        elif time_of(texts) < current_until:
+            yield unexpected_row(key, texts)
     for key, fill in expected.items():
         texts = content(fill)
         if key in rows:
@@ -118,36 +123,28 @@ def compare_fills(
             first, *others = rows[key]
             yield from _mismatches(key, first, texts)
             for again in others:
-                if key.fill_id and again[_TICKER] == first[_TICKER]:
+                if key.fill_id and _ticker(again) == _ticker(first):
                     # The same row, of which it is not defined what it holds.
                     yield from _mismatches(key, again, texts)
                 else:
-                    yield _unexpected(key, again)
+                    yield unexpected_row(key, again)
         elif must_be_there(fill):
-            yield Break(
-                "missing",
-                "fill",
-                key.fill_id,
-                key.order_id,
-                fill.ticker,
-                None,
-                describe_fill(texts),
-                None,
-            )
+            yield missing_fill(fill)
 
 
 def _mismatches(key: FillKey, held: Content, sent: Content) -> Iterator[Break]:
     for found in differences(held, sent):
-        yield Break(
-            "mismatch",
-            "fill",
-            key.fill_id,
-            key.order_id,
-            sent[_TICKER],
+        yield mismatch(
+            key,
+            _ticker(sent),
             found.field,
-            found.sent,
-            found.stored,
+            value_of(found.field, found.sent),
+            value_of(found.field, found.stored),
         )
+
+
+def _ticker(texts: Content) -> str:
+    return text_of(texts, "market_ticker")
 
 
 def by_key(sent: Iterable[Fill]) -> dict[FillKey, Fill]:
@@ -158,12 +155,6 @@ def by_key(sent: Iterable[Fill]) -> dict[FillKey, Fill]:
         if first.raw_json != fill.raw_json:
             fills[fill.key] = merge(first, fill)
     return fills
-
-
-def _unexpected(key: FillKey, texts: Content) -> Break:
-    return Break(
-        "unexpected", "fill", key.fill_id, key.order_id, texts[3], None, None, describe_fill(texts)
-    )
 
 
 def _surely_holds(stretch: Window, moment: datetime) -> bool:

@@ -147,10 +147,10 @@ def _order_break(
     """Return the break of an order that differs from these sums, with what the table has."""
     held = _sums_of(rows)
     if order.contracts != differing.contracts:
-        field, places, sent, table = "fill_count_fp", 2, order.contracts, held.contracts
+        field, sent, table = "fill_count_fp", order.contracts, held.contracts
     else:
         fees = held.fees_dollars if held.fees_dollars is not None else Decimal(0)
-        field, places, sent, table = "fees_dollars", 6, order.fees_dollars or Decimal(0), fees
+        field, sent, table = "fees_dollars", order.fees_dollars or Decimal(0), fees
     return Break(
         "mismatch" if rows else "missing",
         "order",
@@ -158,6 +158,6 @@ def _order_break(
         order.order_id,
         order.ticker,
         field,
-        f"{sent:.{places}f}",
-        f"{table:.{places}f}" if rows else None,
+        sent,
+        table if rows else None,
     )

@@ -55,9 +55,7 @@ class MarketPosition(NamedTuple):
         """Yield a break of scope position for each subaccount that differs."""
         for subaccount, told, held in self.differing():
             where = "position_fp" if subaccount is None else f"position_fp of {subaccount}"
-            yield Break(
-                "mismatch", "position", None, None, self.ticker, where, f"{told:.2f}", f"{held:.2f}"
-            )
+            yield Break("mismatch", "position", None, None, self.ticker, where, told, held)
 
 
 def sum_up(fills: Iterable[Fill]) -> dict[int | None, Decimal]:

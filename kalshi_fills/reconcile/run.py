@@ -32,14 +32,21 @@ from kalshi_fills.exchange.endpoints import (
     orders,
     positions,
 )
-from kalshi_fills.pipeline.content import CONTENT_FIELDS, Content, content, digest, key_hash
+from kalshi_fills.pipeline.content import (
+    CONTENT_FIELDS,
+    Content,
+    content,
+    digest,
+    key_hash,
+    time_of,
+)
 from kalshi_fills.pipeline.fills import EARLIEST_FILL, Fill, FillKey, Rejected
 from kalshi_fills.pipeline.parse import event_time
 from kalshi_fills.pipeline.seen import Expected, Seen
 from kalshi_fills.pipeline.stages import Counts, sort_items
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.reconcile.attribution import Attribution, attribute
-from kalshi_fills.reconcile.breaks import Break, content_time, time_told
+from kalshi_fills.reconcile.breaks import Break
 from kalshi_fills.reconcile.fills import by_key, compare, compare_fills
 from kalshi_fills.reconcile.orders import OrderOutcome, OrderReader, compare_orders
 from kalshi_fills.reconcile.positions import MarketPosition, sum_up
@@ -514,8 +521,8 @@ class Comparison:
                     order_id,
                     ticker,
                     "fills",
-                    str(fills) if fills else None,
-                    str(rows) if rows else None,
+                    fills or None,
+                    rows or None,
                 )
             )
 
@@ -700,7 +707,7 @@ class Comparison:
         rows = self._survey.evidence.fills_of_market(market.ticker)
         found = compare_fills(sent.values(), rows, self._must_be_stored, self._current_until)
         for one in self._add_new(sides, found):
-            differing = sent.get(_key(one))
+            differing = sent.get(one.key)
             sides.note_difference(differing.executed_at if differing else None)
         by_fills = MarketPosition(market.ticker, market.told, sum_up(sent.values()))
         if not by_fills.differing():
@@ -737,7 +744,7 @@ class Comparison:
         """
         others = [one for one in breaks if one.scope != "fill"]
         joined = _joined([one for one in breaks if one.scope == "fill"])
-        missing = [_key(one) for one in joined if one.kind == "missing"]
+        missing = [one.key for one in joined if one.kind == "missing"]
         stored = {
             key: whole.content
             for first in range(0, len(missing), _LOOKED_UP_AT_ONCE)
@@ -746,23 +753,23 @@ class Comparison:
         strange = [
             one
             for one in joined
-            if one.kind == "unexpected" and one.fill_id and not self._is_listed(_key(one))
+            if one.kind == "unexpected" and one.fill_id and not self._is_listed(one.key)
         ]
         sent: dict[FillKey, Fill] = {}
         if len(strange) <= _STRANGE_LOOKED_UP:
             for one in strange:
-                if one.order_id and one.market_ticker and _key(one) not in sent:
+                if one.order_id and one.market_ticker and one.key not in sent:
                     fills = self._fills_of_order(one.order_id, one.market_ticker)
                     sent |= {fill.key: fill for fill in fills}
         outcome: list[Break] = []
         for one in joined:
-            if one.kind == "missing" and _key(one) in stored:
-                outcome.append(_mismatch(one, time_told(one.exchange), stored[_key(one)][0]))
-            elif one in strange and _key(one) in sent:
-                at = content_time(sent[_key(one)].executed_at)
+            if one.kind == "missing" and one.key in stored:
+                outcome.append(_moved(one, one.executed_at, time_of(stored[one.key])))
+            elif one in strange and one.key in sent:
                 # At the same time it is another row of a fill that stands in the table.
-                again = at == time_told(one.table)
-                outcome.append(one if again else _mismatch(one, at, time_told(one.table)))
+                at = sent[one.key].executed_at
+                again = at == one.executed_at
+                outcome.append(one if again else _moved(one, at, one.executed_at))
             else:
                 outcome.append(one)
         return [*outcome, *others]
@@ -773,24 +780,20 @@ def _hours_told(lag: timedelta) -> str:
     return f"{hours:,.0f} hours" if hours >= 2 else f"{hours * 60:,.0f} minutes"
 
 
-def _key(one: Break) -> FillKey:
-    return FillKey(one.fill_id or "", one.order_id or "")
-
-
-def _mismatch(one: Break, exchange: str, table: str) -> Break:
+def _moved(one: Break, exchange: datetime | None, table: datetime | None) -> Break:
     return one._replace(kind="mismatch", field="ts", exchange=exchange, table=table)
 
 
 def _joined(breaks: list[Break]) -> list[Break]:
     """Join what is missing at one time and unexpected at another: the same fill, other time."""
-    missing = {_key(one): one for one in breaks if one.kind == "missing"}
+    missing = {one.key: one for one in breaks if one.kind == "missing"}
     joined: list[Break] = []
     gone: set[FillKey] = set()
     for one in breaks:
-        other = missing.get(_key(one))
-        if one.kind == "unexpected" and other is not None and _key(one) not in gone:
-            gone.add(_key(one))
-            joined.append(_mismatch(one, time_told(other.exchange), time_told(one.table)))
+        other = missing.get(one.key)
+        if one.kind == "unexpected" and other is not None and one.key not in gone:
+            gone.add(one.key)
+            joined.append(_moved(one, other.executed_at, one.executed_at))
         else:
             joined.append(one)
-    return [one for one in joined if not (one.kind == "missing" and _key(one) in gone)]
+    return [one for one in joined if not (one.kind == "missing" and one.key in gone)]

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kalshi_fills.host.printable import ascii_json, visible, visible_lines
+from kalshi_fills.report.breaks import side_text
 
 if TYPE_CHECKING:
     from kalshi_fills.reconcile.breaks import Break
@@ -86,7 +87,9 @@ def _break_lines(found: Break) -> Iterator[str]:
         yield f"order {found.order_id}"
     field = f"{found.field}: " if found.field else ""
     sides = (("exchange", found.exchange), ("table", found.table))
-    yield field + ", ".join(f"{side} {told}" for side, told in sides if told is not None)
+    yield field + ", ".join(
+        f"{name} {side_text(found, side)}" for name, side in sides if side is not None
+    )
 
 
 def _harmless_lines(lines: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from kalshi_fills.report.breaks import break_json
 from kalshi_fills.report.console import harmless, instant, new_console, new_table, show_breaks
 from kalshi_fills.warehouse.statements import Tables
 
@@ -33,7 +34,7 @@ def diagnosis_json(found: Diagnosis) -> dict[str, object]:
         "compared": found.compared.as_dict(),
         "checks": [check._asdict() for check in found.checks],
         "queries": [query_json(query) for query in found.queries],
-        "breaks": [one._asdict() for one in found.breaks],
+        "breaks": [break_json(one) for one in found.breaks],
         "more_breaks": found.more_breaks,
         "root_cause": found.root_cause._asdict(),
         "root_causes": [cause._asdict() for cause in found.causes],

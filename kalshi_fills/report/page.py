@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from kalshi_fills import __version__
 from kalshi_fills.errors import Mistakes, SettingsError
+from kalshi_fills.report.breaks import side_text
 from kalshi_fills.report.plots import plots
 from kalshi_fills.warehouse.statements import Tables
 
@@ -109,7 +110,7 @@ def render(found: Diagnosis, tables: Tables, now: datetime) -> str:
         breaks=[
             (
                 *(one.kind, one.scope, one.market_ticker, one.fill_id, one.order_id),
-                *(one.field, one.exchange, one.table),
+                *(one.field, side_text(one, one.exchange), side_text(one, one.table)),
             )
             for one in found.breaks[:_SHOWN_BREAKS]
         ],

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from kalshi_fills.pipeline.fills import MEANING, Stage
 from kalshi_fills.pipeline.stages import Counts, percent
+from kalshi_fills.report.breaks import break_json
 from kalshi_fills.report.console import (
     after_breaks,
     count_items,
@@ -63,7 +64,7 @@ def sync_json(report: SyncReport) -> dict[str, object]:
             "by_field": report.corrections.by_field,
             "first": report.corrections.listed,
         },
-        "breaks": [found._asdict() for found in report.breaks],
+        "breaks": [break_json(found) for found in report.breaks],
         "more_breaks": report.more_breaks,
         "open_breaks": report.open_breaks,
         "next": after_breaks(report),

@@ -15,7 +15,7 @@ from kalshi_fills.exchange.decode import decoder
 from kalshi_fills.pipeline.content import Content, content, contradictions, merge, time_of
 from kalshi_fills.pipeline.fills import Fill, FillKey, Reason, Rejected
 from kalshi_fills.pipeline.parse import read_item, refuse
-from kalshi_fills.reconcile.breaks import Break
+from kalshi_fills.reconcile.breaks import Break, mismatch, value_of
 
 
 class Conflict(NamedTuple):
@@ -33,15 +33,12 @@ class Conflict(NamedTuple):
         """Return a break for each field in which the two disagree."""
         fill = self.other
         return [
-            Break(
-                "mismatch",
-                "fill",
-                fill.fill_id,
-                fill.order_id,
+            mismatch(
+                fill.key,
                 fill.ticker,
                 found.field,
-                found.sent,
-                found.stored,
+                value_of(found.field, found.sent),
+                value_of(found.field, found.stored),
             )
             for found in contradictions(self.stored, content(fill))
         ]

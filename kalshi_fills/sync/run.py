@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -29,7 +29,7 @@ from kalshi_fills.pipeline.fills import EARLIEST_FILL, Fill, FillKey, Rejected
 from kalshi_fills.pipeline.seen import Expected, Seen
 from kalshi_fills.pipeline.stages import Counts, Refusals, sort_items
 from kalshi_fills.pipeline.window import Window
-from kalshi_fills.reconcile.breaks import Break, time_told
+from kalshi_fills.reconcile.breaks import Break
 from kalshi_fills.reconcile.fills import compare
 from kalshi_fills.sync.claims import closed_claims, read_claim
 from kalshi_fills.sync.contested import Conflict, Contested, contested_fills, join, reports
@@ -608,7 +608,7 @@ class _Pass:
         breaks: list[Break] = []
         strays: dict[FillKey, Fill] = {}
         for one, since in found:  # to the end: what is not named holds the watermark all the same
-            fill = asked.get(FillKey(one.fill_id or "", one.order_id or ""))
+            fill = asked.get(one.key)
             if fill is not None and self._is_stray(one, fill) and len(strays) < BLOCK_FILLS:
                 strays[fill.key] = fill
             if len(breaks) < MAX_BREAKS:
@@ -793,11 +793,7 @@ def _joined(one: Fill, other: Fill, conflicts: list[Conflict]) -> Fill:
 
 def _open_break(found: Break, since: datetime) -> OpenBreak:
     """Return a break as the ledger keeps it, with the fill's time or else that of its hour."""
-    at = since
-    if found.kind != "mismatch":
-        with contextlib.suppress(ValueError):
-            at = datetime.fromisoformat(time_told(found.table or found.exchange))
-            at = at.replace(tzinfo=UTC)
+    at = found.executed_at or since
     return OpenBreak(found.kind, found.fill_id or "", found.order_id or "", at)
 
 
