@@ -45,7 +45,7 @@ from kalshi_fills.practice.account import (
     incident_rows,
     the_incident,
 )
-from kalshi_fills.reconcile import run as comparison
+from kalshi_fills.reconcile import reconciliation
 from kalshi_fills.reconcile.breaks import Break, FillSide
 from kalshi_fills.report.breaks import break_json
 from kalshi_fills.report.diagnose import diagnosis_json
@@ -934,7 +934,7 @@ def test_a_fill_older_than_the_window_that_is_missing_is_found_by_its_position(d
 def test_more_breaks_than_are_named_are_said_to_be_more(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparison, "MAX_BREAKS", 10)
+    monkeypatch.setattr(reconciliation, "MAX_BREAKS", 10)
     account = one_day(60)
     desk.healthy(account)
     desk.delete(*account.fills[:30])

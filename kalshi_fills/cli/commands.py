@@ -152,7 +152,7 @@ def sync(
     One bounded pass, for cron. Reads from the last watermark on, or as --since, --until and --full
     say, and proves what it stored before the watermark moves. Safe to run again at any time.
     """
-    from kalshi_fills.sync.run import SyncReport
+    from kalshi_fills.sync.report import SyncReport
     from kalshi_fills.sync.watermark import SyncRequest
 
     mistakes, now = context.mistakes, context.now
@@ -261,8 +261,8 @@ def diagnose(
     """
     from kalshi_fills.diagnose.run import diagnose as run_diagnosis
     from kalshi_fills.diagnose.run import schema_of_fills
+    from kalshi_fills.diagnose.survey import SurveyQueries, query_names
     from kalshi_fills.pipeline.window import Window
-    from kalshi_fills.reconcile.survey import Evidence, query_names
     from kalshi_fills.warehouse.runs import last_environment
     from kalshi_fills.warehouse.standing import require_same_account
 
@@ -290,7 +290,7 @@ def diagnose(
     if query is not None:
         with _warehouse(settings, only_to_look=True) as warehouse:
             schema = schema_of_fills(warehouse, settings.tables)
-            answer = Evidence(warehouse, settings.tables, schema, window).query(query)
+            answer = SurveyQueries(warehouse, settings.tables, schema, window).query(query)
         if context.json:
             show({"command": "diagnose", "query": query_json(answer)})
         else:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from kalshi_fills.pipeline.content import CONTENT_FIELDS, Content, time_of
 from kalshi_fills.pipeline.fills import Fill, FillKey, side_price_dollars
+
+MAX_BREAKS: Final = 10_000
+"""Breaks that a sync or a diagnosis lists; the report says where there are more."""
 
 Value = str | bool | int | Decimal | datetime
 """One field of a fill, an order or a position; an empty text where it is not known."""
@@ -18,6 +21,13 @@ Value = str | bool | int | Decimal | datetime
 _DECIMALS = ("price_cents", "yes_price_dollars", "no_price_dollars", "size", "fee_dollars")
 
 _FLAGS = {"true": True, "false": False}
+
+
+class StoredRow(NamedTuple):
+    """One row of the table: whose it is, and its content."""
+
+    key: FillKey
+    content: Content
 
 
 class FillSide(NamedTuple):

@@ -18,7 +18,7 @@ from kalshi_fills.report.breaks import side_text
 
 if TYPE_CHECKING:
     from kalshi_fills.reconcile.breaks import Break
-    from kalshi_fills.sync.run import SyncReport
+    from kalshi_fills.sync.report import SyncReport
 
 _SHOWN_BREAKS: Final = 20
 

@@ -1,4 +1,4 @@
-"""One fill sent with two contents: the one that knows more is stored, and the other is told.
+"""One fill sent with two contents: the one that knows more is stored, the other is a break.
 
 The other one is kept in quarantine, where the operator can accept it by its content. From then on
 every pass waits for all reports of that fill before it stores one, so that neither replaces the

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from kalshi_fills.errors import WarehouseError
 
-T_co = TypeVar("T_co", covariant=True)
+RowType = TypeVar("RowType", bound=tuple[Any, ...])
+"""A NamedTuple class whose fields have the names of a query's columns."""
 
 Value = object
 
@@ -130,23 +131,14 @@ class Warehouse(Protocol):
         ...
 
 
-class RowType(Protocol[T_co]):
-    """A NamedTuple class whose fields have the names of a query's columns."""
-
-    @property
-    def _fields(self) -> tuple[str, ...]: ...
-
-    def _make(self, iterable: Iterable[Any], /) -> T_co: ...
-
-
 def select(
     warehouse: Warehouse,
-    row_type: RowType[T_co],
+    row_type: type[RowType],
     sql: str,
     params: Mapping[str, Value] | None = None,
     *,
     wanted: TextTable | None = None,
-) -> list[T_co]:
+) -> list[RowType]:
     """Return the rows of one query, each as a NamedTuple with the fields its columns name.
 
     Columns may come in any order; there must be one for each field, and no other.
@@ -158,21 +150,22 @@ def select(
     found = warehouse.rows(sql, params, wanted=wanted)
     if not found:
         return []
-    fields = row_type._fields
+    named_tuple: Any = row_type
+    fields: tuple[str, ...] = named_tuple._fields
     if sorted(found.columns) != sorted(fields):
         raise TypeError(f"a query has the columns {found.columns}, not {fields}")
     if found.columns == fields:
-        return [row_type._make(row) for row in found]
+        return [named_tuple._make(row) for row in found]
     places = [found.columns.index(name) for name in fields]
-    return [row_type._make(row[place] for place in places) for row in found]
+    return [named_tuple._make(row[place] for place in places) for row in found]
 
 
 def select_one(
     warehouse: Warehouse,
-    row_type: RowType[T_co],
+    row_type: type[RowType],
     sql: str,
     params: Mapping[str, Value] | None = None,
-) -> T_co | None:
+) -> RowType | None:
     """Return the first row of a query as `select` does, or None if it has no row."""
     return next(iter(select(warehouse, row_type, sql, params)), None)
 
