@@ -37,7 +37,7 @@ types: .venv/developer
 	$(BIN)/mypy
 
 test: .venv/developer
-	$(BIN)/python -m pytest -n 2 -m 'not torture'
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not torture'
 
 torture: .venv/developer ## the long fault and kill tests
 	$(BIN)/python -m pytest -m torture --timeout 7200

@@ -7,15 +7,17 @@ from typing import NoReturn
 from kalshi_fills.host import process
 
 
-def _command_line() -> process.CommandLine:
-    from kalshi_fills.cli import commands as cli
+def command_line() -> process.CommandLine:
+    """Import the command line, which takes the most part of a short run."""
+    from kalshi_fills.cli import app, commands
 
-    return cli
+    assert commands  # its import registers the commands with the app
+    return app
 
 
 def main() -> NoReturn:
     """Run the command line as a process, and end it with the command's exit code."""
-    process.run(_command_line)
+    process.run(command_line)
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ class Interrupted(KalshiFillsError):
 
 
 class Mistakes:
-    """Collects what is wrong, so that one run tells everything."""
+    """Collects what is wrong, so that one run reports everything."""
 
     def __init__(self) -> None:
         self._found: list[SettingsError] = []
@@ -107,8 +107,12 @@ class Mistakes:
         """Note a mistake found elsewhere."""
         self._found.append(error)
 
-    def settle(self) -> None:
-        """Raise what was found, as one error; its hint is that of the first mistake."""
+    def raise_if_any(self) -> None:
+        """Raise what was found as one error; its hint is that of the first mistake.
+
+        Raises:
+            SettingsError: there was a mistake.
+        """
         if self._found:
             raise SettingsError(
                 "; ".join(error.message for error in self._found), hint=self._found[0].hint

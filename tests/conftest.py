@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import signal
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,9 @@ from support.commandline import (
     serial,
 )
 from support.diagnosing import Desk
+from support.release_0_1 import build_release_0_1, runner
 from support.syncing import Bench
+from support.warm import run_command
 
 from kalshi_fills.practice.account import PracticeAccount
 from kalshi_fills.practice.exchange import PracticeExchange
@@ -33,6 +36,44 @@ from kalshi_fills.warehouse.client import Warehouse
 from kalshi_fills.warehouse.embedded import open_embedded
 from kalshi_fills.warehouse.server import open_server
 from kalshi_fills.warehouse.statements import Tables
+
+ENGINES = ("embedded", "server")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to `make torture` what `make check` has no time for.
+
+    Of a long matrix, `sampled(n)` keeps every n-th case. Where there is a server, a case runs on
+    one of the two engines, always the same, unless it is marked `both_engines`.
+    """
+    met: Counter[str] = Counter()
+    for item in items:
+        mark = item.get_closest_marker("sampled")
+        if mark is not None:
+            test = item.nodeid.partition("[")[0]
+            if met[test] % mark.args[0]:
+                item.add_marker(pytest.mark.torture)
+            met[test] += 1
+        elif os.environ.get("CLICKHOUSE_BINARY") and not item.get_closest_marker("both_engines"):
+            engine = _engine_of(item)
+            if engine:
+                case = item.nodeid.replace(engine, "", 1)
+                if ENGINES[zlib.crc32(case.encode()) % 2] != engine:
+                    item.add_marker(pytest.mark.torture)
+
+
+def pytest_configure() -> None:
+    """Let signals end commands under test as usual, also where the tests run in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def _engine_of(item: pytest.Item) -> str | None:
+    """Return the engine for which a test is one of two, None where it is not."""
+    values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    engines = [value for value in values if isinstance(value, str) and value in ENGINES]
+    return engines[0] if len(engines) == 1 else None
 
 
 @pytest.fixture(scope="session")
@@ -184,18 +225,23 @@ def cli(api_key: Account, tmp_path: Path) -> Callable[..., Done]:
         if api:
             variables["KALSHI_API_URL"] = api
         variables.update(env or {})
-        done = subprocess.run(
-            [sys.executable, "-m", "kalshi_fills", *words],
-            env={name: value for name, value in variables.items() if value},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
+        given = {name: value for name, value in variables.items() if value}
+        ended = run_command(words, given, tmp_path, timeout)
+        return Done(ended.code, ended.out.decode(), ended.err.decode())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def release_0_1(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The code of release 0.1."""
+    return build_release_0_1(tmp_path_factory.mktemp("release_0_1"))
+
+
+@pytest.fixture
+def older(release_0_1: Path, tmp_path: Path, api_key: Account) -> Callable[..., Done]:
+    """Run a command of release 0.1 as a process."""
+    return runner(release_0_1, tmp_path, api_key)
 
 
 @pytest.fixture

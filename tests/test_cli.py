@@ -24,7 +24,8 @@ from support.commands import assert_harmless, server_only
 from support.syncing import TRUTH_COLUMNS, claim, truth
 
 import kalshi_fills
-from kalshi_fills.cli.app import app
+import kalshi_fills.cli.commands
+from kalshi_fills.cli.app import command_names
 from kalshi_fills.cli.settings import OPTIONS, build
 from kalshi_fills.errors import Mistakes
 from kalshi_fills.host.lock import exclusive
@@ -39,7 +40,7 @@ DAY = timedelta(days=1)
 STAGES = (
     "n_api n_raw n_real n_valid n_gated n_inserted n_new n_corrected n_known n_duplicate n_rejected"
 ).split()
-COMMANDS = sorted(str(entry.name) for entry in app.registered_commands)
+COMMANDS = sorted(command_names())
 
 
 def account_of(fills: int, now: datetime, **options: Any) -> PracticeAccount:
@@ -345,6 +346,7 @@ def test_without_an_url_the_embedded_engine_is_in_the_users_data_folder(
 # Usage
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("words", "said"),
     [

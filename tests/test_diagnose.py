@@ -1234,6 +1234,7 @@ ODD_TYPES: dict[str, dict[str, str | None]] = {
 }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("types", list(ODD_TYPES.values()), ids=list(ODD_TYPES))
 def test_a_legacy_table_of_other_types_is_looked_at_all_the_same(
     desk: Desk, types: dict[str, str | None]

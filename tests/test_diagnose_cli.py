@@ -24,7 +24,7 @@ from support.legacy import LEGACY, LEGACY_ENGINE, Users, make, snapshot
 from support.syncing import fill_at
 
 from kalshi_fills.diagnose.survey import SurveyQueries, query_names
-from kalshi_fills.migrate.plan import Migration
+from kalshi_fills.migrate.run import migrate
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import (
     PracticeAccount,
@@ -234,6 +234,7 @@ def users(server_with_users: ServerWithUsers) -> Iterator[Users]:
     made.close()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.server
 @pytest.mark.parametrize("readonly", ["", "SETTINGS readonly = 1", "SETTINGS readonly = 2"])
 @pytest.mark.parametrize("state", ["legacy", "today"])
@@ -440,7 +441,7 @@ def test_every_query_runs_by_hand_and_gives_what_the_tool_gives(
     opened: Warehouse = open_server(server.url("default"))
     account = account_of_a_day(now)
     if state.startswith("today"):
-        Migration(opened, tables, now).run(dry_run=False)
+        migrate(opened, tables, now)
         rows = [engine_row(fill) for fill in account.fills]
         rows += [engine_row(fill, fill_id=fill.fill_id) for fill in account.fills] * 2
         rows.append(engine_row(account.fills[0], price_cents=0, raw_json='{"status":"resting"}'))
@@ -479,7 +480,7 @@ def test_every_query_runs_by_hand_and_gives_what_the_tool_gives(
 
 _MEASURED = """
 import re, sys
-from kalshi_fills.cli.commands import main
+from kalshi_fills.__main__ import main
 try:
     main()
 finally:

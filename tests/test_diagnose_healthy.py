@@ -156,6 +156,7 @@ def look_at(
     return look
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("first", range(0, 40, 8))
 def test_healthy_accounts_raise_no_alarm(look_at: Callable[[int], None], first: int) -> None:
     for seed in range(first, first + 8):

@@ -29,6 +29,8 @@ from kalshi_fills.practice.account import PracticeAccount, generate_account
 from kalshi_fills.practice.exchange import PracticeExchange
 from kalshi_fills.warehouse.server import open_server
 
+pytestmark = pytest.mark.both_engines
+
 Cli = Callable[..., Done]
 Serve = Callable[..., PracticeExchange]
 Start = Callable[..., subprocess.Popen[str]]
@@ -387,6 +389,7 @@ class Frozen:
         self._server.signal(signal.SIGCONT)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.server
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_end_it_does_not_wait_for_a_server_that_is_silent_in_mid_insert(

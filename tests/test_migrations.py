@@ -34,14 +34,17 @@ from support.legacy import (
 )
 
 from kalshi_fills.errors import SchemaError, WarehouseError
-from kalshi_fills.migrate.plan import DONE, NOTHING, PLANNED, Migration, MigrationReport
+from kalshi_fills.migrate.run import DONE, NOTHING, PLANNED, MigrationReport
+from kalshi_fills.migrate.run import migrate as bring_to_today
 from kalshi_fills.practice.account import PracticeFill, generate_account, the_incident
 from kalshi_fills.practice.exchange import PracticeExchange
 from kalshi_fills.warehouse.client import Row, TextTable, Value, Warehouse
-from kalshi_fills.warehouse.gathering import NEXT
-from kalshi_fills.warehouse.schema import columns, require_today, wanted_columns, wanted_sorting_key
+from kalshi_fills.warehouse.declared import wanted_columns, wanted_sorting_key
+from kalshi_fills.warehouse.ownership import NEXT
+from kalshi_fills.warehouse.schema import require_today
 from kalshi_fills.warehouse.server import open_server
 from kalshi_fills.warehouse.statements import Tables, quote_identifier
+from kalshi_fills.warehouse.there import columns
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 NO_DECISION = uuid.UUID(int=0)
@@ -74,7 +77,7 @@ def make_today(
 
 
 def migrate(warehouse: Warehouse, tables: Tables, *, dry_run: bool = False) -> MigrationReport:
-    return Migration(warehouse, tables, NOW).run(dry_run=dry_run)
+    return bring_to_today(warehouse, tables, NOW, dry_run=dry_run)
 
 
 def fills(
@@ -319,6 +322,7 @@ NULLABLE = {
 } | {"side": "LowCardinality(Nullable(String))"}
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("types", "changes", "expected"),
     [
@@ -619,6 +623,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("made", FOREIGN.values(), ids=FOREIGN.keys())
 def test_a_table_that_is_no_fills_table_is_refused_untouched(
     target: Target, cli: Callable[..., Done], made: str
@@ -1275,6 +1280,7 @@ def _start_column_missing(warehouse: Warehouse, tables: Tables) -> None:
     warehouse.command(tables.sql("migrations/0005_create_current_view"))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("start", "least"),
     [
@@ -1471,7 +1477,7 @@ def test_two_rebuilds_keep_two_old_tables(warehouse: Warehouse, tables: Tables) 
     first = migrate(warehouse, tables)
     warehouse.command(f"DROP TABLE {tables.name()}")
     make(warehouse, tables, rows=[legacy_row(2)])
-    later = Migration(warehouse, tables, NOW + timedelta(hours=1)).run(dry_run=False)
+    later = bring_to_today(warehouse, tables, NOW + timedelta(hours=1))
 
     assert len({*first.kept, *later.kept}) == 2
     assert {*first.kept, *later.kept} < names_there(warehouse, tables)

@@ -109,7 +109,7 @@ def answers(
         ),
         query(
             "price_distribution",
-            "price rows percent",
+            "price_in_cents rows percent",
             ("0 or less", 1, 25.0),
             ("40 to 45", 3, 75.0),
         ),
@@ -348,7 +348,7 @@ def test_the_plots_say_what_they_show() -> None:
     assert "5 fills of the exchange, 4,774 rows of the table" in hours
     assert "exchange 5, table 4,774" in hours
     assert "3 rows in 1 of the 1 minute between 2026-11-02 12:30 and 2026-11-02 12:31" in minutes
-    assert "1 of 4 rows (25.0%) lie outside" in prices
+    assert "1 of 4 rows (25.0%) have an impossible price" in prices
     assert "order-1, has 900, with 2 distinct fill ids" in orders
 
 
@@ -519,7 +519,7 @@ def test_the_incident_on_a_page(warehouse, tables, serve, api_key, now) -> None:
     for one in found.breaks:
         assert one.order_id in page.text
     assert "5 fills of the exchange, 4,774 rows of the table" in page.words
-    assert "4,416 of 4,774 rows (92.5%) lie outside" in page.words
+    assert "4,416 of 4,774 rows (92.5%) have an impossible price" in page.words
     assert len(list(page.all("svg"))) == 8
     for answered in found.queries:
         assert answered.title in page.words
@@ -595,7 +595,7 @@ def _mistakes(path: str) -> str:
     mistakes = Mistakes()
     require_page(path, mistakes)
     try:
-        mistakes.settle()
+        mistakes.raise_if_any()
     except SettingsError as error:
         return error.message
     return ""

@@ -99,7 +99,7 @@ def make(tmp_path: Path) -> Callable[..., Settings]:
         given = {name.replace("_", "-"): value for name, value in options.items()}
         given.setdefault("clickhouse", URL)
         built = build(given, environment or {}, mistakes, folder=tmp_path)
-        mistakes.settle()
+        mistakes.raise_if_any()
         return built
 
     return make
@@ -150,7 +150,7 @@ def test_an_option_wins_over_the_environment_over_the_env_file_over_the_default(
     def built(options: dict[str, str | None], environment: dict[str, str]) -> Any:
         mistakes = Mistakes()
         settings = build(options, environment, mistakes, folder=tmp_path)
-        mistakes.settle()
+        mistakes.raise_if_any()
         return read(settings)
 
     def named(value: str) -> str:
@@ -169,7 +169,7 @@ def test_an_option_wins_over_the_environment_over_the_env_file_over_the_default(
 def test_defaults_are_those_of_the_manual(tmp_path: Path) -> None:
     mistakes = Mistakes()
     made = build({}, {}, mistakes, folder=tmp_path)
-    mistakes.settle()
+    mistakes.raise_if_any()
     assert made.tables.fills == "mm_fills"
     assert made.tables.database == "kalshi"
     assert made.tables.cluster is None
@@ -257,7 +257,7 @@ MISTAKES: dict[str, tuple[dict[str, str], str]] = {
     "key id without key": ({"api_key_id": "id"}, "no private key"),
     "key id with space": (
         {"api_key_id": "a b", "private_key": "/nowhere"},
-        "holds spaces or signs",
+        "has spaces or signs",
     ),
     "key without id": ({"private_key": "/nowhere"}, "no key id"),
     "missing key file": (
@@ -283,7 +283,7 @@ def test_several_mistakes_are_told_at_once_with_the_first_one_s_hint(make: Make)
 
 
 def test_no_mistake_is_no_error() -> None:
-    Mistakes().settle()
+    Mistakes().raise_if_any()
 
 
 # ClickHouse
@@ -379,7 +379,7 @@ def test_api_urls(given_url: str, url: str, make: Make) -> None:
 )
 def test_without_tls_only_loopback_is_taken(host: str, make: Make) -> None:
     error = mistake(lambda: make(api_url=f"http://{host}/x"))
-    assert "no TLS" in error.message
+    assert "does not use TLS" in error.message
 
 
 # Keys
@@ -459,7 +459,7 @@ def test_a_key_file_that_is_no_text_is_a_mistake(make: Make, tmp_path: Path) -> 
     path = tmp_path / "key.der"
     path.write_bytes(b"\x30\x82\xff\xfe")
     error = mistake(lambda: make(api_key_id="id", private_key=str(path)))
-    assert "no text file" in error.message
+    assert "not a text file" in error.message
 
 
 @pytest.mark.parametrize(
@@ -574,7 +574,7 @@ def test_any_text_as_an_url_is_a_settings_error_at_worst(
     options = {"clickhouse": URL, "env-file": None, option: start + text}
     build(options, {}, mistakes, folder=Path("/nowhere"))
     try:
-        mistakes.settle()
+        mistakes.raise_if_any()
     except SettingsError as error:
         assert error.hint  # noqa: PT017  # it may also be right
 
@@ -598,7 +598,7 @@ def test_a_duration_is_back_from_now(text: str, back: timedelta) -> None:
     mistakes = Mistakes()
     assert moment(text, NOW, "--since", mistakes) == NOW - back
     assert duration(text, "--overlap", mistakes) == back
-    mistakes.settle()
+    mistakes.raise_if_any()
 
 
 @pytest.mark.parametrize(
@@ -615,7 +615,7 @@ def test_a_duration_is_back_from_now(text: str, back: timedelta) -> None:
 def test_an_instant_without_a_zone_is_utc(text: str, meant: datetime) -> None:
     mistakes = Mistakes()
     read = moment(text, NOW, "--since", mistakes)
-    mistakes.settle()
+    mistakes.raise_if_any()
     assert read == meant
     assert read is not None
     assert read.utcoffset() == timedelta(0)
@@ -632,7 +632,7 @@ def test_an_instant_without_a_zone_is_utc(text: str, meant: datetime) -> None:
 def test_any_other_time_is_a_mistake_that_names_the_option(text: str) -> None:
     mistakes = Mistakes()
     assert moment(text, NOW, "--since", mistakes) is None
-    error = mistake(mistakes.settle)
+    error = mistake(mistakes.raise_if_any)
     assert "--since" in error.message
 
 
@@ -640,7 +640,7 @@ def test_any_other_time_is_a_mistake_that_names_the_option(text: str) -> None:
 def test_any_other_duration_is_a_mistake_that_names_the_option(text: str) -> None:
     mistakes = Mistakes()
     duration(text, "--overlap", mistakes)
-    error = mistake(mistakes.settle)
+    error = mistake(mistakes.raise_if_any)
     assert "--overlap" in error.message
 
 
@@ -649,9 +649,9 @@ def test_a_share_is_above_0_and_at_most_1(value: float) -> None:
     mistakes = Mistakes()
     for right in (1.0, 0.001):
         assert share(right, "--rate-share", mistakes) == right
-    mistakes.settle()
+    mistakes.raise_if_any()
     share(value, "--rate-share", mistakes)
-    assert "--rate-share" in mistake(mistakes.settle).message
+    assert "--rate-share" in mistake(mistakes.raise_if_any).message
 
 
 def test_a_key_in_place_of_its_path_is_a_mistake_that_does_not_show_it(make: Make) -> None:

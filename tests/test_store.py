@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kalshi_fills.errors import InsertUnknown, WarehouseError
-from kalshi_fills.migrate.plan import Migration
+from kalshi_fills.migrate.run import migrate
 from kalshi_fills.pipeline.content import content, digest
 from kalshi_fills.pipeline.fills import Fill, Rejected
 from kalshi_fills.pipeline.parse import read_item
@@ -22,6 +22,8 @@ from kalshi_fills.warehouse.client import Column, Warehouse
 from kalshi_fills.warehouse.fills import NO_UUID, FillStore, Written
 from kalshi_fills.warehouse.runs import Run
 from kalshi_fills.warehouse.statements import Tables
+
+pytestmark = pytest.mark.both_engines
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 DECISION = uuid.UUID("5b0d2a1f-51c3-4d0b-9f57-8e0f7a3e9c11")
@@ -60,7 +62,7 @@ class Book:
     def __init__(self, warehouse: Warehouse, tables: Tables) -> None:
         self.warehouse = warehouse
         self.tables = tables
-        Migration(warehouse, tables, NOW).run(dry_run=False)
+        migrate(warehouse, tables, NOW)
 
     def store(
         self,

@@ -36,19 +36,22 @@ from support.legacy import (
 from support.syncing import TRUTH_COLUMNS, Bench, truth
 
 from kalshi_fills.errors import SchemaError, SettingsError, WarehouseError
-from kalshi_fills.migrate.plan import Migration
+from kalshi_fills.migrate.run import migrate
 from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.practice.account import generate_account, incident_rows
 from kalshi_fills.practice.exchange import PracticeExchange
 from kalshi_fills.truncate.backups import backups
-from kalshi_fills.truncate.run import Removed, TruncateRequest, Truncation, TruncationReport
+from kalshi_fills.truncate.place import place_of
+from kalshi_fills.truncate.plan import Removed, TruncateRequest, TruncationReport, plan_truncation
+from kalshi_fills.truncate.run import truncate as remove_rows
 from kalshi_fills.warehouse.client import Row, TextTable, Value, Warehouse
 from kalshi_fills.warehouse.fills import FillStore
 from kalshi_fills.warehouse.grants import TO_EMPTY, TO_EXCHANGE
 from kalshi_fills.warehouse.runs import Run
-from kalshi_fills.warehouse.schema import columns, require_today
+from kalshi_fills.warehouse.schema import require_today
 from kalshi_fills.warehouse.server import open_server
 from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.warehouse.there import columns
 
 Cli = Callable[..., Done]
 Serve = Callable[..., PracticeExchange]
@@ -102,7 +105,7 @@ def insert(warehouse: Warehouse, tables: Tables, rows: Iterable[Mapping[str, obj
 
 def migrated(warehouse: Warehouse, tables: Tables, *rows: Mapping[str, object]) -> None:
     """Make today's tables, with these rows, each a part of its own."""
-    Migration(warehouse, tables, NOW).run(dry_run=False)
+    migrate(warehouse, tables, NOW)
     for entry in rows:
         insert(warehouse, tables, [entry])
 
@@ -115,7 +118,7 @@ def truncate(
 ) -> TruncationReport:
     """Run one, a second after the one before, as a person would at the earliest."""
     at = now or NOW + next(_serial) * timedelta(seconds=1)
-    return Truncation(warehouse, tables, uuid.uuid4(), at).act(request)
+    return remove_rows(place_of(warehouse, tables, uuid.uuid4(), at), request)
 
 
 def ids(warehouse: Warehouse, tables: Tables, name: str | None = None) -> list[str]:
@@ -457,7 +460,7 @@ def test_an_id_in_the_payload_is_a_repeat_or_the_fill_itself(
         ("lost", ORDER, Decimal("42"), "legacy", 0, "mine", DECISION),
         ("traded", ORDER, Decimal("41"), "legacy", 0, "", uuid.UUID(int=0)),
     ]
-    assert done.rows_mended == 4
+    assert done.rows_repaired == 4
     assert done.removed == [Removed("price_out_of_range", 2), Removed("repeat", 3)]
     assert (done.rows_before, done.rows_removed, done.rows_left) == (10, 5, 5)
     assert done.backup is not None
@@ -473,7 +476,7 @@ def test_ids_alone_to_be_mended_leave_no_backup(warehouse: Warehouse, tables: Ta
 
     done = truncate(warehouse, tables, GARBAGE)
 
-    assert (done.rows_removed, done.rows_mended, done.backup, done.backups) == (0, 1, None, [])
+    assert (done.rows_removed, done.rows_repaired, done.backup, done.backups) == (0, 1, None, [])
     assert ids(warehouse, tables) == ["f1", "f2"]
     assert leftovers(warehouse, tables) == set()
 
@@ -706,6 +709,7 @@ CASES = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_the_watermark_is_rewound_to_what_must_be_read_again(
     warehouse: Warehouse, tables: Tables, case: Case
@@ -713,7 +717,7 @@ def test_the_watermark_is_rewound_to_what_must_be_read_again(
     migrated(warehouse, tables, *case.rows)
     synced_until(warehouse, tables, case.mark)
 
-    planned = Truncation(warehouse, tables, uuid.uuid4(), NOW).plan(case.request)
+    planned = plan_truncation(place_of(warehouse, tables, uuid.uuid4(), NOW), case.request)
     done = truncate(warehouse, tables, case.request)
 
     assert done.rows_removed > 0
@@ -924,7 +928,7 @@ def test_the_old_table_is_kept_whole_where_a_row_of_it_is_nowhere_else(
 
     done = truncate(Meddled(warehouse, lose), tables, GARBAGE._replace(keep=keep))
 
-    assert done.backup_is_whole
+    assert done.backup_holds_all_rows
     assert done.backup is not None
     assert ids(warehouse, tables, done.backup) == ["f1", "f2", "junk"]
     assert leftovers(warehouse, tables) == set()
@@ -973,6 +977,7 @@ FOR_GOOD = {
 }
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("request_", [*MODES.values(), *FOR_GOOD.values()], ids=[*MODES, *FOR_GOOD])
 def test_a_run_killed_after_any_statement_is_ended_right_by_the_next(
     warehouse: Warehouse, tables: Tables, request_: TruncateRequest
@@ -1262,7 +1267,7 @@ def _backup_of_a_legacy_table(warehouse: Warehouse, tables: Tables) -> None:
         rows=[legacy_row(1)],
         suffix=BACKUP.removeprefix("mm_fills"),
     )
-    Migration(warehouse, tables, NOW).run(dry_run=False)
+    migrate(warehouse, tables, NOW)
 
 
 RESTORE = TruncateRequest(restore=BACKUP)
@@ -1281,7 +1286,7 @@ REFUSALS: dict[str, tuple[Callable[[Warehouse, Tables], None], list[TruncateRequ
     "a backup of that name": (
         _backup_of_that_name,
         [EVERYTHING, GARBAGE, BEFORE],
-        "is there already",
+        "already exists",
         "run it again",
     ),
     "a restore into a table with rows": (
@@ -1293,7 +1298,7 @@ REFUSALS: dict[str, tuple[Callable[[Warehouse, Tables], None], list[TruncateRequ
     "a restore of what is not there": (
         _backup_beside_rows,
         [TruncateRequest(restore="mm_fills_runs"), TruncateRequest(restore="x`; DROP TABLE y")],
-        f"is no backup of .*: {BACKUP}",
+        f"is not a backup of .*: {BACKUP}",
         "--list-backups",
     ),
     "a restore of an older schema": (
@@ -1339,7 +1344,7 @@ def test_the_statements_of_the_hints_do_what_they_say(warehouse: Warehouse, tabl
     with pytest.raises(SettingsError) as older:
         truncate(warehouse, tables, RESTORE)
     warehouse.command(older.value.hint.removeprefix("run ").partition(" and then")[0])
-    Migration(warehouse, tables, NOW).run(dry_run=False)
+    migrate(warehouse, tables, NOW)
     assert ids(warehouse, tables) == ["f1"]
 
 
@@ -1432,7 +1437,7 @@ def test_the_server_s_guard_against_dropping_is_told_as_what_it_is(tmp_path: Pat
         assert watermark(warehouse, tables) == NOW
 
         kept = truncate(warehouse, tables, TruncateRequest(before=NOW - DAY, keep=False))
-        assert kept.backup_is_whole
+        assert kept.backup_holds_all_rows
         assert kept.backup is not None
         assert len(ids(warehouse, tables, kept.backup)) == 1000
         assert (kept.rows_removed, ids(warehouse, tables)) == (999, ["new"])
@@ -1616,6 +1621,7 @@ class Terminal:
         return Done(self.process.returncode, (out or b"").decode(), self.shown)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("words", [(), ("--format", "json")], ids=["table", "json"])
 def test_it_asks_for_the_table_s_name(
     filled: Target, api_key: Account, tmp_path: Path, words: tuple[str, ...]

@@ -23,7 +23,7 @@ import pytest
 from support.clickhouse_server import ClickHouseServer
 from support.commandline import ROOT, Target
 
-from kalshi_fills.migrate.plan import Migration
+from kalshi_fills.migrate.run import migrate
 from kalshi_fills.warehouse.schema import require_today
 from kalshi_fills.warehouse.server import open_server
 from kalshi_fills.warehouse.statements import Tables
@@ -192,7 +192,7 @@ class Killer:
             if process.returncode == 0:
                 return json.loads(out)
             # Two runs within a second would give their backups one name.
-            assert "is there already" in json.loads(out)["error"], told.decode()
+            assert "already exists" in json.loads(out)["error"], told.decode()
             time.sleep(1)
         pytest.fail("it was refused twice")
 
@@ -324,7 +324,7 @@ def _on_the_server(server: ClickHouseServer, home: Path, *, rows: int, kills: in
 
     def reset() -> None:
         read(f"DROP DATABASE IF EXISTS {database} SYNC")
-        Migration(opened, tables, datetime.now(UTC)).run(dry_run=False)
+        migrate(opened, tables, datetime.now(UTC))
         read(SEED.replace("ROWS", str(rows)))
         read(SYNCED)
 
@@ -369,11 +369,11 @@ def _embedded(target: Target, home: Path, *, rows: int, kills: int) -> Figures:
     code = (
         "import sys, datetime; from pathlib import Path;"
         f"sys.path.insert(0, {str(ROOT)!r});"
-        "from kalshi_fills.migrate.plan import Migration;"
+        "from kalshi_fills.migrate.run import migrate;"
         "from kalshi_fills.warehouse.statements import Tables;"
         "from kalshi_fills.warehouse.embedded import open_embedded;"
         "w = open_embedded(Path(sys.argv[1]));"
-        "Migration(w, Tables(sys.argv[2]), datetime.datetime.now(datetime.UTC)).run(dry_run=False);"
+        "migrate(w, Tables(sys.argv[2]), datetime.datetime.now(datetime.UTC));"
         "[w.command(sql) for sql in sys.argv[3:]]; w.close()"
     )
     statements = [

@@ -9,7 +9,7 @@ import pytest
 from support.commandline import Done, Target
 from support.faulty import assert_failed
 
-from kalshi_fills.cli.settings import ENVIRONMENTS, environment_of
+from kalshi_fills.cli.api_url import ENVIRONMENTS, environment_of
 from kalshi_fills.practice.account import generate_account
 from kalshi_fills.practice.exchange import PracticeExchange
 from kalshi_fills.warehouse.standing import account_of, require_same_account

@@ -50,7 +50,7 @@ def claims(payload: Any) -> bool:
 
 
 def open_claims(bench: Bench) -> int:
-    return int(bench.warehouse.rows(bench.tables.sql("evidence/claims"))[0][0])
+    return int(bench.warehouse.rows(bench.tables.sql("reconcile/claims"))[0][0])
 
 
 def send(bench: Bench, payloads: Iterable[tuple[PracticeFill, dict[str, Any]]]) -> None:
@@ -123,6 +123,7 @@ def test_other_objects_as_the_exchange_sends_them_claim_nothing(kind: str) -> No
 # A pass in which they come
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("era", ["current", "transitional", "legacy", "readme"])
 def test_a_renamed_order_id_holds_the_watermark_until_the_name_is_back(
     bench: Bench, era: Any
@@ -174,6 +175,7 @@ def test_every_fill_renamed_on_the_first_run_and_the_name_is_back(bench: Bench) 
     assert not bench.run(full=True).has_findings
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "broken",
     [

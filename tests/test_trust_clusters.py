@@ -86,6 +86,7 @@ def insert(warehouse: Warehouse, database: str, ids: range, *, version: int = 5)
     )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("name", "told"),
     [(HALVES, "2 shards"), (TWICE, "more than once"), ("nobody", "knows no cluster")],
@@ -132,6 +133,7 @@ def test_a_cluster_none_of_whose_hosts_answers_is_refused_at_once(cluster, cli: 
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("options", [ALONE, ON], ids=["alone", "with --cluster"])
 def test_a_database_that_spreads_by_itself_has_replicated_tables(
     cluster, both, cli: Cli, serve, now, options: tuple[str, ...]
@@ -418,10 +420,10 @@ def test_what_lies_on_a_dead_host_alone_does_not_hang_a_sync_on_another(
 
 
 def test_the_cloud_s_engine_is_one_of_today() -> None:
+    from kalshi_fills.warehouse.declared import todays_columns as _wanted
+    from kalshi_fills.warehouse.declared import wanted_sorting_key
     from kalshi_fills.warehouse.ownership import Table
     from kalshi_fills.warehouse.schema import schema_problems as _problems
-    from kalshi_fills.warehouse.schema import todays_columns as _wanted
-    from kalshi_fills.warehouse.schema import wanted_sorting_key
 
     engine = "SharedReplacingMergeTree"
     table = Table(

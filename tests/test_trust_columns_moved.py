@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 import pytest
 from support.legacy import LEGACY, make
 
-from kalshi_fills.migrate.plan import Migration
-from kalshi_fills.truncate.run import TruncateRequest, Truncation
+from kalshi_fills.migrate.run import migrate
+from kalshi_fills.truncate.place import place_of
+from kalshi_fills.truncate.plan import TruncateRequest
+from kalshi_fills.truncate.run import truncate
 from kalshi_fills.warehouse.client import Row, Warehouse
 from kalshi_fills.warehouse.statements import Tables
 
@@ -57,7 +59,7 @@ def contents(warehouse: Warehouse, source: str, condition: str, identity: str) -
 def test_own_columns_of_any_type_stay_bit_for_bit(
     warehouse: Warehouse, tables: Tables, what: str
 ) -> None:
-    Migration(warehouse, tables, NOW).run(dry_run=False)
+    migrate(warehouse, tables, NOW)
     add_own(warehouse, tables)
     for _ in range(2):  # a row that came twice is settled by its own statement
         warehouse.command(
@@ -74,8 +76,9 @@ def test_own_columns_of_any_type_stay_bit_for_bit(
     )
     before = None if what == "garbage" else datetime(2026, 6, 1, 0, 0, 2, tzinfo=UTC)
 
-    done = Truncation(warehouse, tables, uuid.uuid4(), NOW).act(
-        TruncateRequest(garbage=what == "garbage", before=before)
+    done = truncate(
+        place_of(warehouse, tables, uuid.uuid4(), NOW),
+        TruncateRequest(garbage=what == "garbage", before=before),
     )
 
     assert contents(warehouse, tables.name(), "price_cents = 41", identity) == kept
@@ -94,7 +97,7 @@ def test_own_columns_of_any_type_are_carried_over(warehouse: Warehouse, tables: 
     )
     expected = contents(warehouse, tables.name(), "fill_id != ''", "fill_id")
 
-    Migration(warehouse, tables, NOW).run(dry_run=False)
+    migrate(warehouse, tables, NOW)
 
     assert contents(warehouse, f"{tables.name()} FINAL", "1", "fill_id") == expected
 
@@ -102,7 +105,7 @@ def test_own_columns_of_any_type_are_carried_over(warehouse: Warehouse, tables: 
 def test_a_tuple_that_is_stored_sparsely_goes_with_its_row(
     warehouse: Warehouse, tables: Tables
 ) -> None:
-    Migration(warehouse, tables, NOW).run(dry_run=False)
+    migrate(warehouse, tables, NOW)
     warehouse.command(f"ALTER TABLE {tables.name()} ADD COLUMN own Tuple(a Int32, b String)")
     for _ in range(2):
         warehouse.command(
@@ -112,7 +115,7 @@ def test_a_tuple_that_is_stored_sparsely_goes_with_its_row(
             "if(number % 50 = 1, (toInt32(5), 'x'), (toInt32(0), '')) FROM numbers(20000)"
         )
 
-    done = Truncation(warehouse, tables, uuid.uuid4(), NOW).act(TruncateRequest(garbage=True))
+    done = truncate(place_of(warehouse, tables, uuid.uuid4(), NOW), TruncateRequest(garbage=True))
 
     assert (done.rows_removed, done.rows_left) == (2, 19998)
     sums = "SELECT count(), sum(own.1), countIf(own.2 = 'x') FROM"

@@ -227,7 +227,7 @@ def test_the_size_limit_is_read_from_the_environment(
         variables["KALSHI_FILLS_MAX_ANSWER_MIB"] = told
     mistakes = Mistakes()
     settings = build({}, variables, mistakes, folder=tmp_path)
-    mistakes.settle()
+    mistakes.raise_if_any()
     assert settings.max_answer_bytes == mib << 20
 
 
@@ -237,7 +237,7 @@ def test_a_size_limit_that_is_no_number_is_refused(told: str, tmp_path: Path) ->
     mistakes = Mistakes()
     build({}, variables, mistakes, folder=tmp_path)
     with pytest.raises(Exception, match="KALSHI_FILLS_MAX_ANSWER_MIB"):
-        mistakes.settle()
+        mistakes.raise_if_any()
 
 
 def test_the_size_limit_reaches_the_commands(cli: Callable[..., Any], tmp_path: Path) -> None:

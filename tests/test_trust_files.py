@@ -30,7 +30,7 @@ def make(tmp_path: Path) -> Callable[..., Settings]:
         given = {name.replace("_", "-"): value for name, value in options.items()}
         given.setdefault("clickhouse", "clickhouse://db.example/kalshi")
         built = build(given, environment or {}, mistakes, folder=tmp_path)
-        mistakes.settle()
+        mistakes.raise_if_any()
         return built
 
     return make
@@ -176,6 +176,7 @@ def test_a_key_that_everybody_can_write_is_refused(make: Make, api_key: Account)
     assert "chmod 600" in make(api_key_id="i", private_key=str(file)).warnings[0]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("option", ["--private-key", "--env-file"])
 @pytest.mark.parametrize("what", ["fifo", "zero", "folder", "huge", "socketless", "proc"])
 def test_what_is_no_file_of_a_sensible_size_is_refused_at_once(
@@ -334,7 +335,7 @@ def test_a_full_disk_under_the_state_folder_is_told_with_2(tmp_path: Path, cli: 
 def test_a_disk_without_room_for_a_number_is_told_with_2(tmp_path: Path) -> None:
     """A limit on the size of files stands for a full disk."""
     limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0));"
-    limited += "import kalshi_fills.cli as c; c.main()"
+    limited += "import kalshi_fills.__main__ as m; m.main()"
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
     environment["CLICKHOUSE_URL"] = "clickhouse://127.0.0.1:1/kalshi"
     done = subprocess.run(
@@ -409,7 +410,7 @@ def test_another_user_meets_a_lock_folder_that_is_not_his(tmp_path: Path) -> Non
         "try:\n with exclusive('t', 'x'): pass\nexcept SettingsError as e: print(e.message)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", "import cryptography, rich, kalshi_fills.locks;" + code],
+        [sys.executable, "-c", "import cryptography, rich, kalshi_fills.host.lock;" + code],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(state)},
         capture_output=True,
         text=True,

@@ -112,6 +112,7 @@ def migrate(start: Start, variables: dict[str, str]) -> None:
 # Streams that take nothing
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("form", ["table", "json"])
 @pytest.mark.parametrize("how", CLOSED)
 def test_a_run_that_cannot_print_ends_as_it_would_and_is_recorded(
@@ -127,6 +128,7 @@ def test_a_run_that_cannot_print_ends_as_it_would_and_is_recorded(
     assert target.read("SELECT count() FROM DB.mm_fills FINAL") == [(300,)]
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("how", CLOSED)
 @pytest.mark.parametrize(
     ("words", "code"),
@@ -222,6 +224,7 @@ def slow(target: Target, serve: Serve, now: datetime, start: Start) -> tuple[Any
     return exchange, variables
 
 
+@pytest.mark.sampled(2)
 def test_a_terminal_that_is_closed_ends_a_run_with_130(
     start: Start, slow: tuple[Any, dict[str, str]], target: Target
 ) -> None:
@@ -254,6 +257,7 @@ def test_a_run_under_nohup_goes_on(
     assert json.loads(out)["stages"]["n_new"] == 500
 
 
+@pytest.mark.sampled(11)
 @pytest.mark.parametrize("pause", [0.0, 0.05, 0.3, 0.8])
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
@@ -288,6 +292,7 @@ def test_a_signal_at_any_moment_ends_with_130_or_after_the_end(start: Start) -> 
             assert_calm(err if "kalshi_fills" in err else "")
 
 
+@pytest.mark.sampled(2)
 def test_a_terminal_that_vanishes_under_a_progress_bar_breaks_nothing(
     start: Start, slow: tuple[Any, dict[str, str]], target: Target
 ) -> None:
@@ -332,6 +337,7 @@ ODD = {
 }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("odd", ODD)
 @server_only
 def test_odd_surroundings_break_nothing(
@@ -408,6 +414,7 @@ def test_a_report_that_cannot_be_written_is_told_with_2_before_anything_is_read(
     assert_calm(err)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "words",
     [

@@ -100,6 +100,7 @@ def test_columns_that_hold_no_values_of_their_own_are_left_alone(bench: Bench) -
     ) == [(9, 1, 1)]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "name", ["fill", "held", "block", "content", "order_id", "version2", "a`b\\", "links", "digest"]
 )

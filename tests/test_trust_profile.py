@@ -153,6 +153,7 @@ def works(users: Users, desk: Desk, as_user: Warehouse) -> None:
     assert_well(desk.diagnose(DAY * 2))
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_setting_of_the_profile_decides_nothing(
     users: Users, desk_of: Callable[[Warehouse], Desk], name: str
@@ -183,6 +184,7 @@ def test_a_filter_of_the_profile_hides_nothing(
         works(users, desk_of(users.admin), as_user)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "settings",
     [

@@ -53,6 +53,7 @@ def two_rows_each(bench: Bench, account: PracticeAccount) -> None:
     bench.warehouse.command(f"DROP TABLE {copy}")
 
 
+@pytest.mark.sampled(2)
 def test_thousands_of_fills_with_two_rows_of_one_version_are_right_after_a_sync(
     bench: Bench,
 ) -> None:
@@ -71,6 +72,7 @@ def test_thousands_of_fills_with_two_rows_of_one_version_are_right_after_a_sync(
     assert bench.run(full=True).counts.n_known == MANY
 
 
+@pytest.mark.sampled(2)
 def test_thousands_of_such_fills_are_right_where_their_rows_were_merged_by_chance(
     bench: Bench,
 ) -> None:
@@ -84,6 +86,7 @@ def test_thousands_of_such_fills_are_right_where_their_rows_were_merged_by_chanc
     assert bench.run(full=True).counts.n_known == MANY
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "changes",
     [
@@ -242,6 +245,7 @@ def test_a_lookup_of_known_fills_reads_no_more_of_a_larger_table(bench: Bench) -
 # Bytes that are no UTF-8
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "column", ["action", "raw_json", "side", "exchange_order_id", "engine_version", "fill_id"]
 )

@@ -21,9 +21,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.commandline import Done
 
-from kalshi_fills.cli import commands as commandline
+from kalshi_fills.__main__ import command_line
 from kalshi_fills.cli.settings import build
-from kalshi_fills.errors import Mistakes
+from kalshi_fills.errors import Mistakes, SettingsError
 from kalshi_fills.host.printable import is_plain, looks_like_key, quoted, redact, visible
 
 Cli = Callable[..., Done]
@@ -81,7 +81,7 @@ def run_here(words: list[str], variables: dict[str, str]) -> Done:
     sys.argv = ["kalshi-fills", *words]
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = commandline.run(words)
+            code = command_line().run(words)
     finally:
         os.environ.clear()
         os.environ.update(before)
@@ -100,6 +100,7 @@ def assert_silent(done: Done, *secrets: str) -> None:
 # A key's text
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("form", ["table", "json"])
 @pytest.mark.parametrize("kind", KEY_TEXTS)
 def test_a_key_as_its_own_path_is_refused_and_not_shown(kind: str, form: str, cli: Cli) -> None:
@@ -114,6 +115,7 @@ def test_a_key_as_its_own_path_is_refused_and_not_shown(kind: str, form: str, cl
         assert "KALSHI_PRIVATE_KEY" in done.err or "--private-key" in done.err
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", [kind for kind in KEY_TEXTS if kind != "last line"])
 def test_a_key_as_its_id_is_refused_and_not_shown(kind: str, cli: Cli, tmp_path: Path) -> None:
     key = tmp_path / "key.pem"
@@ -145,8 +147,8 @@ def test_a_line_of_a_key_that_happens_to_be_a_name_is_refused(line: str, tmp_pat
     for option in ("table", "cluster"):
         mistakes = Mistakes()
         build({option: line if line[0].isalpha() else f"a{line}"}, {}, mistakes, folder=tmp_path)
-        with pytest.raises(commandline.SettingsError) as caught:
-            mistakes.settle()
+        with pytest.raises(SettingsError) as caught:
+            mistakes.raise_if_any()
         assert line not in caught.value.message
 
 

@@ -23,7 +23,8 @@ from support.commandline import Done
 
 from kalshi_fills.host.printable import ascii_json, visible, visible_lines
 from kalshi_fills.report import console as report
-from kalshi_fills.report import logs
+from kalshi_fills.report import logs, progress
+from kalshi_fills.report.sync import show_sync, sync_json
 from kalshi_fills.sync.report import SyncReport
 from kalshi_fills.warehouse.statements import Tables
 
@@ -113,7 +114,7 @@ def test_no_table_steers_a_terminal_wherever_the_text_stands(text: str) -> None:
     table.add_row(Text(text))
     table.add_row(f"as a string {text}")
     with streams() as (out, _):
-        console = report._console()
+        console = report.new_console()
         console.print(table)
         console.print(Text(text), soft_wrap=True)
         console.print(text)
@@ -125,8 +126,8 @@ def test_the_ledgers_words_do_not_steer_a_terminal(text: str) -> None:
     done = SyncReport(uuid.uuid4())
     done.other_hosts = [text, f"host {text}"]
     with streams() as (out, _):
-        report.show_sync(done, Tables("kalshi"))
-        report.show(report.sync_json(done))
+        show_sync(done, Tables("kalshi"))
+        report.show(sync_json(done))
     assert_tame(out.getvalue())
 
 
@@ -136,9 +137,9 @@ def test_a_spinner_shows_no_control_character_of_its_text(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(report, "_PROGRESS_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "_PROGRESS_AFTER_SECONDS", 0.0)
     with streams() as (_, err):
-        with report.spinner() as say:
+        with progress.spinner() as say:
             for _ in range(5):
                 say(f"reading {text}")
             import time

@@ -2,66 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import subprocess
-import sys
-import tarfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-import pytest
-from support.commandline import KEY_ID, ROOT, Account, Done, Target
+from support.commandline import Done, Target, run_statement
 from support.faulty import assert_failed
 
 from kalshi_fills.practice.account import generate_account
 from kalshi_fills.practice.exchange import PracticeExchange
 from kalshi_fills.warehouse.statements import load
 
-VERSION_0_1 = "207d208"
-
 Cli = Callable[..., Done]
 Serve = Callable[..., PracticeExchange]
 
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def older(tmp_path: Path, api_key: Account) -> Callable[..., Done]:
-    """Run a command of version 0.1 as a process."""
-    archive = subprocess.run(
-        ["git", "-C", str(ROOT), "archive", VERSION_0_1], capture_output=True, check=False
-    )
-    if archive.returncode:
-        pytest.skip(f"version 0.1 ({VERSION_0_1}) is not in this repository's history")
-    code = tmp_path / "version_0_1"
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(code, filter="data")
-
-    def run(*words: str, url: str, api: str = "prod") -> Done:
-        done = subprocess.run(
-            [sys.executable, "-m", "kalshi_fills", *words],
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(tmp_path),
-                "XDG_STATE_HOME": str(tmp_path / "state"),
-                "PYTHONPATH": str(code),
-                "KALSHI_API_KEY_ID": KEY_ID,
-                "KALSHI_PRIVATE_KEY_PATH": str(api_key.path),
-                "CLICKHOUSE_URL": url,
-                "KALSHI_API_URL": api,
-            },
-            capture_output=True,
-            text=True,
-            timeout=120,
-            cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
-
-    return run
 
 
 def test_one_migrate_brings_tables_of_0_1_to_today(
@@ -185,7 +140,11 @@ def test_a_ledger_of_a_newer_version_stops_a_sync(cli: Cli, target: Target, serv
     now = datetime.now(UTC)
     exchange = serve(generate_account(3, 20, start=now - 9 * DAY, end=now - DAY))
     cli("migrate", url=target.url)
-    write(cli, target, "(99, '0099_of_tomorrow', 'abc', now64(6), '9.9')")
+    run_statement(
+        target,
+        "INSERT INTO DB.mm_fills_migrations (version, name, checksum, applied_at, tool_version) "
+        "SELECT * FROM (SELECT 99, '0099_of_tomorrow', 'abc', now64(6), '9.9')",
+    )
 
     told = assert_failed(cli("sync", url=target.url, api=exchange.url), 5)
 
@@ -194,33 +153,9 @@ def test_a_ledger_of_a_newer_version_stops_a_sync(cli: Cli, target: Target, serv
     assert exchange.requests.total() == 0
 
 
-def write(cli: Cli, target: Target, values: str) -> None:
-    """Insert a row into the ledger of migrations, in a process of its own."""
-    code = (
-        "import sys; from pathlib import Path; from urllib.parse import urlsplit;"
-        "from kalshi_fills.warehouse.embedded import open_embedded;"
-        "from kalshi_fills.warehouse.server import open_server; url = sys.argv[1];"
-        "w = open_embedded(Path(urlsplit(url).path)) if url.startswith('chdb') else "
-        "open_server(url); w.command(sys.argv[2])"
-    )
-    statement = (
-        f"INSERT INTO {target.database}.mm_fills_migrations "
-        f"(version, name, checksum, applied_at, tool_version) SELECT * FROM (SELECT {values[1:-1]})"
-    )
-    subprocess.run([sys.executable, "-c", code, target.url, statement], check=True)
-
-
 def test_a_ledger_table_that_was_dropped_is_made_whole_again(cli: Cli, target: Target) -> None:
     cli("migrate", url=target.url)
-    code = (
-        "import sys; from pathlib import Path; from urllib.parse import urlsplit;"
-        "from kalshi_fills.warehouse.embedded import open_embedded;"
-        "from kalshi_fills.warehouse.server import open_server; url = sys.argv[1];"
-        "w = open_embedded(Path(urlsplit(url).path)) if url.startswith('chdb') else "
-        "open_server(url); w.command(sys.argv[2])"
-    )
-    dropped = f"DROP TABLE {target.database}.mm_fills_runs SYNC"
-    subprocess.run([sys.executable, "-c", code, target.url, dropped], check=True)
+    run_statement(target, "DROP TABLE DB.mm_fills_runs SYNC")
 
     steps = json.loads(cli("migrate", "--format", "json", url=target.url).out)["steps"]
 

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from support.syncing import DAY, HOUR, MINUTE, NOW, NOW_FLOORED, Bench, account_of, fill_at, truth
 
-from kalshi_fills.migrate.plan import Migration
+from kalshi_fills.migrate.run import migrate
 from kalshi_fills.practice.account import PracticeAccount
-from kalshi_fills.truncate.run import TruncateRequest, Truncation
+from kalshi_fills.truncate.place import place_of
+from kalshi_fills.truncate.plan import TruncateRequest, list_backups
+from kalshi_fills.truncate.run import truncate as remove_rows
 from kalshi_fills.warehouse.schema import require_today
 from kalshi_fills.warehouse.standing import account_of as account_of_key
 
@@ -43,8 +45,9 @@ def maintain(bench: Bench) -> Callable[[], None]:
 
 def truncate(bench: Bench, **request: Any) -> None:
     bench.clock.now += MINUTE
-    Truncation(bench.warehouse, bench.tables, uuid.uuid4(), bench.clock.now).act(
-        TruncateRequest(**request)
+    remove_rows(
+        place_of(bench.warehouse, bench.tables, uuid.uuid4(), bench.clock.now),
+        TruncateRequest(**request),
     )
 
 
@@ -253,6 +256,7 @@ BY_HAND: dict[str, list[str]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("what", BY_HAND)
 def test_starting_over_by_hand_reads_everything_again_and_says_why(bench: Bench, what: str) -> None:
     bench.serve(month())
@@ -260,7 +264,7 @@ def test_starting_over_by_hand_reads_everything_again_and_says_why(bench: Bench,
     bench.run()
     for statement in BY_HAND[what]:
         if statement == "migrate":
-            Migration(bench.warehouse, bench.tables, NOW).run(dry_run=False)
+            migrate(bench.warehouse, bench.tables, NOW)
         else:
             hand(bench, statement)
     bench.clock.now += DAY
@@ -399,6 +403,7 @@ def test_merges_corrections_and_a_rename_and_back_are_no_reason(bench: Bench) ->
 # truncate and migrate say themselves what they did
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "request_", [{}, {"keep": False}, {"before": NOW - 5 * DAY}, {"garbage": True}], ids=str
 )
@@ -426,9 +431,9 @@ def test_a_restored_backup_is_read_again_without_a_word(bench: Bench) -> None:
     bench.serve(month())
     bench.run()
     truncate(bench)
-    (backup,) = (
-        Truncation(bench.warehouse, bench.tables, uuid.uuid4(), bench.clock.now).listing().backups
-    )
+    (backup,) = list_backups(
+        place_of(bench.warehouse, bench.tables, uuid.uuid4(), bench.clock.now)
+    ).backups
     truncate(bench, restore=backup.name)
     bench.clock.now += HOUR
 
@@ -498,7 +503,6 @@ def test_a_rebuild_that_left_fills_behind_is_read_again(bench: Bench) -> None:
 
 def rebuild(bench: Bench) -> None:
     """Bring the table to an engine that migrate has to rebuild, in its own place."""
-    wrong = Migration(bench.warehouse, bench.tables, NOW)
     hand(
         bench,
         "CREATE TABLE OLD AS MINE ENGINE = ReplacingMergeTree(version) PARTITION BY toYYYYMM(ts) "
@@ -518,5 +522,5 @@ def rebuild(bench: Bench) -> None:
         "WHERE table_identity != '' SETTINGS mutations_sync = 2",
         {"i": identity},
     )
-    wrong.run(dry_run=False)
+    migrate(bench.warehouse, bench.tables, NOW)
     require_today(bench.warehouse, bench.tables)

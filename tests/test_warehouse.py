@@ -24,6 +24,8 @@ from kalshi_fills.warehouse.embedded import open_embedded
 from kalshi_fills.warehouse.server import open_server
 from kalshi_fills.warehouse.statements import Tables, quote_identifier
 
+pytestmark = pytest.mark.both_engines
+
 NEXT_LINE = "\u0085 next line, which Python counts as a line's end"
 
 HOSTILE = [

@@ -1,32 +1,38 @@
-"""The Typer app: shared options, signals, and the one place that turns errors into exit codes."""
+"""The Typer app: shared options, and the one place that turns errors into exit codes.
+
+The commands register themselves here when `cli.commands` is imported.
+"""
 
 from __future__ import annotations
 
 import functools
-import inspect
 import itertools
 import logging
-import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any, NoReturn, get_type_hints
+from typing import Annotated, Concatenate, Final, ParamSpec
 
 import typer
+from typer.core import TyperGroup, TyperOption
 
 from kalshi_fills import __version__
-from kalshi_fills.cli.settings import OPTIONS, Settings, build
-from kalshi_fills.errors import Interrupted, KalshiFillsError, Mistakes
+from kalshi_fills.cli.settings import OPTIONS, Settings, format_asked_for, load
+from kalshi_fills.errors import Interrupted, KalshiFillsError, Mistakes, SettingsError
 from kalshi_fills.host import process
-from kalshi_fills.host.printable import redact, visible_lines
+from kalshi_fills.host.printable import masked, redact, visible_lines
 from kalshi_fills.report import logs
 from kalshi_fills.report.console import show_failure
 
 log = logging.getLogger(__name__)
 
+Arguments = ParamSpec("Arguments")
 
-_EPILOG = (
+_SHARED: Final = "Shared options"
+
+_EPILOG: Final = (
     "Exit codes: 0 done, 1 a bug or a declined prompt, 2 usage or configuration, 3 done with "
     "findings, 4 the exchange, 5 ClickHouse, 6 the counts do not add up, 75 another run holds the "
     "lock, 130 interrupted."
@@ -45,14 +51,37 @@ app = typer.Typer(
 )
 
 
-class Context:
-    """What a command works with: settings checked as a whole, and the time it began."""
+@dataclass
+class Invocation:
+    """What one command line has asked for so far; Typer passes it on as `ctx.obj`."""
 
-    def __init__(self, command: str, settings: Settings, mistakes: Mistakes, now: datetime) -> None:
-        self.command = command
-        self.settings = settings
-        self.mistakes = mistakes
-        self.now = now
+    options: dict[str, str] = field(default_factory=dict)
+    """The shared options, as given before or after the command; the later one wins."""
+    verbose: bool = False
+    settings: Settings | None = None
+    """None until the command has begun."""
+
+    @property
+    def format(self) -> str:
+        """How results and failures are printed."""
+        return (
+            self.settings.format if self.settings else format_asked_for(self.options.get("format"))
+        )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must be blotted out of everything that is printed."""
+        return self.settings.secrets if self.settings else ()
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a command works with."""
+
+    settings: Settings
+    mistakes: Mistakes
+    """What is wrong with the settings, for the command to add to and to raise."""
+    now: datetime
 
     @property
     def json(self) -> bool:
@@ -60,158 +89,155 @@ class Context:
         return self.settings.format == "json"
 
 
-def _shared_parameters() -> list[inspect.Parameter]:
-    parameters = []
-    for option in OPTIONS:
-        notes = [f"env: {option.variable}"] if option.variable else []
-        notes += [f"default: {option.default}"] if option.default else []
-        told = f" ({'; '.join(notes)})" if notes else ""
-        kind = Annotated[
-            str | None,
-            typer.Option(
-                f"--{option.name}",
-                metavar=option.metavar,
-                help=option.help + told,
-                rich_help_panel="Shared options",
-                show_default=False,
-            ),
-        ]
-        parameters.append(
-            inspect.Parameter(
-                option.name.replace("-", "_"),
-                inspect.Parameter.KEYWORD_ONLY,
-                default=None,
-                annotation=kind,
-            )
-        )
-    verbose = Annotated[
-        bool,
-        typer.Option(
-            "--verbose",
-            help="Log what is for debugging, too.",
-            rich_help_panel="Shared options",
-            show_default=False,
-        ),
-    ]
-    parameters.append(
-        inspect.Parameter(
-            "verbose", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=verbose
-        )
-    )
-    return parameters
+def begin(ctx: typer.Context) -> Context:
+    """Return what a command works with: its settings, not yet checked, and the time it began."""
+    invocation = ctx.ensure_object(Invocation)
+    mistakes = Mistakes()
+    settings = load(invocation.options, mistakes)
+    invocation.settings = settings
+    logs.configure(settings.log_format, verbose=invocation.verbose, secrets=settings.secrets)
+    for warning in settings.warnings:
+        log.warning("warning", extra={"fields": {"warning": warning}})
+    return Context(settings, mistakes, datetime.now(UTC))
 
 
-def _with_shared_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a function the shared options; it gets their values as one dict, `shared`."""
-    own = [
-        parameter.replace(annotation=hint)
-        for parameter, hint in _hinted(function)
-        if parameter.name != "shared"
-    ]
-    added = _shared_parameters()
+def command(
+    function: Callable[Concatenate[typer.Context, Arguments], int | None],
+) -> Callable[Concatenate[typer.Context, Arguments], int | None]:
+    """Register a command and return it; its result, or its error, becomes the exit code."""
 
     @functools.wraps(function)
-    def wrapper(**given: Any) -> None:
-        shared = {parameter.name: given.pop(parameter.name) for parameter in added}
-        function(**given, shared=shared)
+    def run_command(
+        ctx: typer.Context, *arguments: Arguments.args, **named: Arguments.kwargs
+    ) -> None:
+        try:
+            code = function(ctx, *arguments, **named) or 0
+        except (Exception, KeyboardInterrupt) as error:
+            code = _report_failure(function.__name__, error, ctx.ensure_object(Invocation))
+        raise typer.Exit(code)
 
-    parameters = own + added
-    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {entry.name: entry.annotation for entry in parameters}
-    return wrapper
-
-
-def _hinted(function: Callable[..., Any]) -> Iterator[tuple[inspect.Parameter, Any]]:
-    hints = get_type_hints(function, include_extras=True)
-    for parameter in inspect.signature(function).parameters.values():
-        yield (
-            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY),
-            hints.get(parameter.name, parameter.annotation),
-        )
+    app.command(name=function.__name__, epilog=_EPILOG)(run_command)
+    return function
 
 
-def _version(wanted: bool) -> None:
+# Shared options
+
+
+def _keep_option(ctx: typer.Context, option: typer.CallbackParam, value: str | None) -> None:
+    if value is not None:
+        ctx.ensure_object(Invocation).options[str(option.name).replace("_", "-")] = value
+
+
+def _keep_verbose(ctx: typer.Context, value: bool) -> None:
+    if value:
+        ctx.ensure_object(Invocation).verbose = True
+
+
+def _show_version(wanted: bool) -> None:
     if wanted:
         sys.stdout.write(f"kalshi-fills {__version__}\n")
         raise typer.Exit
 
 
+def _shared(name: str) -> object:
+    """Return how Typer shows and reads one of the shared options; its value goes to ctx.obj."""
+    option = next(option for option in OPTIONS if option.name == name)
+    return typer.Option(
+        f"--{name}",
+        metavar=option.metavar,
+        help=option.help_with_sources(),
+        rich_help_panel=_SHARED,
+        show_default=False,
+        expose_value=False,
+        callback=_keep_option,
+    )
+
+
 @app.callback()
-@_with_shared_options
-def _everywhere(
-    ctx: typer.Context,
+def _kalshi_fills(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
-    *,
-    shared: dict[str, Any],
+    clickhouse: Annotated[str | None, _shared("clickhouse")] = None,
+    table: Annotated[str | None, _shared("table")] = None,
+    cluster: Annotated[str | None, _shared("cluster")] = None,
+    api_url: Annotated[str | None, _shared("api-url")] = None,
+    api_key_id: Annotated[str | None, _shared("api-key-id")] = None,
+    private_key: Annotated[str | None, _shared("private-key")] = None,
+    env_file: Annotated[str | None, _shared("env-file")] = None,
+    format: Annotated[str | None, _shared("format")] = None,  # noqa: A002 - the option's name
+    log_format: Annotated[str | None, _shared("log-format")] = None,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            help="Log details for debugging, too.",
+            rich_help_panel=_SHARED,
+            show_default=False,
+            expose_value=False,
+            callback=_keep_verbose,
+        ),
+    ] = False,
 ) -> None:
-    ctx.obj = shared
+    """Declare the options that may stand before the command; `command_line` adds them behind it."""
 
 
-def command(function: Callable[..., int | None]) -> Callable[..., None]:
-    """Make a command of a function that takes a Context and gives an exit code.
-
-    Here errors become sentences: nothing above knows of them.
-    """
-    name = function.__name__
-
-    def run(*, ctx: typer.Context, shared: dict[str, Any], **own: Any) -> None:
-        earlier = ctx.obj or {}
-        given = {
-            key: earlier.get(key) if value is None or value is False else value
-            for key, value in shared.items()
-        }
-        _run(name, given, function, own)
-
-    own = [entry for entry in _hinted(function) if entry[0].name != "context"]
-    context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    parameters = [context, *(parameter for parameter, _ in own)]
-    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            *parameters,
-            inspect.Parameter("shared", inspect.Parameter.KEYWORD_ONLY, annotation=dict[str, Any]),
-        ]
-    )
-    run.__annotations__ = {
-        "ctx": typer.Context,
-        **{parameter.name: hint for parameter, hint in own},
-        "shared": dict[str, Any],
-    }
-    run.__doc__ = function.__doc__
-    run.__name__ = name
-    app.command(name=name, epilog=_EPILOG)(_with_shared_options(run))
-    return run
+def command_line() -> TyperGroup:
+    """Return the app with its commands, each of which takes the shared options as well."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    shared = [
+        option
+        for option in group.params
+        if isinstance(option, TyperOption) and option.rich_help_panel == _SHARED
+    ]
+    for registered in group.commands.values():
+        registered.params.extend(shared)
+    return group
 
 
-def _run(
-    name: str, given: dict[str, Any], function: Callable[..., int | None], own: dict[str, Any]
-) -> NoReturn:
-    secrets: tuple[str, ...] = ()
-    wanted = str(given.get("format") or os.environ.get("KALSHI_FILLS_FORMAT") or "table")
+# Words to an exit code
+
+
+def run(words: list[str]) -> int:
+    """Run one command and return its exit code; a usage error is shown like every other error."""
     try:
-        mistakes = Mistakes()
-        options = {key.replace("_", "-"): value for key, value in given.items()}
-        for option in (entry.name for entry in OPTIONS if options.get(entry.name) == ""):
-            # An unset variable of the shell, most likely: no default is meant.
-            mistakes.add(f"--{option} is given, but empty", f"give --{option} a value or leave it")
-        settings = build(options, os.environ, mistakes)
-        wanted, secrets = settings.format, settings.secrets
-        logs.configure(settings.log_format, verbose=bool(given["verbose"]), secrets=secrets)
-        for warning in settings.warnings:
-            log.warning("warning", extra={"fields": {"warning": warning}})
-        context = Context(name, settings, mistakes, datetime.now(UTC))
-        code = function(context, **own) or 0
-    except (Exception, KeyboardInterrupt) as error:
-        code = tell_failure(name, error, secrets, wanted)
-    raise typer.Exit(code)
+        code = command_line()(args=words, standalone_mode=False)
+    except typer.Exit as ended:
+        code = ended.exit_code
+    except Exception as error:
+        if isinstance(error, typer.Abort):
+            return Interrupted.exit_code
+        format_message = getattr(error, "format_message", None)
+        if format_message is None:
+            unknown = Invocation({"format": _format_in(words)})
+            return _report_failure(_command_in(words), error, unknown)
+        code = SettingsError.exit_code
+        sentence = masked(str(format_message()).strip().rstrip("."))
+        if sentence:
+            sentence = sentence[0].lower() + sentence[1:]
+            hint = "see `kalshi-fills --help`"
+            show_failure(_command_in(words), code, sentence, hint, _format_in(words))
+    return code if isinstance(code, int) else 0
 
 
-def tell_failure(name: str, error: BaseException, secrets: tuple[str, ...], wanted: str) -> int:
+def show_interruption(words: list[str]) -> None:
+    """Print that a command was ended before it could print anything itself."""
+    show_failure(
+        _command_in(words),
+        Interrupted.exit_code,
+        process.INTERRUPTED,
+        process.RUN_AGAIN,
+        _format_in(words),
+    )
+
+
+def _report_failure(name: str, error: BaseException, invocation: Invocation) -> int:
     """Print what ended a command, and return its exit code."""
+    secrets = invocation.secrets
     if isinstance(error, KalshiFillsError):
         code, message, hint = error.exit_code, error.message, error.hint
     elif isinstance(error, KeyboardInterrupt):
@@ -221,26 +247,22 @@ def tell_failure(name: str, error: BaseException, secrets: tuple[str, ...], want
         sys.stderr.write(visible_lines(redact(lines, secrets)))
         code, message = 1, f"a bug: {type(error).__name__}: {error}"
         hint = "please report it with the lines above; nothing was recorded"
-    show_failure(name, code, redact(message, secrets), redact(hint, secrets), wanted)
+    show_failure(name, code, redact(message, secrets), redact(hint, secrets), invocation.format)
     return code
 
 
-def show_usage_failure(code: int, sentence: str, hint: str, words: list[str]) -> None:
-    """Show a failure of the command line itself, in the format that its words ask for."""
-    wanted = "json" if asked_for_json(words) else "table"
-    show_failure(named_command(words), code, sentence, hint, wanted)
-
-
-def named_command(words: list[str]) -> str:
+def _command_in(words: list[str]) -> str:
     """Return the first word that names a command, or an empty text."""
-    commands = {command.name for command in app.registered_commands}
-    return next((word for word in words if word in commands), "")
+    return next((word for word in words if word in command_names()), "")
 
 
-def asked_for_json(words: list[str]) -> bool:
-    """Return whether the words or the environment ask for JSON."""
-    if os.environ.get("KALSHI_FILLS_FORMAT") == "json" and "--format" not in " ".join(words):
-        return True
-    return "--format=json" in words or any(
-        pair == ("--format", "json") for pair in itertools.pairwise(words)
-    )
+def command_names() -> list[str]:
+    """Return the names of the commands, in the order of the help."""
+    return [str(entry.name) for entry in app.registered_commands]
+
+
+def _format_in(words: list[str]) -> str:
+    """Return the format that the words or the environment ask for, without reading all of them."""
+    if "--format=json" in words or ("--format", "json") in itertools.pairwise(words):
+        return "json"
+    return "table" if "--format" in " ".join(words) else format_asked_for(None)

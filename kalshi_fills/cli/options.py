@@ -1,14 +1,15 @@
-"""Text to values: moments, durations, shares; mistakes collected."""
+"""Text to values: times, durations, shares, names; what cannot be read is noted as a mistake."""
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kalshi_fills.errors import Mistakes
-from kalshi_fills.host.printable import quoted
+from kalshi_fills.host.printable import looks_like_key, quoted
 
 _DURATION: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)").fullmatch
 
@@ -16,9 +17,11 @@ _LONGEST_DURATION: Final = timedelta(days=36_500)
 
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
+_IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}").fullmatch
+
 
 def moment(text: str, now: datetime, option: str, mistakes: Mistakes) -> datetime | None:
-    """Read T: an ISO 8601 instant (UTC where no zone is named) or a duration back from now."""
+    """Return the time that T means: an ISO 8601 time (UTC if no zone is named) or a time ago."""
     if match := _DURATION(text.strip()):
         try:
             return now - timedelta(seconds=int(match.group(1)) * _UNIT_SECONDS[match.group(2)])
@@ -31,7 +34,7 @@ def moment(text: str, now: datetime, option: str, mistakes: Mistakes) -> datetim
         read = datetime.fromisoformat(text.strip())
     except ValueError:
         mistakes.add(
-            f"{option}{quoted(text)} is neither an ISO 8601 instant nor a duration",
+            f"{option}{quoted(text)} is neither an ISO 8601 time nor a duration",
             f"write it like {option} 2026-11-20T15:00:00Z or {option} 24h",
         )
         return None
@@ -43,10 +46,10 @@ def moment(text: str, now: datetime, option: str, mistakes: Mistakes) -> datetim
 
 
 def duration(text: str, option: str, mistakes: Mistakes) -> timedelta:
-    """Read a duration such as 90s, 15m, 24h or 7d."""
+    """Return the duration that a text such as 90s, 15m, 24h or 7d means."""
     match = _DURATION(text.strip())
     if not match:
-        mistakes.add(f"{option}{quoted(text)} is no duration", f"write it like {option} 1h")
+        mistakes.add(f"{option}{quoted(text)} is not a duration", f"write it like {option} 1h")
         return timedelta(0)
     long = timedelta(seconds=int(match.group(1)) * _UNIT_SECONDS[match.group(2)])
     if long > _LONGEST_DURATION:
@@ -56,7 +59,27 @@ def duration(text: str, option: str, mistakes: Mistakes) -> timedelta:
 
 
 def share(value: float, option: str, mistakes: Mistakes) -> float:
-    """Check a share: more than 0, at most 1."""
+    """Return the share as it is; note a mistake unless it is more than 0 and at most 1."""
     if not (math.isfinite(value) and 0 < value <= 1):
-        mistakes.add(f"{option} {value} is no share", f"use a number above 0 up to 1 for {option}")
+        mistakes.add(
+            f"{option} {value} is not a share", f"use a number above 0 and up to 1 for {option}"
+        )
     return value
+
+
+def is_identifier(name: str) -> bool:
+    """Return whether a text can be the name of a database or a table, and is no part of a key."""
+    return bool(_IDENTIFIER(name)) and not looks_like_key(name)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine, as its name or address says."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a file could not be used, as the end of a sentence, without its name."""
+    return (getattr(error, "strerror", None) or "this cannot be a path").lower()

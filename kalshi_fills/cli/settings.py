@@ -1,15 +1,12 @@
-"""What the operator asked for: options, environment, `.env`, in that order, checked at once.
+"""What the operator asked for: options, environment and env file, in that order, as one value.
 
-Everything is validated here before any connection is opened; every mistake gets its own sentence.
-Nothing else in the package reads the environment. Secrets never show in a repr.
+Everything is checked here before any connection is opened, and every mistake gets its own
+sentence. No other module reads the project's variables from the environment. No secret shows in a
+repr.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import io
-import ipaddress
 import os
 import re
 import sys
@@ -17,46 +14,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
 
-import platformdirs
-from dotenv.parser import parse_stream
-
+from kalshi_fills.cli.api_key import read_signer
+from kalshi_fills.cli.api_url import read_api_url
+from kalshi_fills.cli.clickhouse_url import ClickHouseTarget, read_clickhouse_url, secrets_of
+from kalshi_fills.cli.env_file import read_env_file
+from kalshi_fills.cli.options import is_identifier
 from kalshi_fills.errors import Mistakes, SettingsError
-from kalshi_fills.exchange.signing import Signer, read_private_key
-from kalshi_fills.host.printable import is_plain, looks_like_key, path_to_show, quoted
-from kalshi_fills.host.trusted import (
-    Untrusted,
-    absolute,
-    read_file,
-    require_not_for_everybody,
-    require_own,
-    require_own_folder,
-)
+from kalshi_fills.exchange.signing import Signer
+from kalshi_fills.host.printable import looks_like_key, quoted
 from kalshi_fills.warehouse.statements import Tables
-
-ENVIRONMENTS: Final = {
-    "prod": "https://external-api.kalshi.com/trade-api/v2",
-    "demo": "https://external-api.demo.kalshi.co/trade-api/v2",
-}
-
-_ENVIRONMENT_OF_HOST: Final = {
-    "external-api.kalshi.com": "prod",
-    "api.elections.kalshi.com": "prod",
-    "external-api.demo.kalshi.co": "demo",
-    "demo-api.kalshi.co": "demo",
-}
-"""The exchange's hosts, the older ones included."""
-
-DEFAULT_DATABASE: Final = "kalshi"
 
 DEFAULT_TABLE: Final = "mm_fills"
 
-_IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}").fullmatch
+_FORMAT_VARIABLE: Final = "KALSHI_FILLS_FORMAT"
 
-_KEY_ID: Final = re.compile(r"[\x21-\x3f\x41-\x7e]{1,128}").fullmatch
-
-_SECRET_OPTIONS: Final = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE).search
+_DEFAULT_ANSWER_MIB: Final = 64
 
 
 class Option(NamedTuple):
@@ -67,6 +40,12 @@ class Option(NamedTuple):
     default: str | None
     help: str
     metavar: str = "NAME"
+
+    def help_with_sources(self) -> str:
+        """Return the help text with the variable and the default behind it."""
+        notes = [f"env: {self.variable}"] if self.variable else []
+        notes += [f"default: {self.default}"] if self.default else []
+        return f"{self.help} ({'; '.join(notes)})" if notes else self.help
 
 
 OPTIONS: Final = (
@@ -79,7 +58,9 @@ OPTIONS: Final = (
         "URL",
     ),
     Option("table", "KALSHI_FILLS_TABLE", DEFAULT_TABLE, "Name of the fills table."),
-    Option("cluster", "CLICKHOUSE_CLUSTER", None, "Run on every replica of this cluster."),
+    Option(
+        "cluster", "CLICKHOUSE_CLUSTER", None, "Keep the tables on every replica of this cluster."
+    ),
     Option(
         "api-url",
         "KALSHI_API_URL",
@@ -92,49 +73,28 @@ OPTIONS: Final = (
         "private-key",
         "KALSHI_PRIVATE_KEY_PATH",
         None,
-        "File of the private key (or its text in KALSHI_PRIVATE_KEY).",
+        "File of the private key; its text can be in KALSHI_PRIVATE_KEY instead.",
         "PATH",
     ),
     Option(
-        "env-file", None, None, "Read variables from this file; .env here if there is one.", "PATH"
+        "env-file",
+        None,
+        None,
+        "Read variables from this file instead of .env in the working folder.",
+        "PATH",
     ),
-    Option("format", "KALSHI_FILLS_FORMAT", "table", "What stdout holds: table or json.", "FORMAT"),
+    Option(
+        "format", _FORMAT_VARIABLE, "table", "What to print on stdout: table or json.", "FORMAT"
+    ),
     Option(
         "log-format",
         "KALSHI_FILLS_LOG_FORMAT",
         None,
-        "Log lines on stderr: text or json; text on a terminal, json elsewhere.",
+        "How to log on stderr: text or json. Unless given, text on a terminal and json elsewhere.",
         "FORMAT",
     ),
 )
 """The options every command has, in the order of their help."""
-
-
-class Secret(str):
-    """Text that is never shown by accident."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
-
-
-@dataclass(frozen=True, slots=True)
-class ClickHouseTarget:
-    """Where ClickHouse is: a server's URL, or a folder of the embedded engine."""
-
-    url: Secret | None
-    folder: Path | None
-    database: str
-
-    def identity(self) -> str:
-        """Name the target in one way however its URL spells it, and without its password."""
-        if self.folder is not None:
-            return f"chdb://{self.folder.resolve()}"
-        parts = urlsplit(self.url or "")
-        host = (parts.hostname or "").rstrip(".")
-        port = parts.port or (9440 if parts.scheme == "clickhouses" else 9000)
-        return f"clickhouse://{'localhost' if _loopback(host) else host}:{port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +109,11 @@ class Settings:
     log_format: str
     warnings: tuple[str, ...] = ()
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    max_answer_bytes: int = 64 << 20
+    max_answer_bytes: int = _DEFAULT_ANSWER_MIB << 20
     """How large an answer of the exchange may be."""
 
     def require_signer(self) -> Signer:
-        """Give the signer.
+        """Return the signer.
 
         Raises:
             SettingsError: no key was configured.
@@ -164,6 +124,25 @@ class Settings:
                 hint="set KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH, here or in a .env file",
             )
         return self.signer
+
+
+def load(options: Mapping[str, str], mistakes: Mistakes) -> Settings:
+    """Return the settings of this process; an option that is given, but empty, is a mistake.
+
+    Such an option is most likely an unset variable of the shell: no default is meant.
+    """
+    for option in OPTIONS:
+        if options.get(option.name) == "":
+            mistakes.add(
+                f"--{option.name} is given, but empty",
+                f"give --{option.name} a value or leave it out",
+            )
+    return build(options, os.environ, mistakes)
+
+
+def format_asked_for(option: str | None) -> str:
+    """Return the format that a failure is shown in while there are no settings yet."""
+    return option or os.environ.get(_FORMAT_VARIABLE) or "table"
 
 
 def gather(
@@ -182,10 +161,9 @@ def gather(
         folder: where `.env` is looked for; the working folder.
 
     Returns:
-        The values by option name, and the private key's text if KALSHI_PRIVATE_KEY holds one.
+        The values by option name, and the private key's text if KALSHI_PRIVATE_KEY has one.
     """
-    named = options.get("env-file")
-    from_file = _env_file(named, folder, mistakes)
+    from_file = read_env_file(options.get("env-file"), folder, mistakes)
 
     def variable(name: str | None) -> str | None:
         return (environment.get(name) or from_file.get(name)) if name else None
@@ -198,53 +176,6 @@ def gather(
     return values, variable("KALSHI_PRIVATE_KEY")
 
 
-def _env_file(
-    named: str | None, folder: Path | None, mistakes: Mistakes
-) -> Mapping[str, str | None]:
-    """Read the env file: the one that was named, or `.env` if there is one that is to be trusted.
-
-    A folder of this name is somebody's virtual environment, and none of ours.
-    """
-    path = Path(named) if named else (folder or Path()) / ".env"
-    where = path_to_show(path, "that --env-file names") if named else ".env in the working folder"
-    if not named and (os.path.isdir(path) or not os.path.lexists(path)):
-        return {}
-    try:
-        if named:
-            require_not_for_everybody(path)
-        else:
-            require_own(path)
-        text = read_file(path).decode("utf-8-sig")
-    except Untrusted as error:
-        elsewhere = "" if named else "; --env-file names another file"
-        mistakes.add(f"the env file {where} {error.why}", f"{error.hint}{elsewhere}")
-        return {}
-    except UnicodeDecodeError:
-        mistakes.add(f"the env file {where} is no UTF-8 text", "save it as UTF-8")
-        return {}
-    except (OSError, ValueError) as error:
-        mistakes.add(
-            f"the env file {where} cannot be read: {_why(error)}",
-            "check the path after --env-file" if named else "name another one with --env-file",
-        )
-        return {}
-    values: dict[str, str | None] = {}
-    for line in parse_stream(io.StringIO(text)):
-        if line.error:
-            mistakes.add(
-                f"the env file {where} has a line that cannot be read: line {line.original.line}",
-                "write NAME=value; a value with spaces or line ends stands in quotes",
-            )
-        elif line.key is not None:
-            values[line.key] = line.value
-    return values
-
-
-def _why(error: Exception) -> str:
-    """Return why a file could not be used, as the end of a sentence, without its name."""
-    return (getattr(error, "strerror", None) or "this cannot be a path").lower()
-
-
 def build(
     options: Mapping[str, str | None],
     environment: Mapping[str, str],
@@ -252,28 +183,19 @@ def build(
     *,
     folder: Path | None = None,
 ) -> Settings:
-    """Make the settings; mistakes are noted, and raised by the caller's `mistakes.settle()`."""
+    """Return the settings; what is wrong is noted, for `mistakes.raise_if_any` of the caller."""
     values, pem = gather(options, environment, mistakes, folder=folder)
-    clickhouse = _clickhouse(values["clickhouse"], mistakes)
-    table = values["table"] or DEFAULT_TABLE
-    if not _is_identifier(table):
-        mistakes.add(
-            f"the table name{quoted(table)} is no identifier",
-            "use letters, digits and underscores in --table, not starting with a digit",
-        )
-    cluster = values["cluster"]
-    if cluster is not None and (
-        not re.fullmatch(r"[A-Za-z0-9_.{}-]{1,128}", cluster) or looks_like_key(cluster)
-    ):
-        mistakes.add(
-            f"the cluster name{quoted(cluster)} is no cluster name",
-            "use the name in system.clusters for --cluster",
-        )
+    clickhouse = read_clickhouse_url(values["clickhouse"], mistakes)
+    tables = Tables(
+        clickhouse.database,
+        _table_name(values["table"], mistakes),
+        _cluster_name(values["cluster"], mistakes),
+    )
     warnings: list[str] = []
-    signer = _signer(values["api-key-id"], values["private-key"], pem, mistakes, warnings)
-    api_url = _api_url(values["api-url"] or "prod", mistakes)
-    form = _one_of("format", values["format"], ("table", "json"), mistakes)
-    log_form = _one_of(
+    signer = read_signer(values["api-key-id"], values["private-key"], pem, mistakes, warnings)
+    api_url = read_api_url(values["api-url"] or "prod", mistakes)
+    output_format = _one_of("format", values["format"], ("table", "json"), mistakes)
+    log_format = _one_of(
         "log-format",
         values["log-format"] or ("text" if sys.stderr.isatty() else "json"),
         ("text", "json"),
@@ -281,269 +203,52 @@ def build(
     )
     secrets = [text for text in (pem, values["private-key"]) if text and "-----BEGIN" in text]
     if clickhouse.url is not None:
-        secrets += _secrets_of(clickhouse.url)
+        secrets += secrets_of(clickhouse.url)
     return Settings(
         clickhouse,
-        Tables(clickhouse.database, table, cluster),
+        tables,
         api_url,
         signer,
-        form,
-        log_form,
+        output_format,
+        log_format,
         tuple(warnings),
         tuple(secrets),
         _max_answer_bytes(values["max-answer-mib"], mistakes),
     )
 
 
-def _max_answer_bytes(text: str | None, mistakes: Mistakes) -> int:
-    """Return how large an answer of the exchange may be, of whole MiB."""
-    if text is None:
-        return 64 << 20
-    if re.fullmatch(r"[0-9]{1,5}", text.strip()) and int(text) > 0:
-        return int(text) << 20
-    mistakes.add(
-        "KALSHI_FILLS_MAX_ANSWER_MIB is no number of MiB",
-        "set KALSHI_FILLS_MAX_ANSWER_MIB to a whole number such as 64, or leave it out",
-    )
-    return 64 << 20
-
-
-def _clickhouse(url: str | None, mistakes: Mistakes) -> ClickHouseTarget:
-    nowhere = ClickHouseTarget(None, None, DEFAULT_DATABASE)
-    if url is None:
-        if importlib.util.find_spec("chdb") is None:
-            mistakes.add(
-                "no CLICKHOUSE_URL is set and the embedded engine is not installed",
-                "set CLICKHOUSE_URL=clickhouse://user:password@host:9000/kalshi, or install the "
-                "embedded engine with `pip install 'kalshi-fills[embedded]'`",
-            )
-        data = absolute(lambda: platformdirs.user_data_dir("kalshi-fills", appauthor=False))
-        if data is None:
-            mistakes.add(
-                "there is no home folder to keep the embedded engine's tables in",
-                "set HOME or XDG_DATA_HOME, or CLICKHOUSE_URL=chdb:///path/to/folder",
-            )
-            return nowhere
-        return ClickHouseTarget(None, _trusted_folder(data / "chdb", mistakes), DEFAULT_DATABASE)
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
+def _table_name(value: str | None, mistakes: Mistakes) -> str:
+    name = value or DEFAULT_TABLE
+    if not is_identifier(name):
         mistakes.add(
-            "CLICKHOUSE_URL cannot be read",
-            "percent-encode #, / and ? in the user name or password (# is %23)",
-        )
-        return nowhere
-    if parts.scheme == "chdb":
-        return _embedded(parts.netloc + parts.path, parts.query, mistakes)
-    if "@" in parts.path + parts.query + parts.fragment:
-        mistakes.add(
-            "CLICKHOUSE_URL has an @ behind its host: the password holds a letter that ends it",
-            "percent-encode #, /, ? and @ in the user name or password (# is %23)",
-        )
-        return nowhere
-    if parts.scheme not in ("clickhouse", "clickhouses"):
-        mistakes.add(
-            f"CLICKHOUSE_URL has the unknown scheme{quoted(parts.scheme or 'none')}",
-            "use clickhouse://, clickhouses:// (TLS) or chdb:///folder; the native protocol, port "
-            "9000 or 9440, not HTTP",
-        )
-        return nowhere
-    if not parts.hostname:
-        mistakes.add(
-            "CLICKHOUSE_URL names no host",
-            "write it like clickhouse://user:password@host:9000/kalshi",
-        )
-        return nowhere
-    return ClickHouseTarget(Secret(url), None, _database(unquote(parts.path.strip("/")), mistakes))
-
-
-def _embedded(path: str, query: str, mistakes: Mistakes) -> ClickHouseTarget:
-    database = _database(parse_qs(query).get("database", [""])[0], mistakes)
-    folder = unquote(path)
-    if importlib.util.find_spec("chdb") is None:
-        mistakes.add(
-            "CLICKHOUSE_URL asks for the embedded engine, which is not installed",
-            "install it with `pip install 'kalshi-fills[embedded]'`, or name a server",
-        )
-    if not folder.strip("/") or "?" in folder or not folder.isprintable() or "@" in path:
-        mistakes.add(
-            "CLICKHOUSE_URL names no folder for the embedded engine",
-            "write it like chdb:///var/lib/kalshi-fills?database=kalshi",
-        )
-    try:
-        full = Path(folder).expanduser().absolute()
-    except (OSError, RuntimeError):  # the working folder is gone, or the home folder unknown
-        mistakes.add(
-            "the folder in CLICKHOUSE_URL cannot be found from here",
-            "name it from the root on: chdb:///path/to/folder",
-        )
-        return ClickHouseTarget(None, None, database)
-    return ClickHouseTarget(None, _trusted_folder(full, mistakes), database)
-
-
-def _trusted_folder(folder: Path, mistakes: Mistakes) -> Path:
-    """Refuse a folder in which others may have planted what the engine takes for its own."""
-    where = path_to_show(folder, "in CLICKHOUSE_URL")
-    try:
-        require_own_folder(folder)
-    except Untrusted as error:
-        mistakes.add(f"the embedded engine's folder {where} {error.why}", error.hint)
-    except (OSError, ValueError) as error:
-        mistakes.add(
-            f"the embedded engine's folder {where} cannot be used: {_why(error)}",
-            "point CLICKHOUSE_URL at a folder of your own: chdb:///path/to/folder",
-        )
-    return folder
-
-
-def _secrets_of(url: str) -> list[str]:
-    """Return the password of a URL, as written and as meant, and what its options hide."""
-    parts = urlsplit(url)
-    written = [parts.password] if parts.password else []
-    for option in parts.query.split("&"):
-        name, _, value = option.partition("=")
-        if value and _SECRET_OPTIONS(name):
-            written.append(value)
-    return [text for value in written for text in (value, unquote(value))]
-
-
-def _database(name: str, mistakes: Mistakes) -> str:
-    if not name:
-        return DEFAULT_DATABASE
-    if not _is_identifier(name):
-        mistakes.add(
-            f"the database name{quoted(name)} is no identifier",
-            "use letters, digits and underscores for the database in CLICKHOUSE_URL",
+            f"the table name{quoted(name)} is not an identifier",
+            "use letters, digits and underscores in --table, not starting with a digit",
         )
     return name
 
 
-def _api_url(value: str, mistakes: Mistakes) -> str:
-    url = ENVIRONMENTS.get(value, value)
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+def _cluster_name(name: str | None, mistakes: Mistakes) -> str | None:
+    if name is not None and (
+        not re.fullmatch(r"[A-Za-z0-9_.{}-]{1,128}", name) or looks_like_key(name)
+    ):
         mistakes.add(
-            f"KALSHI_API_URL{quoted(value)} is neither prod nor demo nor an http URL",
-            "use prod, demo, or the API's root such as " + ENVIRONMENTS["prod"],
+            f"the cluster name{quoted(name)} cannot be one",
+            "use a name from system.clusters for --cluster",
         )
-        return url
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        mistakes.add(
-            "KALSHI_API_URL carries more than host, port and path",
-            "use the API's root such as " + ENVIRONMENTS["prod"],
-        )
-    if parts.scheme == "http" and not _loopback(parts.hostname):
-        host = parts.hostname if is_plain(parts.hostname) else "names a host that"
-        mistakes.add(
-            f"KALSHI_API_URL {host} is not loopback and has no TLS",
-            "write https://; requests to the exchange are signed and must not travel in the clear",
-        )
-    if not parts.path.strip("/"):
-        url = f"{url.rstrip('/')}/trade-api/v2"
-    return url.rstrip("/")
+    return name
 
 
-def environment_of(api_url: str) -> str:
-    """Return what the run ledger calls the exchange at a URL: prod, demo, or a digest of it."""
-    parts = urlsplit(api_url)
-    host = (parts.hostname or "").rstrip(".").lower()
-    if host in _ENVIRONMENT_OF_HOST:
-        return _ENVIRONMENT_OF_HOST[host]
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    name = "localhost" if _loopback(host) else host
-    root = f"{parts.scheme}://{name}:{port}{parts.path.rstrip('/')}"
-    return f"url-{hashlib.sha256(root.encode()).hexdigest()[:16]}"
-
-
-def _is_identifier(name: str) -> bool:
-    return bool(_IDENTIFIER(name)) and not looks_like_key(name)
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _signer(
-    key_id: str | None,
-    path: str | None,
-    pem: str | None,
-    mistakes: Mistakes,
-    warnings: list[str],
-) -> Signer | None:
-    if key_id is None and path is None and pem is None:
-        return None
-    if key_id is None:
-        mistakes.add(
-            "a private key is configured, but no key id",
-            "set KALSHI_API_KEY_ID to the id shown beside the key on Kalshi's API keys page",
-        )
-    elif looks_like_key(key_id):
-        mistakes.add(
-            "KALSHI_API_KEY_ID holds something other than a key's id: it looks like a key's text",
-            "it is the id shown beside the key; the key's text goes into KALSHI_PRIVATE_KEY",
-        )
-    elif not _KEY_ID(key_id) or "://" in key_id:
-        mistakes.add("the API key id holds spaces or signs", "copy KALSHI_API_KEY_ID once more")
-    if path is None and pem is None:
-        mistakes.add(
-            "an API key id is configured, but no private key",
-            "set KALSHI_PRIVATE_KEY_PATH to the key's file",
-        )
-        return None
-    where = "KALSHI_PRIVATE_KEY"
-    if path is not None:
-        where, read = _key_file(path, mistakes, warnings)
-        if read is None:
-            return None
-        pem = read
-    assert pem is not None
-    # A key in a variable often has its line ends written out.
-    text = pem.replace("\\n", "\n") if path is None else pem
-    try:
-        return Signer(key_id or "", read_private_key(text, where))
-    except SettingsError as error:
-        mistakes.note(error)
-        return None
-
-
-def _key_file(path: str, mistakes: Mistakes, warnings: list[str]) -> tuple[str, str | None]:
-    """Return what to call the key's file in a sentence, and its text if it can be read."""
-    unnamed = "in the file that KALSHI_PRIVATE_KEY_PATH names"
-    where = path_to_show(path, unnamed)
-    try:
-        file = Path(path).expanduser()
-        require_not_for_everybody(file)
-        pem = read_file(file).decode("utf-8")
-        if file.stat().st_mode & 0o077:
-            warnings.append(
-                f"the private key {where} can be read by other users; run: chmod 600 {where}"
-            )
-        return where, pem
-    except Untrusted as error:
-        mistakes.add(f"the private key {where} {error.why}", error.hint)
-    except (OSError, RuntimeError, ValueError) as error:
-        is_other = looks_like_key(path) or where == unnamed
-        if is_other:
-            mistakes.add(
-                "KALSHI_PRIVATE_KEY_PATH (or --private-key) holds something other than the path "
-                "of a file",
-                "it names the key's file; the key's text goes into KALSHI_PRIVATE_KEY",
-            )
-        else:
-            why = getattr(error, "strerror", None) or "it is no text file, or nobody's"
-            mistakes.add(
-                f"the private key {where} cannot be read: {why.lower()}",
-                "check the path in KALSHI_PRIVATE_KEY_PATH and who may read it",
-            )
-    return where, None
+def _max_answer_bytes(text: str | None, mistakes: Mistakes) -> int:
+    """Return how large an answer of the exchange may be, from a number of MiB."""
+    if text is None:
+        return _DEFAULT_ANSWER_MIB << 20
+    if re.fullmatch(r"[0-9]{1,5}", text.strip()) and int(text) > 0:
+        return int(text) << 20
+    mistakes.add(
+        "KALSHI_FILLS_MAX_ANSWER_MIB is not a number of MiB",
+        "set KALSHI_FILLS_MAX_ANSWER_MIB to a whole number such as 64, or leave it out",
+    )
+    return _DEFAULT_ANSWER_MIB << 20
 
 
 def _one_of(option: str, value: str | None, allowed: tuple[str, ...], mistakes: Mistakes) -> str:

@@ -1,7 +1,7 @@
 """What the tables say of themselves, in whatever state they are. Reads, and never writes.
 
 The statements of `queries/diagnose/` are for people and run by hand as well; those of
-`queries/evidence/` are the tool's own. All of them take a table of any age: a column that is not
+`queries/reconcile/` are the tool's own. All of them take a table of any age: a column that is not
 there counts as empty.
 """
 
@@ -224,34 +224,34 @@ class SurveyQueries:
             look_into_payloads: some rows have an id in their payload only, or none.
         """
         if not look_into_payloads:
-            (distinct,) = self._select(_DistinctIds, "evidence/distinct_ids")
+            (distinct,) = self._select(_DistinctIds, "reconcile/distinct_ids")
             if distinct.row_count == distinct.fills:
                 return Repeats()
         name = "repeats_by_payload" if look_into_payloads else "repeats_by_id"
-        (found,) = self._select(Repeats, f"evidence/{name}")
+        (found,) = self._select(Repeats, f"reconcile/{name}")
         return found
 
     def event_times(self) -> EventTimes:
         """Return how the times of other writers' rows compare with those in their payloads."""
-        (found,) = self._select(EventTimes, "evidence/event_times")
+        (found,) = self._select(EventTimes, "reconcile/event_times")
         return found
 
     def rows_per_hour(self) -> dict[datetime, int]:
         """Return the number of rows of the window by hour."""
         return {
-            one.hour: one.row_count for one in self._select(_HourRows, "evidence/rows_per_hour")
+            one.hour: one.row_count for one in self._select(_HourRows, "reconcile/rows_per_hour")
         }
 
     def claims(self) -> Claims | None:
         """Return what is refused, claims to be fills and was not accepted; None if nothing is."""
         if not self._has("_rejected"):
             return None
-        (found,) = self._select(Claims, "evidence/claims")
+        (found,) = self._select(Claims, "reconcile/claims")
         return found if found.claims else None
 
     def latest_run(self) -> LatestRun | None:
         """Return the latest run of sync, None if there never was one."""
-        found = self._select(LatestRun, "evidence/latest_run") if self._has("_runs") else []
+        found = self._select(LatestRun, "reconcile/latest_run") if self._has("_runs") else []
         return next(iter(found), None)
 
     def last_finished(self) -> FinishedRun | None:
@@ -268,7 +268,7 @@ class SurveyQueries:
         """
         if not self._has("_runs"):
             return None
-        for read in self._select(_ReadUntil, "evidence/read_until", lately=now - SYNC_SILENT):
+        for read in self._select(_ReadUntil, "reconcile/read_until", lately=now - SYNC_SILENT):
             if read.watermark is not None:
                 behind = read.window_end - read.watermark
                 if timedelta(0) <= behind <= _LAG_OF_WATERMARK + timedelta(seconds=1):
@@ -282,10 +282,10 @@ class SurveyQueries:
         Args:
             rows: the rows under FINAL.
         """
-        (physical,) = self._select(_RowCount, "evidence/physical_rows")
+        (physical,) = self._select(_RowCount, "reconcile/physical_rows")
         if physical.row_count <= rows:
             return EqualVersions()
-        (found,) = self._select(EqualVersions, "evidence/equal_versions")
+        (found,) = self._select(EqualVersions, "reconcile/equal_versions")
         return found if found.fills else EqualVersions()
 
     def _has(self, suffix: str) -> bool:

@@ -1,1 +1,1 @@
-"""Bringing any table of fills to today's schema."""
+"""Bringing any table of fills to today's schema; what that schema is belongs to `warehouse`."""

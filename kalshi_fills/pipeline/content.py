@@ -46,7 +46,7 @@ Content = tuple[str, ...]
 
 
 def content(fill: Fill) -> Content:
-    """Give a fill's content as texts, as `queries/sync/content_texts.sql` gives a row's."""
+    """Give a fill's content as texts, as `queries/fragments/content_texts.sql` gives a row's."""
     return contents([fill])[0]
 
 

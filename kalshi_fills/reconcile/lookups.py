@@ -89,14 +89,14 @@ class TableLookups:
     def rows_of_orders(self) -> dict[str, OrderRows]:
         """Return how many rows each order has in the window, for a million orders at most."""
         found = select(
-            self._warehouse, OrderRows, self._sql("evidence/rows_of_orders"), self._bounds
+            self._warehouse, OrderRows, self._sql("reconcile/rows_of_orders"), self._bounds
         )
         return {one.exchange_order_id: one for one in found}
 
     def orders_of_window(self) -> list[OrderOfFills]:
         """Return the orders of the window's fills, the oldest first, 5,000 at most."""
         return select(
-            self._warehouse, OrderOfFills, self._sql("evidence/orders_of_window"), self._bounds
+            self._warehouse, OrderOfFills, self._sql("reconcile/orders_of_window"), self._bounds
         )
 
     def writers(self, keys: Sequence[FillKey]) -> dict[FillKey, Writer]:
@@ -105,7 +105,7 @@ class TableLookups:
         for first in range(0, len(keys), _LOOKED_UP_AT_ONCE):
             wanted = TextTable(("fill_id", "order_id"), keys[first:][:_LOOKED_UP_AT_ONCE])
             for one in select(
-                self._warehouse, Writer, self._sql("evidence/writers"), wanted=wanted
+                self._warehouse, Writer, self._sql("reconcile/writers"), wanted=wanted
             ):
                 found[FillKey(one.fill_id, one.exchange_order_id)] = one
         return found
@@ -113,7 +113,7 @@ class TableLookups:
     def order_sums(self, order_ids: Sequence[str]) -> dict[str, OrderSums]:
         """Return what the fills of these orders add up to; those without any are left out."""
         wanted = TextTable(("order_id",), [(order_id,) for order_id in order_ids])
-        found = select(self._warehouse, _OrderSum, self._sql("evidence/order_sums"), wanted=wanted)
+        found = select(self._warehouse, _OrderSum, self._sql("reconcile/order_sums"), wanted=wanted)
         return {
             one.exchange_order_id: OrderSums(
                 one.contracts, None if one.fees_unknown else one.fees_dollars
@@ -126,24 +126,24 @@ class TableLookups:
         wanted = TextTable(("ticker",), [(ticker,) for ticker in tickers])
         sums: dict[str, dict[int | None, Decimal]] = {}
         for one in select(
-            self._warehouse, _PositionSum, self._sql("evidence/position_sums"), wanted=wanted
+            self._warehouse, _PositionSum, self._sql("reconcile/position_sums"), wanted=wanted
         ):
             sums.setdefault(one.market_ticker, {})[one.subaccount_number] = one.contracts
         return sums
 
     def subaccounts(self) -> list[int]:
         """Return the subaccounts that the table knows, and the primary one."""
-        found = select(self._warehouse, _Subaccount, self._sql("evidence/subaccounts"))
+        found = select(self._warehouse, _Subaccount, self._sql("reconcile/subaccounts"))
         return sorted({0, *(int(one.subaccount_number) for one in found)})
 
     def fills_of_order(self, order_id: str) -> list[StoredRow]:
         """Return every row of an order, of any age."""
         wanted = TextTable(("order_id",), [(order_id,)])
-        return self._fills("evidence/fills_of_orders", wanted=wanted)
+        return self._fills("reconcile/fills_of_orders", wanted=wanted)
 
     def fills_of_market(self, ticker: str) -> list[StoredRow]:
         """Return every row of a market."""
-        return self._fills("evidence/fills_of_market", {"ticker": ticker})
+        return self._fills("reconcile/fills_of_market", {"ticker": ticker})
 
     def _fills(
         self,

@@ -1,12 +1,22 @@
-"""Breaks as people and programs read them; what a break is stands in `reconcile`."""
+"""Breaks between exchange and table: as JSON, as a row of the page, and as lines of a table."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kalshi_fills.reconcile.breaks import Break, FillSide, Side
+from rich.console import Console
+from rich.text import Text
+
+from kalshi_fills.reconcile.breaks import FillSide
+from kalshi_fills.report.console import harmless, new_table
+
+if TYPE_CHECKING:
+    from kalshi_fills.reconcile.breaks import Break, Side
+
+_SHOWN_BREAKS: Final = 20
 
 _PLACES: Final = {
     "price_cents": 4,
@@ -15,10 +25,23 @@ _PLACES: Final = {
     "fee_dollars": 6,
     "fees_dollars": 6,
 }
-"""Decimal places of the fields that have not two, as contracts do."""
+"""Decimal places of the fields that do not have two, as contracts do."""
 
 
-def break_json(found: Break) -> dict[str, str | None]:
+class BreakRow(NamedTuple):
+    """One break as the page lists it; the fields are its columns."""
+
+    kind: str
+    of: str
+    market: str | None
+    fill_id: str | None
+    order_id: str | None
+    field: str | None
+    exchange: str | None
+    table: str | None
+
+
+def break_json(found: Break) -> dict[str, object]:
     """Return a break as the contract's JSON."""
     return {
         "kind": found.kind,
@@ -27,26 +50,81 @@ def break_json(found: Break) -> dict[str, str | None]:
         "order_id": found.order_id,
         "market_ticker": found.market_ticker,
         "field": found.field,
-        "exchange": side_text(found, found.exchange),
-        "table": side_text(found, found.table),
+        "exchange": exchange_side(found),
+        "table": table_side(found),
     }
 
 
-def side_text(found: Break, side: Side | None) -> str | None:
-    """Return one side of a break in words; None where it has nothing of it."""
+def break_row(found: Break) -> BreakRow:
+    """Return a break as a row of the page."""
+    return BreakRow(
+        kind=found.kind,
+        of=found.scope,
+        market=found.market_ticker,
+        fill_id=found.fill_id,
+        order_id=found.order_id,
+        field=found.field,
+        exchange=exchange_side(found),
+        table=table_side(found),
+    )
+
+
+def exchange_side(found: Break) -> str | None:
+    """Return what the exchange has, in a few words; None if it has nothing."""
+    return _side_text(found.exchange, found.field)
+
+
+def table_side(found: Break) -> str | None:
+    """Return what the table has, in a few words; None if it has nothing."""
+    return _side_text(found.table, found.field)
+
+
+def _side_text(side: Side | None, field: str | None) -> str | None:
     if isinstance(side, FillSide):
         return (
             f"{side.contracts:.2f} {side.outcome} at {side.price_dollars:.6f} "
-            f"on {_instant(side.executed_at)}"
+            f"on {_time_text(side.executed_at)}"
         )
     if side is None or isinstance(side, str):
         return side
     if isinstance(side, bool):
         return "true" if side else "false"
     if isinstance(side, Decimal):
-        return f"{side:.{_PLACES.get(found.field or '', 2)}f}"
-    return _instant(side) if isinstance(side, datetime) else str(side)
+        return f"{side:.{_PLACES.get(field or '', 2)}f}"
+    return _time_text(side) if isinstance(side, datetime) else str(side)
 
 
-def _instant(moment: datetime) -> str:
+def _time_text(moment: datetime) -> str:
     return moment.isoformat(" ", "microseconds")[:26]
+
+
+def show_breaks(
+    console: Console, breaks: Sequence[Break], more_breaks: bool, at_most: int = _SHOWN_BREAKS
+) -> None:
+    """Print the first breaks, with both sides of each."""
+    if not breaks:
+        return
+    more = " and more" if more_breaks else ""
+    plural = "" if len(breaks) == 1 else "s"
+    table = new_table(f"{len(breaks):,}{more} break{plural} between exchange and table")
+    table.add_column("kind", no_wrap=True)
+    # An id that is cut off cannot be looked up.
+    table.add_column("what, and what each side says", overflow="fold")
+    for found in breaks[:at_most]:
+        kind = found.kind if found.scope == "fill" else f"{found.kind} ({found.scope})"
+        table.add_row(kind, Text("\n".join(map(harmless, _break_lines(found)))))
+    console.print(table)
+    if len(breaks) > at_most:
+        console.print(f"{len(breaks) - at_most:,} more with --format json.\n")
+
+
+def _break_lines(found: Break) -> Iterator[str]:
+    if found.market_ticker:
+        yield found.market_ticker
+    if found.fill_id:
+        yield f"fill  {found.fill_id}"
+    if found.order_id:
+        yield f"order {found.order_id}"
+    field = f"{found.field}: " if found.field else ""
+    sides = {"exchange": exchange_side(found), "table": table_side(found)}
+    yield field + ", ".join(f"{name} {side}" for name, side in sides.items() if side is not None)

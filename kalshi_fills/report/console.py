@@ -1,11 +1,14 @@
-"""How anything is printed: tables, failures, text from outside made harmless."""
+"""How anything is printed: consoles, empty tables, failures, and what all commands word alike.
+
+What a single command prints is in that command's module.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import Final, TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -14,13 +17,6 @@ from rich.table import Table
 from rich.text import Text
 
 from kalshi_fills.host.printable import ascii_json, visible, visible_lines
-from kalshi_fills.report.breaks import side_text
-
-if TYPE_CHECKING:
-    from kalshi_fills.reconcile.breaks import Break
-    from kalshi_fills.sync.report import SyncReport
-
-_SHOWN_BREAKS: Final = 20
 
 _SHOWN_LETTERS: Final = 60
 
@@ -30,11 +26,11 @@ def show(result: object) -> None:
     sys.stdout.write(ascii_json(result) + "\n")
 
 
-def show_failure(command: str, exit_code: int, message: str, hint: str, form: str) -> None:
+def show_failure(command: str, exit_code: int, message: str, hint: str, output_format: str) -> None:
     """Print an error and its hint on stderr, and as JSON on stdout where that was asked for."""
     message, hint = visible(message), visible(hint)
     sys.stderr.write(f"error: {message}\nhint: {hint}\n")
-    if form == "json":
+    if output_format == "json":
         show(
             {
                 "command": command,
@@ -46,68 +42,23 @@ def show_failure(command: str, exit_code: int, message: str, hint: str, form: st
         )
 
 
-def after_breaks(report: SyncReport) -> str | None:
-    """Return the command that names what breaks are about; None where none is open."""
-    if report.open_since is None:
-        return None
-    return f"kalshi-fills diagnose --since {report.open_since:%Y-%m-%dT%H:%M:%SZ}"
-
-
 def instant(moment: datetime | None) -> str | None:
-    """Write a time as RFC 3339 with Z, without a fraction where it has none."""
+    """Return a time as RFC 3339 with Z, without a fraction if it has none."""
     return None if moment is None else moment.isoformat().replace("+00:00", "Z")
 
 
-def show_breaks(
-    console: Console, breaks: Sequence[Break], more_breaks: bool, at_most: int = _SHOWN_BREAKS
-) -> None:
-    """Print breaks with what each side says."""
-    if not breaks:
-        return
-    more = " and more" if more_breaks else ""
-    plural = "" if len(breaks) == 1 else "s"
-    table = new_table(f"{len(breaks):,}{more} break{plural} between exchange and table")
-    table.add_column("kind", no_wrap=True)
-    # An id that is cut off cannot be looked up.
-    table.add_column("what, and what each side says", overflow="fold")
-    for found in breaks[:at_most]:
-        kind = found.kind if found.scope == "fill" else f"{found.kind} ({found.scope})"
-        table.add_row(kind, Text(_harmless_lines(_break_lines(found))))
-    console.print(table)
-    if len(breaks) > at_most:
-        console.print(f"{len(breaks) - at_most:,} more with --format json.\n")
-
-
-def _break_lines(found: Break) -> Iterator[str]:
-    if found.market_ticker:
-        yield found.market_ticker
-    if found.fill_id:
-        yield f"fill  {found.fill_id}"
-    if found.order_id:
-        yield f"order {found.order_id}"
-    field = f"{found.field}: " if found.field else ""
-    sides = (("exchange", found.exchange), ("table", found.table))
-    yield field + ", ".join(
-        f"{name} {side_text(found, side)}" for name, side in sides if side is not None
-    )
-
-
-def _harmless_lines(lines: Iterable[str]) -> str:
-    return "\n".join(map(harmless, lines))
-
-
 def harmless(text: str | None) -> str:
-    """Return what came from outside so that it cannot steer a terminal."""
+    """Return a text from outside in a form that cannot control the terminal."""
     return visible(text or "")
 
 
 class HarmlessConsole(Console):
-    """A console that spells out what could steer a terminal, wherever in a text it stands."""
+    """A console that spells out every character that could control the terminal."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterator[Segment]:
-        """Yield the segments of what is printed, without control characters of its own."""
+        """Yield the segments of what is printed, without control characters of its text."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
                 yield segment
@@ -116,18 +67,18 @@ class HarmlessConsole(Console):
 
 
 def shortened(text: str) -> str:
-    """Return a text cut to what a table cell can show."""
+    """Return a text, cut to the length a cell of a table has room for."""
     return text if len(text) <= _SHOWN_LETTERS else text[:_SHOWN_LETTERS].rstrip(" ,;") + " …"
 
 
-def count_items(count: int) -> str:
-    """Return a number of items in words."""
-    return f"{count:,} item{'' if count == 1 else 's'}"
+def many(count: int, noun: str) -> str:
+    """Return a count with its noun, as `1 row` or `2,000 rows`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def is_or_are(count: int) -> str:
-    """Return the verb that goes with a count."""
-    return "is" if count == 1 else "are"
+def one_or_more(count: int, one: str, more: str) -> str:
+    """Return the word that goes with a count: `is` or `are`, `was` or `were`."""
+    return one if count == 1 else more
 
 
 def new_console(stream: TextIO | None = None) -> Console:

@@ -11,8 +11,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from kalshi_fills.report.breaks import break_json
-from kalshi_fills.report.console import harmless, instant, new_console, new_table, show_breaks
+from kalshi_fills.report.answers import answer, records
+from kalshi_fills.report.breaks import break_json, show_breaks
+from kalshi_fills.report.console import harmless, instant, many, new_console, new_table
 from kalshi_fills.warehouse.statements import Tables
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _STYLES: Final = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip":
 
 
 def diagnosis_json(found: Diagnosis) -> dict[str, object]:
-    """Give a diagnosis as the contract's JSON."""
+    """Return a diagnosis as the contract's JSON."""
     return {
         "command": "diagnose",
         "verdict": found.verdict,
@@ -39,8 +40,8 @@ def diagnosis_json(found: Diagnosis) -> dict[str, object]:
         "root_cause": found.root_cause._asdict(),
         "root_causes": [cause._asdict() for cause in found.causes],
         "hours": [
-            {"hour": instant(hour), "exchange": exchange, "table": table}
-            for hour, exchange, table in found.hours
+            {"hour": instant(both.hour), "exchange": both.exchange, "table": both.table}
+            for both in found.hours
         ],
         "notes": found.notes,
         "requests": found.requests,
@@ -49,19 +50,18 @@ def diagnosis_json(found: Diagnosis) -> dict[str, object]:
 
 
 def query_json(query: QueryResult) -> dict[str, object]:
-    """Give the answer of one diagnostic query, each row as an object."""
+    """Return the answer of one diagnostic query as JSON, each row as an object."""
     return {
         "name": query.name,
         "title": query.title,
         "rows": [
-            {name: _plain(value) for name, value in zip(query.columns, row, strict=True)}
-            for row in query.rows
+            {name: _plain(value) for name, value in record.items()} for record in records(query)
         ],
     }
 
 
 def show_diagnosis(found: Diagnosis, tables: Tables) -> None:
-    """Print the verdict, the checks, the causes with their evidence, breaks, and what to run."""
+    """Print the verdict, the checks, the causes with evidence, the breaks, and what to run."""
     console = new_console()
     console.print(Text(_verdict_line(found, tables), style=_STYLES[found.verdict]))
     end = instant(found.window.end.replace(microsecond=0))
@@ -72,17 +72,17 @@ def show_diagnosis(found: Diagnosis, tables: Tables) -> None:
     table.add_column("", no_wrap=True)
     table.add_column("observed, expected, and what it means")
     for check in found.checks:
-        lines = Text(harmless(check.observed))
+        meaning = Text(harmless(check.observed))
         if check.status in ("fail", "warn"):
-            lines.append(f"\nexpected: {check.expected}\n{check.explanation}", style="dim")
+            meaning.append(f"\nexpected: {check.expected}\n{check.explanation}", style="dim")
         elif check.status == "skip":
-            lines.append(f"\n{check.explanation}", style="dim")
-        table.add_row(check.name, Text(check.status, style=_STYLES[check.status]), lines)
+            meaning.append(f"\n{check.explanation}", style="dim")
+        table.add_row(check.name, Text(check.status, style=_STYLES[check.status]), meaning)
     console.print(table)
     for number, cause in enumerate(found.causes):
         console.print(Text(f"{'root cause' if number == 0 else 'and'}: {cause.name}", style="bold"))
-        told = [cause.explanation, *(f"- {harmless(line)}" for line in cause.evidence)]
-        console.print(Padding(Text("\n".join(told)), (0, 0, 1, 2)))
+        lines = [cause.explanation, *(f"- {harmless(line)}" for line in cause.evidence)]
+        console.print(Padding(Text("\n".join(lines)), (0, 0, 1, 2)))
     if not found.causes and found.verdict != "pass":
         console.print(Text(f"root cause: none known. {found.root_cause.explanation}"))
     if found.breaks:
@@ -110,28 +110,24 @@ _MATTERS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "five_minute_pattern": ("five_minutes", "rows", "lowest_minute", "highest_minute")
     },
 }
-"""Which queries to show a few rows of for a check that fails, and which of their columns."""
+"""The queries, and their columns, of which a few rows are shown when a check fails."""
 
 
 def _show_rows_that_matter(console: Console, found: Diagnosis) -> None:
     for check in found.checks:
         if check.status != "fail":
             continue
-        garbage_in_window = bool(_rows_of(found, "rows_that_are_no_fills"))
+        garbage = answer(found.queries, "rows_that_are_no_fills")
+        garbage_in_window = garbage is not None and bool(garbage.rows)
         for name, columns in _MATTERS.get(check.name, {}).items():
             if check.name == "prices_valid" and (name == "new_against_old") == garbage_in_window:
-                continue  # of garbage outside the window only the age tells
-            query = next(query for query in found.queries if query.name == name)
-            if query.rows:
+                continue  # what lies outside the window shows in new_against_old only
+            query = answer(found.queries, name)
+            if query is not None and query.rows:
                 console.print(_query_table(query, columns, _SHOWN_ROWS))
-                rest = f"{len(query.rows) - _SHOWN_ROWS:,} more rows and " * (
-                    len(query.rows) > _SHOWN_ROWS
-                )
+                left = len(query.rows) - _SHOWN_ROWS
+                rest = f"{many(left, 'more row')} and " if left > 0 else ""
                 console.print(Text(f"{rest}all columns: kalshi-fills diagnose --query {name}\n"))
-
-
-def _rows_of(found: Diagnosis, name: str) -> Sequence[tuple[object, ...]]:
-    return next(query.rows for query in found.queries if query.name == name)
 
 
 def show_query(query: QueryResult) -> None:
@@ -145,13 +141,13 @@ def show_query(query: QueryResult) -> None:
 
 def _query_table(query: QueryResult, columns: Sequence[str], at_most: int) -> Table:
     table = new_table(query.title)
-    first = dict(zip(query.columns, query.rows[0], strict=True)) if query.rows else {}
+    found = records(query)
+    first = found[0] if found else {}
     for name in columns:
         number = isinstance(first.get(name), int | float)
         table.add_column(name.replace("_", " "), justify="right" if number else "left")
-    for row in query.rows[:at_most]:
-        values = dict(zip(query.columns, row, strict=True))
-        table.add_row(*(Text(_cell(values[name])) for name in columns))
+    for record in found[:at_most]:
+        table.add_row(*(Text(_cell(record[name])) for name in columns))
     return table
 
 
@@ -164,7 +160,7 @@ def _cell(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """Give a value as JSON has it: times as RFC 3339, decimals and ids as text."""
+    """Return a value as JSON has it: times as RFC 3339, decimals and ids as text."""
     if isinstance(value, datetime):
         return instant(value)
     return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,4 +1,8 @@
-"""Axes, texts and SVG of plots."""
+"""How a plot is drawn: axes, bars, and SVG that is a part of the page.
+
+A drawing names no colour and no font of its own, only the page's variables, so that it turns dark
+with the page. No two drawings share an id, and the same numbers always give the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ _STEPS: Final = (
     *(days * DAY for days in (1, 2, 4, 7, 14, 28, 91, 364)),
 )
 
-# Colours that stand for a variable of the page until the drawing is done.
+# Each stands for a variable of the page until the drawing is done.
 INK, _MUTED, _RULE = "#0a0001", "#0a0002", "#0a0003"
 
 EXCHANGE, TABLE, BAD = "#0a0004", "#0a0005", "#0a0006"
@@ -42,6 +46,10 @@ _VARIABLES: Final = {
     TABLE: "var(--table)",
     BAD: "var(--fail)",
 }
+
+
+LOG_FROM: Final = 20
+"""How many times as high one bar must be as another for the scale to be logarithmic."""
 
 
 class Key(NamedTuple):
@@ -102,7 +110,7 @@ def _pieces(start: datetime, end: datetime, step: timedelta) -> int:
 
 
 def axis_step(first: datetime, end: datetime, least: timedelta, at_most: int) -> timedelta:
-    """Find the shortest step by which a range falls into so many pieces at most."""
+    """Return the shortest step that cuts a range into no more than so many pieces."""
     for step in _STEPS:
         if step >= least and _pieces(floor_moment(first, step), end, step) <= at_most:
             return step
@@ -110,12 +118,12 @@ def axis_step(first: datetime, end: datetime, least: timedelta, at_most: int) ->
 
 
 def day_number(moment: datetime) -> float:
-    """Give a time in matplotlib's own unit."""
+    """Return a time in matplotlib's own unit."""
     return (moment - _EPOCH) / DAY
 
 
 def rgb(colour: str) -> tuple[float, float, float]:
-    """Return a colour as three shares."""
+    """Return a colour as shares of red, green and blue."""
     red, green, blue = bytes.fromhex(colour[1:])
     return red / 255, green / 255, blue / 255
 
@@ -127,7 +135,7 @@ def outline(
     width: float,
     bottom: Sequence[float] | None = None,
 ) -> None:
-    """Draw the table's bars: pale with an outline, so not told from the others by colour alone."""
+    """Draw the table's bars: pale with an outline, so that they differ in more than colour."""
     # A bar of no height would leave its outline on the axis.
     drawn = [
         bar for bar in zip(at, heights, bottom or [0.0] * len(at), strict=True) if bar[1] or bar[2]
@@ -147,7 +155,7 @@ def outline(
 def count_axis(
     axes: Axes, counts: Iterable[float], title: str, *, log: bool, across: bool = False
 ) -> None:
-    """Scale the axis that counts, from 0 on, and say above the plot what it counts."""
+    """Scale the axis that counts, from 0 on, and write above the plot what it counts."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
     highest = max([1.0, *counts])
@@ -167,8 +175,8 @@ def count_axis(
         limit(0, highest * 1.12)
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axis.grid(visible=True, color=_RULE, linewidth=0.8)
-    told = axes.text(0, 1, title, transform=axes.figure.transFigure, va="top", color=_MUTED)
-    told.set_in_layout(False)
+    written = axes.text(0, 1, title, transform=axes.figure.transFigure, va="top", color=_MUTED)
+    written.set_in_layout(False)
 
 
 def time_axis(axes: Axes, first: datetime, end: datetime, size: Size) -> None:
@@ -199,8 +207,8 @@ def drawn_twice(
 
 
 def _svg(plot: str, size: Size, draw: Callable[[Axes, Size], None]) -> str:
-    # That it may not keep its cache of fonts is nothing that a diagnosis has to tell, and a
-    # backend that is wished for elsewhere, and may not be there, nothing it has to fail for.
+    # A diagnosis neither warns that matplotlib cannot keep its cache of fonts, nor fails because
+    # the environment names a backend that is not there.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     os.environ["MPLBACKEND"] = "svg"
     import matplotlib
@@ -237,9 +245,9 @@ def _svg(plot: str, size: Size, draw: Callable[[Axes, Size], None]) -> str:
 
 
 def _inline(svg: str, name: str, plot: str) -> str:
-    """Make a part of a page out of a drawing: its variables, its font, no id but its own.
+    """Return a drawing as a part of the page: with its variables, its font, and ids of its own.
 
-    The page has the title and the sentence under the ids that the drawing is labelled by.
+    Its label is the title and the sentence that the page has under these ids.
     """
     svg = svg[svg.index("<svg") :]
     body = svg[svg.index(">") + 1 :]
@@ -255,3 +263,8 @@ def _inline(svg: str, name: str, plot: str) -> str:
         body = body.replace(colour, variable)
     labels = f'aria-labelledby="{plot}-title" aria-describedby="{plot}-says"'
     return f'<svg class="{name.rpartition("-")[2]}" viewBox="{view[1]}" role="img" {labels}>{body}'
+
+
+def far_apart(one: float, other: float) -> bool:
+    """Return whether two counts, neither of them 0, need a logarithmic scale."""
+    return min(one, other) > 0 and max(one, other) > LOG_FROM * min(one, other)

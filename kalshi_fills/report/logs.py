@@ -1,7 +1,7 @@
 """How a log line looks: one JSON object, or text on a terminal; always on stderr.
 
 A log call names an event and passes its facts as `extra={"fields": {...}}`. Known secrets are
-blotted out of whatever is written, as the last step.
+removed from whatever is written, as the last step.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import TextIO
 from kalshi_fills.host.printable import ascii_json, redact, visible
 
 
-def configure(form: str, *, verbose: bool, secrets: Iterable[str] = ()) -> None:
-    """Send the log to stderr as `json` or `text`; verbose adds what is for debugging."""
+def configure(log_format: str, *, verbose: bool, secrets: Iterable[str] = ()) -> None:
+    """Send the log to stderr as `json` or `text`; `verbose` adds details for debugging."""
     handler = _Stderr()
-    handler.setFormatter(_Json(secrets) if form == "json" else _Text(secrets))
+    handler.setFormatter(_Json(secrets) if log_format == "json" else _Text(secrets))
     logger = logging.getLogger("kalshi_fills")
     logger.handlers = [handler]
     logger.propagate = False
@@ -49,7 +49,7 @@ class _Form(logging.Formatter, ABC):
 
     @abstractmethod
     def line(self, moment: datetime, record: logging.LogRecord, fields: dict[str, object]) -> str:
-        """Write one record, secrets and all."""
+        """Return one record as a line, secrets included."""
 
 
 class _Json(_Form):

@@ -11,11 +11,11 @@ from kalshi_fills.report.console import new_console, new_table, shortened
 from kalshi_fills.warehouse.statements import Tables
 
 if TYPE_CHECKING:
-    from kalshi_fills.migrate.plan import MigrationReport
+    from kalshi_fills.migrate.run import MigrationReport
 
 
 def migration_json(report: MigrationReport) -> dict[str, object]:
-    """Give a migration as the contract's JSON."""
+    """Return a migration as the contract's JSON."""
     return {
         "command": "migrate",
         "changed": report.changed,

@@ -1,8 +1,8 @@
 """The page that `diagnose --report` writes: one file, for a browser, a mail or a printer.
 
-It asks for nothing from anywhere, runs no script, and says everything in words as well as in
-colour. Whatever came from outside is text on it and nothing else: the template escapes all, and a
-letter that cannot be seen is spelled out.
+It loads nothing, runs no script, and has everything in words as well as in colour. What came from
+outside can only be text on it: the template escapes everything, and a character that cannot be
+seen is spelled out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from uuid import uuid4
 
 from kalshi_fills import __version__
 from kalshi_fills.errors import Mistakes, SettingsError
-from kalshi_fills.report.breaks import side_text
+from kalshi_fills.host.printable import visible
+from kalshi_fills.report.breaks import BreakRow, break_row
 from kalshi_fills.report.plots import plots
 from kalshi_fills.warehouse.statements import Tables
 
@@ -87,7 +88,7 @@ def write_page(found: Diagnosis, tables: Tables, now: datetime, path: str) -> No
 
 
 def render(found: Diagnosis, tables: Tables, now: datetime) -> str:
-    """Give the page as text; the same diagnosis always gives the same."""
+    """Return the page as text; the same diagnosis always gives the same text."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -107,20 +108,15 @@ def render(found: Diagnosis, tables: Tables, now: datetime) -> str:
         now=now.replace(microsecond=0),
         version=__version__,
         plots=plots(found),
-        breaks=[
-            (
-                *(one.kind, one.scope, one.market_ticker, one.fill_id, one.order_id),
-                *(one.field, side_text(one, one.exchange), side_text(one, one.table)),
-            )
-            for one in found.breaks[:_SHOWN_BREAKS]
-        ],
+        break_columns=BreakRow._fields,
+        breaks=[break_row(one) for one in found.breaks[:_SHOWN_BREAKS]],
         shown_breaks=_SHOWN_BREAKS,
         shown_rows=_SHOWN_ROWS,
     )
 
 
 def _target(path: str) -> Path:
-    """Follow links, so that a link stays one."""
+    """Return the file itself, so that a link to it stays a link."""
     return Path(path).resolve()
 
 
@@ -139,7 +135,7 @@ def _note_path(path: str, target: Path, mistakes: Mistakes) -> None:
 
 
 def _shown(value: object) -> object:
-    """Give a value as people read it, with every letter that cannot be seen spelled out."""
+    """Return a value as people read it, every character that cannot be seen spelled out."""
     if hasattr(value, "__html__"):
         return value
     if value is None:
@@ -148,10 +144,7 @@ def _shown(value: object) -> object:
         return f"{value:%Y-%m-%d %H:%M:%S}" if value.second else f"{value:%Y-%m-%d %H:%M}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in str(value)
-    )
+    return visible(str(value))
 
 
 def _is_number(value: object) -> bool:
@@ -159,5 +152,5 @@ def _is_number(value: object) -> bool:
 
 
 def _is_command(text: str) -> bool:
-    """Whether this can be pasted into a shell, and is no sentence about it."""
+    """Return whether a text can be pasted into a shell, and is not a sentence."""
     return text.startswith(("kalshi-fills ", "pip install ")) and "," not in text

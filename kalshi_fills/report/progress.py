@@ -22,7 +22,7 @@ _PROGRESS_AFTER_SECONDS: Final = 1.0
 
 @contextmanager
 def spinner() -> Iterator[Callable[[str], None]]:
-    """Show a moving line on stderr that says what goes on, once it takes more than a second.
+    """Show a moving line on stderr with the current step, once a command takes over a second.
 
     Nothing moves where stderr is no terminal.
     """
@@ -43,19 +43,23 @@ def spinner() -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def sync_progress() -> Iterator[Callable[[SyncReport], None]]:
-    """Show a bar on stderr that says how far a pass is, once it takes more than a second.
+    """Show a bar on stderr with the progress of a pass, once it takes over a second.
 
-    How long it takes yet is shown where it can be told: on an account's first pass it cannot,
-    until the oldest fill is found. Nothing moves where stderr is no terminal.
+    The time left is shown where it is known: on an account's first pass it is not, until the
+    oldest fill is found. Nothing moves where stderr is no terminal.
     """
     console = HarmlessConsole(stderr=True, highlight=False, emoji=False)
     if not console.is_terminal:
         yield lambda _: None
         return
-    from rich.progress import BarColumn, Progress, TextColumn  # what is for cron starts without
+    from rich.progress import (  # not for cron, which starts faster without
+        BarColumn,
+        Progress,
+        TextColumn,
+    )
 
     bar = Progress(
-        TextColumn("{task.fields[report].stage}"),  # as it is then: it goes on after the last page
+        TextColumn("{task.fields[report].stage}"),  # read when drawn
         BarColumn(),
         TextColumn("{task.fields[amounts]}"),
         console=console,

@@ -10,16 +10,14 @@ from rich.text import Text
 
 from kalshi_fills.pipeline.fills import MEANING, Stage
 from kalshi_fills.pipeline.stages import Counts, percent
-from kalshi_fills.report.breaks import break_json
+from kalshi_fills.report.breaks import break_json, show_breaks
 from kalshi_fills.report.console import (
-    after_breaks,
-    count_items,
     harmless,
     instant,
-    is_or_are,
+    many,
     new_console,
     new_table,
-    show_breaks,
+    one_or_more,
 )
 from kalshi_fills.warehouse.statements import Tables
 
@@ -30,7 +28,7 @@ _SHOWN_KEYS: Final = 8
 
 
 def sync_json(report: SyncReport) -> dict[str, object]:
-    """Give a pass as the contract's JSON."""
+    """Return the result of a pass as the contract's JSON."""
     window = report.window
     drift = report.refusals.drift()
     return {
@@ -67,7 +65,7 @@ def sync_json(report: SyncReport) -> dict[str, object]:
         "breaks": [break_json(found) for found in report.breaks],
         "more_breaks": report.more_breaks,
         "open_breaks": report.open_breaks,
-        "next": after_breaks(report),
+        "next": next_command(report),
         "notes": report.notes,
         "other_hosts": report.other_hosts,
         "requests": report.requests,
@@ -75,30 +73,17 @@ def sync_json(report: SyncReport) -> dict[str, object]:
     }
 
 
+def next_command(report: SyncReport) -> str | None:
+    """Return the command that explains the open breaks; None if there are none."""
+    if report.open_since is None:
+        return None
+    return f"kalshi-fills diagnose --since {report.open_since:%Y-%m-%dT%H:%M:%SZ}"
+
+
 def show_sync(report: SyncReport, tables: Tables) -> None:
-    """Print a pass as the stage table, the refusals below it, and what the differences mean."""
+    """Print the stages of a pass, what was refused, and what the numbers mean."""
     console = new_console()
-    counts = report.counts
-    title = f"sync {tables.database}.{tables.fills}"
-    if report.dry_run:
-        title += " (dry run: nothing was written)"
-    table = new_table(title)
-    table.add_column("stage")
-    for name in ("count", "dropped", "pass rate"):
-        table.add_column(name, justify="right")
-    reached = _stage_counts(counts)
-    before = counts.n_api
-    for stage, count in reached:
-        lost = f"{before - count:,}" if before - count else ""
-        rate = "" if stage is Stage.API else percent(count, before)
-        if stage is Stage.INSERTED and counts.n_known:
-            lost = f"{counts.n_known:,} known" + (
-                f", {counts.n_duplicate:,} repeats" if counts.n_duplicate else ""
-            )
-            rate = "" if count == 0 else rate
-        table.add_row(str(stage), f"{count:,}", lost, rate)
-        before = count
-    console.print(table)
+    _show_stages(console, report, tables)
     _show_refusals(console, report)
     for sentence in _meanings(report):
         console.print(Text(sentence))
@@ -114,21 +99,42 @@ def show_sync(report: SyncReport, tables: Tables) -> None:
     console.print(Text(f"run {report.run_id}"))
     for note in report.notes:
         console.print(Text(harmless(note)))
-    if command := after_breaks(report):
+    if command := next_command(report):
         console.print(Text(f"Next: {command}", style="bold"))
     if report.status == "failed":
         console.print(Text(f"The pass failed at the step `{report.stage}`; see the error below."))
 
 
-def _stage_counts(counts: Counts) -> list[tuple[Stage, int]]:
-    return [
-        (Stage.API, counts.n_api),
-        (Stage.RAW, counts.n_raw),
-        (Stage.REAL, counts.n_real),
-        (Stage.VALID, counts.n_valid),
-        (Stage.GATED, counts.n_gated),
-        (Stage.INSERTED, counts.n_inserted),
-    ]
+def _show_stages(console: Console, report: SyncReport, tables: Tables) -> None:
+    counts = report.counts
+    title = f"sync {tables.database}.{tables.fills}"
+    if report.dry_run:
+        title += " (dry run: nothing was written)"
+    table = new_table(title)
+    table.add_column("stage")
+    for name in ("count", "dropped", "pass rate"):
+        table.add_column(name, justify="right")
+    before = counts.n_api
+    for stage, count in _stage_counts(counts):
+        dropped = f"{before - count:,}" if before - count else ""
+        rate = "" if stage is Stage.API else percent(count, before)
+        if stage is Stage.INSERTED and counts.n_known:
+            dropped = f"{counts.n_known:,} known" + (
+                f", {counts.n_duplicate:,} repeats" if counts.n_duplicate else ""
+            )
+            rate = "" if count == 0 else rate
+        table.add_row(str(stage), f"{count:,}", dropped, rate)
+        before = count
+    console.print(table)
+
+
+def _stage_counts(counts: Counts) -> Iterator[tuple[Stage, int]]:
+    yield Stage.API, counts.n_api
+    yield Stage.RAW, counts.n_raw
+    yield Stage.REAL, counts.n_real
+    yield Stage.VALID, counts.n_valid
+    yield Stage.GATED, counts.n_gated
+    yield Stage.INSERTED, counts.n_inserted
 
 
 def _show_refusals(console: Console, report: SyncReport) -> None:
@@ -153,65 +159,81 @@ def _show_refusals(console: Console, report: SyncReport) -> None:
 
 
 def _meanings(report: SyncReport) -> Iterator[str]:
+    """Yield a sentence for everything in the counts that an operator should know of."""
     counts = report.counts
     for host in report.other_hosts:
         yield (
-            f"A run on {harmless(host)} is at work on the same table; whatever it does, nothing "
-            "doubles."
+            f"A sync on {harmless(host)} is working on the same table. That is safe: no fill is "
+            "stored twice."
         )
     if counts.n_api == 0 and report.status == "done":
         yield "The exchange has no fills in this window."
-    if lost := counts.n_api - counts.n_raw:
-        yield f"{count_items(lost)} of the answer {is_or_are(lost)} no objects at all, so no fills."
-    if lost := counts.n_raw - counts.n_real:
-        yield (
-            f"{count_items(lost)} {is_or_are(lost)} something other than fills: the exchange, "
-            f"or what stands "
-            "between, mixes them into the answer. An engine without this check stores them."
-        )
-    if lost := counts.n_real - counts.n_valid:
-        yield (
-            f"{count_items(lost)} look like fills, but cannot be read exactly; nothing is guessed."
-        )
-    if lost := counts.n_valid - counts.n_gated:
-        yield f"{count_items(lost)} could be read, but no real fill can be so; see the reasons."
-    if counts.n_corrected:
+    yield from _meanings_of_refusals(counts)
+    if changed := counts.n_corrected:
         fields = ", ".join(sorted(report.corrections.by_field))
-        yield f"{counts.n_corrected:,} stored rows differed and were corrected ({fields})."
-    if counts.n_known:
-        yield f"{counts.n_known:,} fills were stored before with the same content."
-    if counts.n_duplicate:
-        yield f"{counts.n_duplicate:,} came more than once in this pass and were counted once."
-    if report.claims:
-        drift = report.refusals.drift()
-        yield (
-            f"{report.claims:,} refused items carry a fill's id: they claim to be fills. "
-            "Either the exchange changed its schema or money is missing."
-        )
-        if drift.new_keys:
-            new_keys = harmless(", ".join(drift.new_keys[:20]))
-            yield f"Keys they have that fills never had: {new_keys}."
-        if drift.missing_keys:
-            yield f"Keys every fill has that they lack: {', '.join(drift.missing_keys)}."
-        yield (
-            "The watermark does not pass them. Look at them in "
-            "the quarantine table, upgrade kalshi-fills, or accept them: "
-            "`kalshi-fills sync --accept-rejected`."
-        )
+        was = one_or_more(changed, "was", "were")
+        yield f"{many(changed, 'stored row')} differed and {was} corrected ({fields})."
+    if known := counts.n_known:
+        were = one_or_more(known, "was", "were")
+        yield f"{many(known, 'fill')} {were} already stored with the same content."
+    if repeats := counts.n_duplicate:
+        yield f"{many(repeats, 'item')} repeated a fill of this pass and counted once."
+    yield from _meanings_of_claims(report)
     if report.refused_everything:
         yield (
-            "Not one item was a fill, so the watermark stays: either the exchange changed its "
-            "schema or answers with something else. Look at the quarantine table, upgrade "
-            "kalshi-fills, or accept the items: `kalshi-fills sync --accept-rejected`."
+            "Not one item was a fill, so the watermark stays where it is: either the exchange "
+            "changed its schema, or something else answers in its place. Look at the quarantine "
+            "table, then upgrade kalshi-fills, or accept the items: "
+            "`kalshi-fills sync --accept-rejected`."
         )
-    if report.made_up_ids:
+    if made_up := report.made_up_ids:
         yield (
-            f"{report.made_up_ids:,} fills came with neither fill_id nor trade_id and are stored "
-            "under ids made of their content: two alike count as one. Upgrade kalshi-fills."
+            f"{many(made_up, 'fill')} came with neither fill_id nor trade_id, so the id is made of "
+            "the content: two such fills with equal content count as one. Upgrade kalshi-fills."
         )
-    if report.conflicts:
+    if conflicts := report.conflicts:
+        were = one_or_more(conflicts, "was", "were")
         yield (
-            f"{report.conflicts:,} fills were sent with two contents. The one that knows more is "
-            "stored, the other is in the quarantine table, and the watermark does not pass them. "
-            "Ask the exchange which is right, or accept it: `kalshi-fills sync --accept-rejected`."
+            f"{many(conflicts, 'fill')} {were} sent with two contents. The one with more "
+            "information is stored, the other is in the quarantine table, and the watermark stays "
+            "before it. Ask the exchange which is right, or accept what is stored: "
+            "`kalshi-fills sync --accept-rejected`."
         )
+
+
+def _meanings_of_refusals(counts: Counts) -> Iterator[str]:
+    if lost := counts.n_api - counts.n_raw:
+        are = one_or_more(lost, "is", "are")
+        yield f"{many(lost, 'item')} of the answer {are} not even an object, and so not a fill."
+    if lost := counts.n_raw - counts.n_real:
+        are = one_or_more(lost, "is not a fill", "are not fills")
+        yield (
+            f"{many(lost, 'item')} {are}: the exchange, or something in between, mixes other "
+            "things into its answer. An engine without this check stores them as fills."
+        )
+    if lost := counts.n_real - counts.n_valid:
+        look = one_or_more(lost, "looks like a fill", "look like fills")
+        yield f"{many(lost, 'item')} {look} but cannot be read exactly; nothing is guessed."
+    if lost := counts.n_valid - counts.n_gated:
+        yield (
+            f"{many(lost, 'item')} can be read, but no real fill has such values; see the reasons."
+        )
+
+
+def _meanings_of_claims(report: SyncReport) -> Iterator[str]:
+    if not report.claims:
+        return
+    drift = report.refusals.drift()
+    claim = one_or_more(report.claims, "claims to be a fill", "claim to be fills")
+    yield (
+        f"{many(report.claims, 'refused item')} {claim}. Either the exchange changed its schema, "
+        "or fills are missing from the table."
+    )
+    if drift.new_keys:
+        yield f"Keys that no fill had before: {harmless(', '.join(drift.new_keys[:20]))}."
+    if drift.missing_keys:
+        yield f"Keys that every fill has, and these do not: {', '.join(drift.missing_keys)}."
+    yield (
+        "The watermark stays before them. Look at them in the quarantine table, then upgrade "
+        "kalshi-fills, or accept them: `kalshi-fills sync --accept-rejected`."
+    )

@@ -10,15 +10,22 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from kalshi_fills.pipeline.fills import MEANING, Reason
-from kalshi_fills.report.console import harmless, instant, new_console, new_table
+from kalshi_fills.report.console import (
+    harmless,
+    instant,
+    many,
+    new_console,
+    new_table,
+    one_or_more,
+)
 from kalshi_fills.warehouse.statements import Tables
 
 if TYPE_CHECKING:
-    from kalshi_fills.truncate.run import TruncationReport
+    from kalshi_fills.truncate.plan import TruncationReport
 
 
 def truncation_json(report: TruncationReport, tables: Tables) -> dict[str, object]:
-    """Give a truncate as the contract's JSON; of a plan, what would go and what is there now."""
+    """Return a truncate as the contract's JSON; of a plan, what it would remove."""
     return {
         "command": "truncate",
         "database": tables.database,
@@ -29,7 +36,7 @@ def truncation_json(report: TruncationReport, tables: Tables) -> dict[str, objec
         "rows_before": report.rows_before,
         "rows_removed": report.rows_removed,
         "rows_left": report.rows_left,
-        "rows_mended": report.rows_mended,
+        "rows_mended": report.rows_repaired,
         "rows_late": report.rows_late,
         "removed": [removed._asdict() for removed in report.removed],
         "backup": report.backup if report.acted else None,
@@ -46,12 +53,12 @@ def truncation_json(report: TruncationReport, tables: Tables) -> dict[str, objec
 
 
 def show_truncation(report: TruncationReport, tables: Tables, stream: TextIO) -> None:
-    """Print what a truncate did, or before it acts what it would do."""
+    """Print what a truncate did or, before it acts, what it would do."""
     console = new_console(stream)
     acted = report.acted
     title = f"truncate {tables.database}.{tables.fills}"
     table = new_table(title)
-    table.min_width = len(title)  # it would be wrapped to the width of the columns
+    table.min_width = len(title)  # or the title is wrapped to the width of the columns
     table.add_column("rows")
     table.add_column("count", justify="right")
     size = f" ({decimal(report.bytes_before, precision=0)})" if report.bytes_before else ""
@@ -65,7 +72,7 @@ def show_truncation(report: TruncationReport, tables: Tables, stream: TextIO) ->
         table.add_row("restored" if acted else "to be restored", f"{report.rows_restored:,}")
     table.add_row("left" if acted else "to stay", f"{report.rows_left:,}")
     console.print(table)
-    for sentence in _told_of_truncation(report):
+    for sentence in _sentences(report):
         console.print(Text(sentence))
 
 
@@ -98,52 +105,53 @@ def _why_removed(reason: str, report: TruncationReport) -> str:
     return MEANING[Reason(reason)]
 
 
-def _told_of_truncation(report: TruncationReport) -> Iterator[str]:
+def _sentences(report: TruncationReport) -> Iterator[str]:
     yield from report.unfinished
     if not report.acted and not report.has_work:
-        yield "Nothing to remove: no row goes, no backup is made."
+        yield "Nothing to remove: every row stays, and no backup is made."
     elif report.acted:
-        yield from _told_of_removal(report)
+        yield from _sentences_of_removal(report)
     else:
-        yield from _told_of_plan(report)
+        yield from _sentences_of_plan(report)
     for host in report.other_hosts:
         yield (
-            f"A sync on {harmless(host)} has not said how it ended; if it is at work, it does not "
-            "move the watermark past what was removed."
+            f"A sync on {harmless(host)} has not recorded its end. If it is still running, it does "
+            "not move the watermark past what was removed."
         )
     if report.dry_run:
         yield "Nothing was written."
 
 
-def _told_of_plan(report: TruncationReport) -> Iterator[str]:
-    if report.rows_mended:
-        yield f"{report.rows_mended:,} fills get the id that only their payload holds."
+def _sentences_of_plan(report: TruncationReport) -> Iterator[str]:
+    if report.rows_repaired:
+        gets = one_or_more(report.rows_repaired, "gets", "get")
+        yield f"{many(report.rows_repaired, 'fill')} {gets} the id that is only in the payload."
     if report.rows_removed and report.backup is not None:
-        yield f"What goes is kept as {report.backup}, until you drop it."
+        yield f"What is removed is kept as {report.backup} until you drop it."
     elif report.rows_removed:
-        yield "What goes is gone for good: --no-backup keeps nothing."
+        yield "What is removed is gone for good, because of --no-backup."
     if report.watermark != report.watermark_before:
         to = instant(report.watermark) or "none: the next sync reads everything again"
         yield f"The watermark goes back from {instant(report.watermark_before)} to {to}."
 
 
-def _told_of_removal(report: TruncationReport) -> Iterator[str]:
-    if report.rows_mended:
-        yield f"{report.rows_mended:,} fills got the id that only their payload held."
+def _sentences_of_removal(report: TruncationReport) -> Iterator[str]:
+    if report.rows_repaired:
+        yield f"{many(report.rows_repaired, 'fill')} got the id that was only in the payload."
     if report.rows_late > 0:
-        yield f"{report.rows_late:,} rows came meanwhile and are counted, too."
+        yield f"{many(report.rows_late, 'row')} came in the meantime and are in these counts."
     if report.backup is not None:
         yield f"Kept as {report.backup}; to bring it back:"
         yield f"`kalshi-fills truncate --restore {report.backup}`"
-    if report.backup_is_whole:
-        yield "It is the whole old table, which could not be dropped: some rows are in both."
+    if report.backup_holds_all_rows:
+        yield "The backup is the whole old table, so the rows that stayed are in both."
     mark = instant(report.watermark) or "none: the next sync reads everything again"
     yield f"watermark {mark}"
     then = ", then `kalshi-fills sync`" if report.legacy else ""
     if report.what == "garbage":
         yield f"No valid fill was removed. Next: `{report.next}`{then}."
     else:
-        yield f"Next, to fill it with what the exchange has: `{report.next}`{then}."
+        yield f"Next, to read the fills from the exchange again: `{report.next}`{then}."
 
 
 def _age(age: timedelta) -> str:

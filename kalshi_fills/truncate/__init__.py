@@ -1,1 +1,1 @@
-"""Removing rows on purpose, and bringing them back."""
+"""Removing rows on purpose, and bringing back a backup; what a fill is belongs to `pipeline`."""

@@ -7,22 +7,16 @@ such a name is somebody else's. Nothing here writes; nothing anywhere drops one 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from datetime import datetime
+from typing import NamedTuple
 
 from kalshi_fills.errors import WarehouseError
-from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.truncate.names import created_at, is_legacy
+from kalshi_fills.warehouse.client import Warehouse, select_one
 from kalshi_fills.warehouse.ownership import Table, is_fills_table
-from kalshi_fills.warehouse.schema import columns, tables_there
 from kalshi_fills.warehouse.statements import Tables
-
-_STAMP_FORMAT: Final = "%Y%m%dT%H%M%SZ"
-
-_BACKUP: Final = re.compile(r"_backup_(\d{8}T\d{6}Z)").fullmatch
-
-_LEGACY: Final = re.compile(r"_legacy_\d{8}T\d{6}Z(_unfinished)?").fullmatch
+from kalshi_fills.warehouse.there import columns, tables_there
 
 
 class Backup(NamedTuple):
@@ -40,67 +34,56 @@ class Backup(NamedTuple):
     """It bears our mark, so that it may be dropped where it holds no row."""
 
 
-def stamp(moment: datetime) -> str:
-    """Write a moment as it stands in a table's name."""
-    return f"{moment:{_STAMP_FORMAT}}"
-
-
-def backup_suffix(its_stamp: str) -> str:
-    """Give what follows the fills table's name in that of its backup."""
-    return f"_backup_{its_stamp}"
+class _RowCount(NamedTuple):
+    rows: int
 
 
 def backups(warehouse: Warehouse, tables: Tables) -> list[Backup]:
-    """List the backups of the fills table, oldest first."""
+    """Return the backups of the fills table, oldest first."""
     found = []
     for suffix, table in tables_there(warehouse, tables).items():
-        created = _created(suffix)
+        created = created_at(suffix)
         if created is not None and _is_ours(warehouse, tables, suffix, table):
-            rows = _rows_of(warehouse, tables, table)
+            rows = _count_or_estimate(warehouse, tables, table)
             drop = f"DROP TABLE {tables.name(suffix)}{tables.on_cluster}"
             backup = Backup(table.name, rows, table.bytes or 0, created, drop, table.is_marked)
             found.append(backup)
     return sorted(found, key=lambda backup: backup.created)
 
 
+def empty_backups(found: list[Backup], restored: str | None) -> list[Backup]:
+    """Return those backups that may be dropped: without a row, marked, and not to be restored."""
+    return [one for one in found if one.is_marked and not one.rows and one.name != restored]
+
+
 def legacy_tables(there: Mapping[str, Table]) -> list[str]:
-    """Give the tables that migrate keeps aside, which are no backups of a truncate."""
-    return [table.name for suffix, table in there.items() if _LEGACY(suffix)]
+    """Return the tables that migrate keeps aside, which are not backups of a truncate."""
+    return [table.name for suffix, table in there.items() if is_legacy(suffix)]
 
 
 def count_fills(warehouse: Warehouse, tables: Tables, table: Table) -> int:
-    """Count a table's fills, whatever is merged yet; of an old engine's table its rows."""
+    """Return how many fills a table holds, merged or not; of an old engine's table its rows."""
     statement = tables.sql(
         "truncate/count_fills",
-        suffixes={"": table.name.removeprefix(tables.fills)},
+        suffixes={"__counted": table.name.removeprefix(tables.fills)},
         everywhere=not table.is_replicated,
         final=table.engine.endswith("ReplacingMergeTree"),
     )
-    return int(warehouse.rows(statement)[0][0])
+    found = select_one(warehouse, _RowCount, statement)
+    return found.rows if found is not None else 0
 
 
 def _is_ours(warehouse: Warehouse, tables: Tables, suffix: str, table: Table) -> bool:
     if table.is_marked:
         return True
-    held = [column.name for column in columns(warehouse, tables, suffix)]
-    return is_fills_table(table, held)
+    return is_fills_table(table, [column.name for column in columns(warehouse, tables, suffix)])
 
 
-def _rows_of(warehouse: Warehouse, tables: Tables, table: Table) -> int:
-    """Count a backup's fills; of one that cannot be read, the rows that the engine knows of."""
+def _count_or_estimate(warehouse: Warehouse, tables: Tables, table: Table) -> int:
+    """Return a backup's fills; of one that cannot be read, the rows that the engine knows of."""
     try:
         return count_fills(warehouse, tables, table)
     except WarehouseError as error:
         if error.code is None:
             raise
         return table.rows or 0
-
-
-def _created(suffix: str) -> datetime | None:
-    match = _BACKUP(suffix)
-    if match is None:
-        return None
-    try:
-        return datetime.strptime(match.group(1), _STAMP_FORMAT).replace(tzinfo=UTC)
-    except ValueError:  # the digits are no date: somebody else's table
-        return None

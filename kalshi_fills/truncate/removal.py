@@ -1,8 +1,8 @@
-"""Removing some rows of the fills table: what stays is sifted into a new one, put in its place.
+"""Removing some rows of the fills table: what stays is copied into a new one, put in its place.
 
-Every row is judged once, and the verdicts are kept in a table until the end. Three tables of the
-removal stand beside the fills table meanwhile, and whoever finds them tells from their names how
-far it came, for the new table's name holds the identity of the table it is made to replace:
+Every row is judged once, and the verdicts are kept in a table until the end. A removal makes up to
+three tables beside the fills table. The name of the new one holds the identity of the table that it
+replaces, so that the next run sees how far a killed one came:
 
     there                         what it is               what is done
     ----------------------------  -----------------------  ---------------------------------------
@@ -11,7 +11,7 @@ far it came, for the new table's name holds the identity of the table it is made
     identity of the fills table
     table that names its own      killed after exchange    it is the old one: copy late rows, keep
     identity                                               what was removed as a backup, drop it
-    table that names another,     changed by somebody      keep it whole as a backup
+    table that names another,     changed by somebody      keep all of it as a backup
     or has other columns
 
 The exchange is the atomic moment. The old table is dropped only when each of its rows was found in
@@ -27,22 +27,25 @@ from typing import Final, NamedTuple
 
 from kalshi_fills.errors import SchemaError, WarehouseError
 from kalshi_fills.pipeline.fills import CLOCK_TOLERANCE
-from kalshi_fills.truncate.backups import backup_suffix
-from kalshi_fills.warehouse.client import Row, Warehouse
+from kalshi_fills.truncate.names import backup_suffix
+from kalshi_fills.warehouse.client import Warehouse, select, select_one
 from kalshi_fills.warehouse.gathering import create_replicated_like
+from kalshi_fills.warehouse.in_flight import wait_for_inserts
 from kalshi_fills.warehouse.ownership import Table, is_fills_table
 from kalshi_fills.warehouse.replicas import wait_for_replicas
-from kalshi_fills.warehouse.schema import columns, own_columns, tables_there, wait_for_inserts
+from kalshi_fills.warehouse.schema import own_columns
 from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.warehouse.there import columns, tables_there
 
 log = logging.getLogger(__name__)
 
 
-MENDED: Final = "mended"
-"""Verdict of a fill whose id only its payload holds: it stays, under that id."""
+REPAIRED: Final = "mended"
+"""Verdict on a fill whose id is in its payload alone: it stays, under that id. A removal that an
+earlier version began may have stored it, so that the word stays as it is."""
 
 REPEAT: Final = "repeat"
-"""Verdict of a row of a fill that stays in another row."""
+"""Verdict on a row of a fill that stays in another row."""
 
 _PREFIX: Final = "__truncate_"
 
@@ -50,11 +53,12 @@ _WORK: Final = re.compile(
     rf"{_PREFIX}(\d{{8}}T\d{{6}}Z)_([0-9a-f]{{16}}|verdicts|removed)"
 ).fullmatch
 
-_TOO_LARGE_TO_DROP: Final = 359
+TOO_LARGE_TO_DROP: Final = 359
+"""ClickHouse's code for a table that its settings guard against being dropped."""
 
 
-class Judged(NamedTuple):
-    """The rows of one verdict."""
+class VerdictCount(NamedTuple):
+    """How many rows have one verdict."""
 
     reason: str
     rows: int
@@ -73,50 +77,54 @@ class Criterion(NamedTuple):
         """How the statements that apply it are named."""
         return "garbage" if self.before is None else "older"
 
-    def bound(self, now: datetime) -> dict[str, object]:
-        """Give the values that those statements are bound to."""
+    def params(self, now: datetime) -> dict[str, object]:
+        """Return the parameters of those statements."""
         if self.before is None:
             return {"latest": now + CLOCK_TOLERANCE}
         return {"before": self.before}
 
 
-class Kept(NamedTuple):
+class RemovalResult(NamedTuple):
     """What became of the rows that a removal took out of the table."""
 
     backup: str | None
     """The table that holds them; None if they are gone, or none were removed."""
-    is_whole: bool = False
-    """The backup is the whole old table, with the rows that stayed, too."""
+    holds_all_rows: bool = False
+    """The backup is the entire old table, including the rows that stayed."""
 
 
-class Sifting:
-    """One removal of some rows, by the stamp of the run that began it."""
+class _RowCount(NamedTuple):
+    rows: int
 
-    def __init__(self, warehouse: Warehouse, tables: Tables, its_stamp: str, target: str) -> None:
-        """Make the names of a removal.
+
+class PartialRemoval:
+    """One removal of some rows, known by the stamp of the run that began it."""
+
+    def __init__(self, warehouse: Warehouse, tables: Tables, stamp: str, target: str) -> None:
+        """Prepare a removal; nothing is changed.
 
         Args:
             warehouse: where the tables are.
             tables: their names.
-            its_stamp: when it began, as in the name of its backup.
+            stamp: when it began, as in the name of its backup.
             target: the beginning of the identity of the table to be replaced.
         """
         self._warehouse = warehouse
         self._tables = tables
-        self.name = f"{tables.fills}{_PREFIX}{its_stamp}"
+        self.name = f"{tables.fills}{_PREFIX}{stamp}"
         """The beginning of the names of its tables."""
-        self._beside = f"{_PREFIX}{its_stamp}_{target}"
-        self._verdicts = f"{_PREFIX}{its_stamp}_verdicts"
-        self._removed = f"{_PREFIX}{its_stamp}_removed"
-        self._backup = backup_suffix(its_stamp)
+        self._beside = f"{_PREFIX}{stamp}_{target}"
+        self._verdicts = f"{_PREFIX}{stamp}_verdicts"
+        self._removed = f"{_PREFIX}{stamp}_removed"
+        self._backup = backup_suffix(stamp)
         self._own = own_columns(warehouse, tables)
 
-    def judge(self, criterion: Criterion, now: datetime) -> list[Judged]:
-        """Judge every row for good, and count what goes and what is mended, by reason."""
+    def judge(self, criterion: Criterion, now: datetime) -> list[VerdictCount]:
+        """Record a verdict on every row, and count what is removed and repaired, by reason."""
         self._command("truncate/create_verdicts")
-        self._command(f"truncate/judge_{criterion.name}", bound=criterion.bound(now))
-        self._told("judged")
-        return _judged(self._warehouse.rows(self._sql("truncate/count_judged")))
+        self._command(f"truncate/judge_{criterion.name}", params=criterion.params(now))
+        self._log_step("judged")
+        return select(self._warehouse, VerdictCount, self._sql("truncate/count_judged"))
 
     def exchange(self) -> None:
         """Copy what stays into a new table, and put it in the old one's place, atomically."""
@@ -124,12 +132,12 @@ class Sifting:
         self._copy("", self._beside, going=False)
         self._command("truncate/mend_ids", {"__from": "", "__to": self._beside})
         wait_for_replicas(self._warehouse, self._tables, suffixes=(self._beside,))
-        self._told("copied")
-        self._command("schema/exchange", {"__next": self._beside})
-        self._told("exchanged")
+        self._log_step("copied")
+        self._command("schema/exchange", {"__new": self._beside, "__old": ""})
+        self._log_step("exchanged")
 
-    def finish(self, *, keep: bool) -> Kept:
-        """Sweep up what came late, keep what was removed, and drop the old table.
+    def finish(self, *, keep: bool) -> RemovalResult:
+        """Copy the rows that came late, keep what was removed, and drop the old table.
 
         Args:
             keep: whether what was removed is to be a backup.
@@ -137,9 +145,9 @@ class Sifting:
         wait_for_inserts(self._warehouse, self._tables)
         there = tables_there(self._warehouse, self._tables)
         if there[self._beside].engine.startswith("Replicated"):
-            self._command("schema/sync_replica", {"": self._beside})
+            self._command("schema/sync_replica", {"__replica": self._beside})
         self._command("truncate/copy_late", {"__from": self._beside})
-        self._told("late rows copied")
+        self._log_step("late rows copied")
         if not keep:
             return self._destroy()
         if self._backup not in there:
@@ -147,47 +155,45 @@ class Sifting:
                 self._drop_copy(self._removed)
             create_like(self._warehouse, self._tables, self._removed)
             self._copy(self._beside, self._removed, going=True)
-            self._told("removed rows copied")
+            self._log_step("removed rows copied")
             if self._unaccounted(self._removed):
                 self._drop_copy(self._removed)
-                return self._keep_whole()
-            if self._is_empty(self._removed):  # what was removed was mended, and is there
+                return self._keep_entirely()
+            if self._is_empty(self._removed):  # all of it was repaired, and stays
                 self._drop_copy(self._removed)
             else:
-                self._command(
-                    "schema/keep_aside", {"__next": self._removed, "__kept": self._backup}
-                )
-                self._told("backup kept")
+                self._command("schema/keep_aside", {"__old": self._removed, "__kept": self._backup})
+                self._log_step("backup kept")
         self._drop_copy(self._beside)
-        self._told("old table dropped")
+        self._log_step("old table dropped")
         self._drop_copy(self._verdicts)
-        kept = self._backup in tables_there(self._warehouse, self._tables)
-        return Kept(self._tables.fills + self._backup if kept else None)
+        is_there = self._backup in tables_there(self._warehouse, self._tables)
+        return RemovalResult(self._tables.fills + self._backup if is_there else None)
 
-    def take_back(self) -> None:
-        """Undo what was done before the exchange; nothing but copies was made."""
+    def undo(self) -> None:
+        """Undo what was done before the exchange, when nothing but copies has been made."""
         self._drop_copy(self._beside)
         self._drop_copy(self._verdicts)
 
-    def resume(self) -> Kept | None:
-        """Finish or take back what a killed run left of this removal.
+    def resume(self) -> RemovalResult | None:
+        """Finish or undo what a killed run left of this removal.
 
         Returns:
-            What became of the removed rows; None if the removal was taken back.
+            What became of the removed rows; None if the removal was undone.
         """
         if self._tables.cluster:
-            # A host runs such statements in order: with this one it has run the killed run's, too.
+            # A host runs these in order: after this one it has also run those of the killed run.
             self._drop_copy(f"{_PREFIX}nothing")
         there = tables_there(self._warehouse, self._tables)
         old = there.get(self._beside)
         target = self._beside.rpartition("_")[2]
         if old is None:
             if self._removed in there:  # without the table it was copied from: by another's hand
-                return self._keep_whole(self._removed)
+                return self._keep_entirely(self._removed)
             self._drop_copy(self._verdicts)
             return None
         if there[""].identity.replace("-", "").startswith(target):
-            self.take_back()
+            self.undo()
             return None
         is_the_old_one = old.identity.replace("-", "").startswith(target)
         same = columns(self._warehouse, self._tables) == columns(
@@ -195,35 +201,35 @@ class Sifting:
         )
         if is_the_old_one and same and self._verdicts in there:
             return self.finish(keep=True)
-        return self._keep_whole()
+        return self._keep_entirely()
 
-    def _destroy(self) -> Kept:
+    def _destroy(self) -> RemovalResult:
         """Drop the old table with what was removed, unless the server guards it."""
         if self._unaccounted(self._beside):
-            return self._keep_whole()
+            return self._keep_entirely()
         try:
-            self._command("schema/drop_next", {"__next": self._beside})
+            self._command("schema/drop_next", {"__copy": self._beside})
         except WarehouseError as error:
-            if error.code != _TOO_LARGE_TO_DROP:
+            if error.code != TOO_LARGE_TO_DROP:
                 raise
-            return self._keep_whole()
+            return self._keep_entirely()
         self._drop_copy(self._verdicts)
-        return Kept(None)
+        return RemovalResult(None)
 
-    def _keep_whole(self, suffix: str | None = None) -> Kept:
+    def _keep_entirely(self, suffix: str | None = None) -> RemovalResult:
         there = tables_there(self._warehouse, self._tables)
         if self._backup in there:
             raise SchemaError(
-                f"{self._tables.fills}{suffix or self._beside} is left of a truncate whose backup, "
-                f"{self._tables.fills}{self._backup}, is there already, and holds rows besides",
+                f"{self._tables.fills}{suffix or self._beside} was left by a killed truncate, and "
+                f"its backup, {self._tables.fills}{self._backup}, already exists with other rows",
                 hint="look at both, and rename or drop the first; nothing was changed",
             )
         self._command(
-            "schema/keep_aside", {"__next": suffix or self._beside, "__kept": self._backup}
+            "schema/keep_aside", {"__old": suffix or self._beside, "__kept": self._backup}
         )
         for left in (self._removed, self._verdicts):
             self._drop_copy(left)
-        return Kept(self._tables.fills + self._backup, is_whole=True)
+        return RemovalResult(self._tables.fills + self._backup, holds_all_rows=True)
 
     def _copy(self, source: str, to: str, *, going: bool) -> None:
         places = {"__from": source, "__to": to}
@@ -231,15 +237,17 @@ class Sifting:
             self._command(name, places, {"going": int(going)})
 
     def _unaccounted(self, removed: str) -> bool:
-        """Whether a row of the old table is neither in the fills table nor among the removed.
+        """Return whether a row of the old table is neither in the fills table nor in `removed`.
 
-        Where nothing is to be kept, the old table itself stands for what was removed.
+        Where nothing is to be kept, the old table itself takes the place of what was removed.
         """
         places = {"__from": self._beside, "__removed": removed}
-        missing = int(self._warehouse.rows(self._sql("truncate/count_unaccounted", places))[0][0])
-        if missing:
-            log.warning("truncate_keeps_all", extra={"fields": {"unaccounted_rows": missing}})
-        return missing > 0
+        statement = self._sql("truncate/count_unaccounted", places)
+        missing = select_one(self._warehouse, _RowCount, statement)
+        if missing is None or not missing.rows:
+            return False
+        log.warning("truncate_keeps_all", extra={"fields": {"unaccounted_rows": missing.rows}})
+        return True
 
     def _is_empty(self, suffix: str) -> bool:
         return not self._warehouse.rows(self._tables.sql("sync/has_fills", suffixes={"": suffix}))
@@ -251,34 +259,34 @@ class Sifting:
         self,
         name: str,
         suffixes: dict[str, str] | None = None,
-        bound: dict[str, object] | None = None,
+        params: dict[str, object] | None = None,
     ) -> None:
-        self._warehouse.command(self._sql(name, suffixes), bound)
+        self._warehouse.command(self._sql(name, suffixes), params)
 
     def _sql(self, name: str, suffixes: dict[str, str] | None = None) -> str:
         places = {"__verdicts": self._verdicts, **(suffixes or {})}
         return self._tables.sql(name, suffixes=places, own_columns=self._own)
 
-    def _told(self, step: str) -> None:
+    def _log_step(self, step: str) -> None:
         log.info("truncate_step", extra={"fields": {"step": step}})
 
 
 def count(
     warehouse: Warehouse, tables: Tables, criterion: Criterion, now: datetime
-) -> list[Judged]:
-    """Count the rows that would go or be mended, by reason; writes nothing."""
+) -> list[VerdictCount]:
+    """Return how many rows would be removed or repaired, by reason; nothing is written."""
     statement = tables.sql(f"truncate/count_{criterion.name}")
-    return _judged(warehouse.rows(statement, criterion.bound(now)))
+    return select(warehouse, VerdictCount, statement, criterion.params(now))
 
 
-def begin(warehouse: Warehouse, tables: Tables, its_stamp: str) -> Sifting:
-    """Make ready to remove rows of the fills table as it stands."""
+def begin(warehouse: Warehouse, tables: Tables, stamp: str) -> PartialRemoval:
+    """Return a new removal of rows of the fills table as it is now; nothing is changed yet."""
     identity = tables_there(warehouse, tables)[""].identity
-    return Sifting(warehouse, tables, its_stamp, identity.replace("-", "")[:16])
+    return PartialRemoval(warehouse, tables, stamp, identity.replace("-", "")[:16])
 
 
 def create_like(warehouse: Warehouse, tables: Tables, suffix: str) -> None:
-    """Make an empty table like the table of fills.
+    """Create an empty table like the table of fills.
 
     A database of the engine Replicated takes no table whose place in Keeper is named, as that of
     the table of fills is once it is made.
@@ -290,23 +298,19 @@ def create_like(warehouse: Warehouse, tables: Tables, suffix: str) -> None:
         warehouse.command(tables.sql("truncate/create_like", suffixes={"__new": suffix}))
 
 
-def unfinished(warehouse: Warehouse, tables: Tables) -> list[Sifting]:
-    """Give the removals that were killed, oldest first."""
+def unfinished(warehouse: Warehouse, tables: Tables) -> list[PartialRemoval]:
+    """Return the removals that were killed, oldest first."""
     targets: dict[str, str] = {}
     for suffix, table in tables_there(warehouse, tables).items():
         match = _WORK(suffix)
         if match is not None and _is_ours(warehouse, tables, suffix, table):
-            its_stamp, what = match.groups()
-            known = targets.setdefault(its_stamp, "")
-            targets[its_stamp] = known if what in ("verdicts", "removed") else what
-    return [Sifting(warehouse, tables, *found) for found in sorted(targets.items())]
+            stamp, what = match.groups()
+            known = targets.setdefault(stamp, "")
+            targets[stamp] = known if what in ("verdicts", "removed") else what
+    return [PartialRemoval(warehouse, tables, *found) for found in sorted(targets.items())]
 
 
 def _is_ours(warehouse: Warehouse, tables: Tables, suffix: str, table: Table) -> bool:
     if suffix.endswith("_verdicts"):
         return table.is_marked
     return is_fills_table(table, [column.name for column in columns(warehouse, tables, suffix)])
-
-
-def _judged(rows: list[Row]) -> list[Judged]:
-    return [Judged(str(row[0]), int(row[1]), row[2], int(row[3])) for row in rows]

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from kalshi_fills.errors import WarehouseError
+from kalshi_fills.warehouse.profile import Setting
 
 RowType = TypeVar("RowType", bound=tuple[Any, ...])
 """A NamedTuple class whose fields have the names of a query's columns."""
@@ -170,6 +171,11 @@ def select_one(
     return next(iter(select(warehouse, row_type, sql, params)), None)
 
 
+def lines(warehouse: Warehouse, sql: str) -> list[str]:
+    """Return the first column of a SHOW or an EXPLAIN, whose columns have no fixed names."""
+    return [str(row[0]) for row in warehouse.rows(sql)]
+
+
 def is_utf8(text: str) -> bool:
     """Return whether a text can be encoded."""
     try:
@@ -219,6 +225,17 @@ def refusal(code: int | None, message: str, where: str) -> WarehouseError:
         f"ClickHouse at {where} refused a statement: {said}",
         hint="run `kalshi-fills migrate --dry-run` to see whether the tables are today's",
         code=code,
+    )
+
+
+def refuse_settings(spoilt: Sequence[Setting], consequence: str) -> None:
+    """Refuse a user whose profile fixes a setting at a value that decides an outcome."""
+    if not spoilt:
+        return
+    named = ", ".join(f"{setting.name} = {literal(setting.value)}" for setting in spoilt)
+    raise WarehouseError(
+        printable(f"this ClickHouse user's profile fixes {named}, with which {consequence}"),
+        hint="as an administrator let the user change it, or set it to the server's default",
     )
 
 

@@ -30,11 +30,10 @@ from kalshi_fills.warehouse.client import (
     literal,
     parameter_text,
     parameter_texts,
-    printable,
     refusal,
     told_apart,
 )
-from kalshi_fills.warehouse.profile import Setting, embedded_profile
+from kalshi_fills.warehouse.profile import embedded_profile
 from kalshi_fills.warehouse.statements import quote_identifier
 
 _PROGRAM: Final = re.compile(
@@ -203,17 +202,6 @@ def _refuse_programs(folder: Path) -> None:
                         f"the folder {folder} has a table or dictionary that runs a program",
                         hint=f"see {path}; give the fills a folder of their own",
                     )
-
-
-def refuse_settings(spoilt: Sequence[Setting], consequence: str) -> None:
-    """Refuse a user whose profile fixes a setting at a value that decides an outcome."""
-    if not spoilt:
-        return
-    named = ", ".join(f"{setting.name} = {literal(setting.value)}" for setting in spoilt)
-    raise WarehouseError(
-        printable(f"this ClickHouse user's profile fixes {named}, with which {consequence}"),
-        hint="as an administrator let the user change it, or set it to the server's default",
-    )
 
 
 def _refuse_if_open(folder: Path) -> None:

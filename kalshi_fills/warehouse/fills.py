@@ -386,7 +386,11 @@ class FillStore:
             with contextlib.suppress(WarehouseError):  # not every user may look there
                 found = self.warehouse.rows(self.tables.sql("sync/replicated_path"), place)
                 identity = found[0][0] if found else identity
-        rows = all_rows = int(self.warehouse.rows(self.tables.sql("schema/count_rows"))[0][0])
+        rows = all_rows = int(
+            self.warehouse.rows(self.tables.sql("schema/count_rows", suffixes={"__counted": ""}))[
+                0
+            ][0]
+        )
         if expected is not None and rows > expected:
             with contextlib.suppress(WarehouseError):  # a table of old does not know who wrote
                 rows = int(self.warehouse.rows(self.tables.sql("sync/count_synced"))[0][0])

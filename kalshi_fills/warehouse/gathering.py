@@ -23,13 +23,11 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from kalshi_fills.errors import SchemaError, WarehouseError
-from kalshi_fills.warehouse.client import Row, Warehouse
-from kalshi_fills.warehouse.ownership import Table
+from kalshi_fills.warehouse.client import Warehouse, select, select_one
+from kalshi_fills.warehouse.ownership import NEXT, Table
 from kalshi_fills.warehouse.replicas import wait_for_replicas
 from kalshi_fills.warehouse.statements import Tables
-
-NEXT: Final = "__next"
-"""Suffix of the new table while it is filled, and of the old one just after the exchange."""
+from kalshi_fills.warehouse.there import tables_there
 
 _COPY: Final = {"_rejected": "schema/gather_rejected", "_migrations": "schema/gather_migrations"}
 
@@ -102,6 +100,40 @@ def create_replicated_like(tables: Tables, table: Table, suffix: str, name: str)
     )
 
 
+class _HostCount(NamedTuple):
+    """How many hosts a cluster has."""
+
+    hosts: int
+
+
+class _Ways(NamedTuple):
+    """In how many ways the hosts declare a table."""
+
+    ways: int
+
+
+class _TableOnHost(NamedTuple):
+    """What stands under one of our names on one host."""
+
+    host: int
+    name: str
+    engine: str
+    engine_full: str
+    sorting_key: str
+    partition_key: str
+    rows: int | None
+    bytes: int | None
+    identity: str
+    comment: str
+    select: str
+    statement: str
+
+    @property
+    def table(self) -> Table:
+        """The table alone."""
+        return Table(**{name: getattr(self, name) for name in Table._fields})
+
+
 class Gathering:
     """Plans what makes tables replicated, on every host."""
 
@@ -123,7 +155,8 @@ class Gathering:
         self._hosts = 1
         self._found: dict[str, Spread] = {}
         if tables.cluster is not None and not tables.spread_by_database:
-            self._hosts = int(warehouse.rows(tables.sql("schema/count_hosts"))[0][0])
+            counted = select_one(warehouse, _HostCount, tables.sql("schema/count_hosts"))
+            self._hosts = counted.hosts if counted is not None else 1
         self._look()
 
     def spread(self, suffix: str) -> Spread:
@@ -173,8 +206,9 @@ class Gathering:
             return
         name = self._tables.fills + suffix
         places = {"database": self._tables.database, "table": name}
-        ways = self._warehouse.rows(self._tables.sql("schema/columns_on_hosts"), places)[0][0]
-        if ways > 1:
+        statement = self._tables.sql("schema/columns_on_hosts")
+        declared = select_one(self._warehouse, _Ways, statement, places)
+        if declared is not None and declared.ways > 1:
             raise SchemaError(
                 f"the hosts of the cluster have tables {self._tables.database}.{name} with "
                 "different columns, whose rows cannot be put together",
@@ -183,22 +217,17 @@ class Gathering:
             )
 
     def _look(self) -> None:
+        if self._hosts == 1:
+            for suffix, table in tables_there(self._warehouse, self._tables).items():
+                self._found[suffix] = Spread({1: table}, {1: ""}, self._hosts)
+            return
+        statement = self._tables.sql("schema/tables_on_hosts")
         names = {"database": self._tables.database, "prefix": self._tables.fills}
-        if self._hosts > 1:
-            rows: list[Row] = self._warehouse.rows(
-                self._tables.sql("schema/tables_on_hosts"), names
-            )
-        else:
-            rows = [
-                (1, *row, "")
-                for row in self._warehouse.rows(self._tables.sql("schema/tables"), names)
-            ]
-        for host, *facts, statement in rows:
-            table = Table(*facts)
-            suffix = table.name.removeprefix(self._tables.fills)
+        for row in select(self._warehouse, _TableOnHost, statement, names):
+            suffix = row.name.removeprefix(self._tables.fills)
             found = self._found.setdefault(suffix, Spread({}, {}, self._hosts))
-            found.tables[int(host)] = table
-            found.statements[int(host)] = str(statement)
+            found.tables[row.host] = row.table
+            found.statements[row.host] = row.statement
 
     def _require_readable(self) -> None:
         """Raise if the rows of the other hosts cannot be read from here.
@@ -257,7 +286,7 @@ class Gathering:
         def exchange() -> None:
             wait_for_replicas(self._warehouse, self._tables, suffixes=(new,))
             self._warehouse.command(
-                self._tables.sql("schema/exchange", suffixes={NEXT: new, "": suffix})
+                self._tables.sql("schema/exchange", suffixes={"__new": new, "__old": suffix})
             )
 
         return [
@@ -293,7 +322,7 @@ class Gathering:
             self._copy(suffix, suffix + NEXT, suffix)
 
         def keep() -> None:
-            places = {NEXT: suffix + NEXT, "__kept": kept}
+            places = {"__old": suffix + NEXT, "__kept": kept}
             self._warehouse.command(self._tables.sql("schema/keep_aside", suffixes=places))
             self._kept.append(self._tables.fills + kept)
 
@@ -316,5 +345,5 @@ class Gathering:
 
     def _copy(self, kind: str, source: str, to: str) -> None:
         statement = _COPY.get(kind, "schema/gather")
-        places = {NEXT: to, "": source}
+        places = {"__to": to, "__from": source}
         self._warehouse.command(self._tables.sql(statement, suffixes=places, everywhere=True))

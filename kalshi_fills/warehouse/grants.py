@@ -8,7 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Final, NamedTuple
+
+from kalshi_fills.errors import SchemaError, WarehouseError
+from kalshi_fills.warehouse.client import Warehouse, lines, select_one
+from kalshi_fills.warehouse.statements import Tables
 
 TO_MIGRATE: Final = (
     "SELECT",
@@ -53,7 +57,7 @@ def missing_grants(
     on_cluster: bool = False,
     followers: bool = True,
 ) -> list[str]:
-    """Give the needed privileges that no line grants on the database's tables of ours.
+    """Return the needed privileges that no line grants on the database's tables of ours.
 
     Args:
         lines: what `SHOW GRANTS FINAL` answers, one grant a line, those of roles among them.
@@ -88,6 +92,49 @@ def missing_grants(
         if granted.isdisjoint(_with_parents(privilege))
         or not revoked.isdisjoint(_with_parents(privilege))
     ]
+
+
+class _ReadOnly(NamedTuple):
+    """How far a profile restricts a user to reading; 0 for not at all."""
+
+    level: int
+
+
+def granted_lines(warehouse: Warehouse, tables: Tables) -> list[str]:
+    """Return what `SHOW GRANTS FINAL` answers, one grant a line.
+
+    Raises:
+        WarehouseError: the engine has no users.
+    """
+    return lines(warehouse, tables.sql("schema/grants"))
+
+
+def require_grants(warehouse: Warehouse, tables: Tables, needed: Sequence[str]) -> None:
+    """Raise if the user lacks a privilege that a command needs, before it does anything.
+
+    Raises:
+        SchemaError: some are missing; its hint is how to grant them.
+    """
+    read_only = select_one(warehouse, _ReadOnly, tables.sql("schema/read_only"))
+    if read_only is not None and read_only.level:
+        raise SchemaError(
+            "this ClickHouse user may only read (its profile sets readonly)",
+            hint="use a user that may create and alter tables in CLICKHOUSE_URL; nothing was "
+            "changed",
+        )
+    try:
+        granted = granted_lines(warehouse, tables)
+    except WarehouseError:
+        return  # an engine without users has no grants to miss
+    on_cluster = tables.cluster is not None
+    missing = missing_grants(granted, needed, tables.database, tables.fills, on_cluster=on_cluster)
+    if missing:
+        where = "*.*" if on_cluster else f"{tables.database}.*"
+        raise SchemaError(
+            f"this ClickHouse user lacks {', '.join(missing)} on {where}",
+            hint="nothing was changed; as an administrator run: "
+            f"GRANT {', '.join(missing)} ON {where} TO its_name",
+        )
 
 
 def _with_parents(privilege: str) -> set[str]:

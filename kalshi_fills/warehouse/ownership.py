@@ -18,6 +18,9 @@ MARK: Final = "kalshi-fills: "
 VIEW: Final = "_current"
 """Suffix of the view of fills."""
 
+NEXT: Final = "__next"
+"""Suffix of a new table while migrate fills it, and of the old one just after the exchange."""
+
 FILLS_COLUMNS: Final = frozenset(("ts", "market_ticker", "exchange_order_id"))
 """Columns that every fills table has, whatever its age."""
 

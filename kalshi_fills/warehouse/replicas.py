@@ -16,7 +16,8 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from kalshi_fills.errors import SettingsError, WarehouseError
-from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.warehouse.client import Warehouse, select, select_one
+from kalshi_fills.warehouse.ownership import Table
 from kalshi_fills.warehouse.statements import Tables
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,61 @@ _SOURCE: Final = re.compile(r"^source replica: (.*)$", re.MULTILINE).search
 _MACRO: Final = re.compile(r"\{(\w+)\}")
 
 
+class _Engine(NamedTuple):
+    """What a database is."""
+
+    engine: str
+
+
+class _Cluster(NamedTuple):
+    """A cluster that the server knows."""
+
+    cluster: str
+
+
+class _Macro(NamedTuple):
+    """A text of the server's that may stand in a cluster's name."""
+
+    macro: str
+    substitution: str
+
+
+class _ClusterHost(NamedTuple):
+    """A host of a cluster."""
+
+    shard: int
+    host: str
+    port: int
+
+
+class _DatabaseHost(NamedTuple):
+    """A host of a database of the engine Replicated."""
+
+    shard: int
+    host: str
+    is_alive: bool
+
+
+class _Answering(NamedTuple):
+    """The place in the cluster of a host that answers."""
+
+    place: int
+
+
+class _Entry(NamedTuple):
+    """An entry of a table's log."""
+
+    name: str
+
+
+class _Node(NamedTuple):
+    """A node of Keeper."""
+
+    path: str
+    name: str
+    value: str
+
+
 class _Replica(NamedTuple):
     """A replicated table as this host knows it."""
 
@@ -58,8 +114,14 @@ class _Replica(NamedTuple):
 
 def as_spread(warehouse: Warehouse, tables: Tables) -> Tables:
     """Return the tables with what their database does by itself taken into account."""
-    found = warehouse.rows(tables.sql("schema/database"), {"database": tables.database})
-    return replace(tables, spread_by_database=bool(found) and found[0][0] == "Replicated")
+    return replace(tables, spread_by_database=database_engine(warehouse, tables) == "Replicated")
+
+
+def database_engine(warehouse: Warehouse, tables: Tables) -> str | None:
+    """Return the engine of the tables' database, None if there is no such database."""
+    params = {"database": tables.database}
+    found = select_one(warehouse, _Engine, tables.sql("schema/database"), params)
+    return None if found is None else found.engine
 
 
 def require_one_shard(warehouse: Warehouse, tables: Tables) -> None:
@@ -74,7 +136,8 @@ def require_one_shard(warehouse: Warehouse, tables: Tables) -> None:
         return
     try:
         hosts = _hosts(warehouse, tables)
-        known = [str(row[0]) for row in warehouse.rows(tables.sql("replicas/cluster_names"))]
+        named = select(warehouse, _Cluster, tables.sql("schema/cluster_names"))
+        known = [found.cluster for found in named]
     except WarehouseError as error:
         if error.code != _NOT_ALLOWED:
             raise
@@ -160,7 +223,7 @@ def wait_for_replicas(
 
 
 def sentences_of_down(names: Sequence[str], tables: Tables) -> list[str]:
-    """Return what to tell the operator of replicas that are down."""
+    """Return a sentence for the operator for each replica that is down."""
     return [
         f"The replica {name} of {tables.database}.{tables.fills} is down: it was not waited for, "
         "and has none of this until it is back."
@@ -179,24 +242,27 @@ def catch_up(warehouse: Warehouse, tables: Tables, suffixes: Iterable[str]) -> N
             _wait_for_this_one(warehouse, tables, table)
         else:
             suffix = table.table.removeprefix(tables.fills)
-            warehouse.command(tables.sql("schema/sync_replica", suffixes={"": suffix}))
+            warehouse.command(tables.sql("schema/sync_replica", suffixes={"__replica": suffix}))
 
 
 def _replicated(warehouse: Warehouse, tables: Tables, suffixes: Iterable[str]) -> list[_Replica]:
     """Return those of the tables that replicate by themselves."""
     names = [tables.fills + suffix for suffix in suffixes]
-    there = warehouse.rows(
-        tables.sql("schema/tables"), {"database": tables.database, "prefix": tables.fills}
-    )
-    found = [str(row[0]) for row in there if str(row[1]).startswith("Replicated")]
-    wanted = [name for name in names if name in found]
+    params = {"database": tables.database, "prefix": tables.fills}
+    found = select(warehouse, Table, tables.sql("schema/tables"), params)
+    there = {table.name: table for table in found}
+    wanted = [
+        name for name in names if name in there and there[name].engine.startswith("Replicated")
+    ]
     if not wanted:
         return []
     with _Asking(tables):
-        rows = warehouse.rows(
-            tables.sql("replicas/tables"), {"database": tables.database, "tables": wanted}
+        return select(
+            warehouse,
+            _Replica,
+            tables.sql("schema/replicas"),
+            {"database": tables.database, "tables": wanted},
         )
-    return [_Replica(*row) for row in rows]
 
 
 class _Asking:
@@ -222,36 +288,38 @@ class _Asking:
 def _hosts(warehouse: Warehouse, tables: Tables) -> list[tuple[str, int]]:
     if tables.cluster is None:
         return []
-    return [(str(host), int(port)) for _, host, port in _cluster(warehouse, tables)]
+    return [(found.host, found.port) for found in _cluster(warehouse, tables)]
 
 
 def _shards(warehouse: Warehouse, tables: Tables) -> int:
-    shards = {row[0] for row in _cluster(warehouse, tables)} if tables.cluster else set()
-    spread: set[object] = set()
+    shards = {host.shard for host in _cluster(warehouse, tables)} if tables.cluster else set()
+    spread: set[int] = set()
     if tables.spread_by_database:
-        spread = {row[0] for row in _database(warehouse, tables)}
+        spread = {host.shard for host in _database(warehouse, tables)}
     return max(len(shards), len(spread))
 
 
-def _cluster(warehouse: Warehouse, tables: Tables) -> list[tuple[int, str, int]]:
+def _cluster(warehouse: Warehouse, tables: Tables) -> list[_ClusterHost]:
     name = tables.cluster or ""
     if _MACRO.search(name):
-        macros: dict[str, str] = dict(warehouse.rows(tables.sql("replicas/macros")))
-        name = _MACRO.sub(lambda match: str(macros.get(match.group(1), match.group())), name)
-    rows = warehouse.rows(tables.sql("replicas/cluster_hosts"), {"cluster": name})
-    return [(row[0], row[1], row[2]) for row in rows]
+        macros: dict[str, str] = {
+            found.macro: found.substitution
+            for found in select(warehouse, _Macro, tables.sql("schema/macros"))
+        }
+        name = _MACRO.sub(lambda match: macros.get(match.group(1), match.group()), name)
+    return select(warehouse, _ClusterHost, tables.sql("schema/cluster_hosts"), {"cluster": name})
 
 
-def _database(warehouse: Warehouse, tables: Tables) -> list[tuple[int, str, bool]]:
-    rows = warehouse.rows(tables.sql("replicas/database_hosts"), {"database": tables.database})
-    return [(row[0], str(row[1]), bool(row[2])) for row in rows]
+def _database(warehouse: Warehouse, tables: Tables) -> list[_DatabaseHost]:
+    params = {"database": tables.database}
+    return select(warehouse, _DatabaseHost, tables.sql("schema/database_hosts"), params)
 
 
 def _hosts_down(warehouse: Warehouse, tables: Tables) -> list[str]:
     down: list[str] = []
     try:
         if tables.spread_by_database:
-            down += [name for _, name, alive in _database(warehouse, tables) if not alive]
+            down += [found.host for found in _database(warehouse, tables) if not found.is_alive]
         if tables.cluster is None:
             return down
         hosts = [f"{host}:{port}" for host, port in _hosts(warehouse, tables)]
@@ -262,7 +330,9 @@ def _hosts_down(warehouse: Warehouse, tables: Tables) -> list[str]:
     if tables.cluster is None:
         return down
     try:
-        answering = {int(row[0]) for row in warehouse.rows(tables.sql("replicas/answering"))}
+        answering = {
+            found.place for found in select(warehouse, _Answering, tables.sql("schema/answering"))
+        }
     except WarehouseError as error:
         if error.code not in _UNREACHABLE:
             raise
@@ -366,13 +436,14 @@ def _source_of(entry: str) -> str:
 
 
 def _last_entry(warehouse: Warehouse, tables: Tables, table: _Replica) -> int:
-    found = warehouse.rows(tables.sql("replicas/last_entry"), {"path": f"{table.path}/log"})
-    name = str(found[0][0]) if found else ""
+    params = {"path": f"{table.path}/log"}
+    found = select_one(warehouse, _Entry, tables.sql("schema/last_entry"), params)
+    name = found.name if found is not None else ""
     return int(name.removeprefix("log-")) if name else -1
 
 
 def _nodes(
     warehouse: Warehouse, tables: Tables, paths: Sequence[str]
 ) -> dict[tuple[str, str], str]:
-    rows = warehouse.rows(tables.sql("replicas/keeper"), {"paths": list(paths)})
-    return {(str(path), str(name)): str(value) for path, name, value in rows}
+    found = select(warehouse, _Node, tables.sql("schema/keeper"), {"paths": list(paths)})
+    return {(node.path, node.name): node.value for node in found}

@@ -5,89 +5,46 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from kalshi_fills.errors import SchemaError, SettingsError, WarehouseError
-from kalshi_fills.warehouse.client import Warehouse
-from kalshi_fills.warehouse.gathering import NEXT
-from kalshi_fills.warehouse.grants import missing_grants
-from kalshi_fills.warehouse.ownership import FILLS_COLUMNS, VIEW, Source, Table, not_ours, source_of
+from kalshi_fills.warehouse.client import Warehouse, select
+from kalshi_fills.warehouse.declared import (
+    OUR_TABLES,
+    SUFFIX_OF,
+    DeclaredColumn,
+    added_columns,
+    first_columns,
+    numbered_migrations,
+    subject_of,
+    todays_columns,
+    wanted_sorting_key,
+)
+from kalshi_fills.warehouse.ownership import (
+    FILLS_COLUMNS,
+    NEXT,
+    VIEW,
+    Source,
+    Table,
+    not_ours,
+    source_of,
+)
 from kalshi_fills.warehouse.replicas import as_spread, catch_up, require_one_shard
-from kalshi_fills.warehouse.statements import Statement, Tables, load, names, quote_identifier
+from kalshi_fills.warehouse.statements import Statement, Tables
+from kalshi_fills.warehouse.there import declared_columns, tables_there
 
 log = logging.getLogger(__name__)
 
 
-FILLS_STATEMENT: Final = "migrations/0002_create_fills"
-
-SUFFIX_OF: Final = {
-    1: "_migrations",
-    2: "",
-    3: "_rejected",
-    4: "_runs",
-    5: "_current",
-    6: "_runs",
-}
-
-OUR_TABLES: Final = tuple(sorted({*SUFFIX_OF.values()} - {"", VIEW}))
-"""Suffixes of the tool's own tables beside the fills table."""
-
 _MIGRATE_HINT: Final = "run `kalshi-fills migrate`, or with --dry-run to see first what it would do"
 
-_COLUMN: Final = re.compile(
-    r"^    `(\w+)` (.+?)(?: (DEFAULT) (.+?))?(?: CODEC\(.+\))?,?$", re.MULTILINE
-)
-
-ADDED_COLUMN: Final = re.compile(r"^ +ADD COLUMN IF NOT EXISTS `(\w+)`", re.MULTILINE)
 
 _VERSIONED: Final = re.compile(r"ReplacingMergeTree\((?:.*, )?version\)")
 
-_SORTING_KEY: Final = re.compile(r"^ORDER BY \((.+)\)$", re.MULTILINE)
 
 EXCHANGING_ENGINES: Final = frozenset(("Atomic", "Overlay", "Replicated", "Shared"))
-
-_IN_FLIGHT_SECONDS: Final = 300.0
-
-_IN_FLIGHT_WAIT_SECONDS: Final = 0.1
-
-_UNSEEN_IN_FLIGHT_SECONDS: Final = 3.0
-
-
-class Column(NamedTuple):
-    """One column of a table."""
-
-    name: str
-    type: str
-
-
-class DeclaredColumn(NamedTuple):
-    """One column of a table, with what it is when it is left out."""
-
-    name: str
-    type: str
-    default_kind: str = ""
-    """DEFAULT, MATERIALIZED, ALIAS, EPHEMERAL, or none."""
-    default: str = ""
-
-    @property
-    def sql(self) -> str:
-        """The column as a statement declares it."""
-        default = f" {self.default_kind} {self.default}" if self.default_kind else ""
-        return f"{quote_identifier(self.name)} {self.type}{default}"
-
-
-def wanted_columns() -> list[Column]:
-    """Give the columns of today's fills table, in order, from its statement."""
-    return [Column(column.name, column.type) for column in todays_columns()]
-
-
-def wanted_sorting_key() -> str:
-    """Give the sort key of today's fills table as the engine prints it."""
-    match = _SORTING_KEY.search(load(FILLS_STATEMENT).text)
-    assert match is not None
-    return match.group(1)
 
 
 def require_today(warehouse: Warehouse, tables: Tables) -> None:
@@ -102,7 +59,7 @@ def require_today(warehouse: Warehouse, tables: Tables) -> None:
     require_one_shard(warehouse, tables)
     there = tables_there(warehouse, tables)
     for suffix in sorted(SUFFIX_OF.values()):  # the fills table first: it is what people know
-        if suffix != "_current" and suffix not in there:
+        if suffix != VIEW and suffix not in there:
             raise SchemaError(
                 f"the table {tables.database}.{tables.fills}{suffix} does not exist",
                 hint=_MIGRATE_HINT,
@@ -131,6 +88,15 @@ def require_today(warehouse: Warehouse, tables: Tables) -> None:
     catch_up(warehouse, tables, OUR_TABLES)
 
 
+class _Applied(NamedTuple):
+    """An entry in the ledger of migrations."""
+
+    version: int
+    name: str
+    checksum: str
+    applied_at: datetime
+
+
 def applied_migrations(warehouse: Warehouse, tables: Tables) -> list[tuple[int, str]]:
     """Return number and checksum of the migrations that the ledger calls applied.
 
@@ -139,37 +105,36 @@ def applied_migrations(warehouse: Warehouse, tables: Tables) -> list[tuple[int, 
     """
     known = dict(numbered_migrations())
     applied: list[tuple[int, str]] = []
-    for version, name, checksum, _ in warehouse.rows(tables.sql("schema/applied_migrations")):
-        if int(version) not in known:
+    for entry in select(warehouse, _Applied, tables.sql("schema/applied_migrations")):
+        if entry.version not in known:
             raise SchemaError(
-                f"migration {version} ({name}) was applied by a newer version of the tool",
+                f"migration {entry.version} ({entry.name}) was applied by a newer version of the "
+                "tool",
                 hint="upgrade kalshi-fills on this machine; nothing was changed",
             )
-        applied.append((int(version), checksum))
+        applied.append((entry.version, entry.checksum))
     return applied
 
 
 def _others_behind(warehouse: Warehouse, tables: Tables, there: Mapping[str, Table]) -> list[str]:
     """Return a sentence for each table beside the fills table that lacks a column of today."""
     found = []
-    for number, statement in numbered_migrations():
-        suffix = SUFFIX_OF[number]
-        if suffix in there:
-            for column in lacking_columns(warehouse, tables, suffix, statement):
+    for _, statement in numbered_migrations():
+        suffix = subject_of(statement)
+        if suffix and suffix in there:  # what the fills table lacks is a problem of its own
+            for column in lacking_columns(warehouse, tables, statement):
                 name = f"{tables.database}.{tables.fills}{suffix}"
                 found.append(f"the table {name} lacks the column {column}")
     return found
 
 
-def lacking_columns(
-    warehouse: Warehouse, tables: Tables, suffix: str, statement: Statement
-) -> list[str]:
-    """Return the columns that a statement adds and its table does not have, in order."""
-    added = ADDED_COLUMN.findall(statement.text)
+def lacking_columns(warehouse: Warehouse, tables: Tables, statement: Statement) -> list[str]:
+    """Return the columns that a migration adds and its table does not have, in order."""
+    added = [found.column.name for found in added_columns(statement)]
     if not added:
         return []
-    held = {column.name for column in declared_columns(warehouse, tables, suffix)}
-    return [column for column in added if column not in held]
+    there = {column.name for column in declared_columns(warehouse, tables, subject_of(statement))}
+    return [name for name in added if name not in there]
 
 
 def require_ours(
@@ -286,13 +251,6 @@ def schema_problems(held: list[DeclaredColumn], table: Table) -> Iterator[str]:
     yield from rebuild_reasons(held, table)
 
 
-def columns(warehouse: Warehouse, tables: Tables, suffix: str = "") -> list[Column]:
-    """Give the columns of one of the tables, in order; empty if there is no such table."""
-    return [
-        Column(column.name, column.type) for column in declared_columns(warehouse, tables, suffix)
-    ]
-
-
 def own_columns(warehouse: Warehouse, tables: Tables, suffix: str = "") -> list[str]:
     """Give the operator's own columns of a table that hold values, and are not computed."""
     return [
@@ -300,75 +258,6 @@ def own_columns(warehouse: Warehouse, tables: Tables, suffix: str = "") -> list[
         for column in extra_columns(declared_columns(warehouse, tables, suffix))
         if column.default_kind in ("", "DEFAULT")
     ]
-
-
-def database_engine(warehouse: Warehouse, tables: Tables) -> str | None:
-    """Give the engine of the tables' database, None if there is no such database."""
-    found = warehouse.rows(tables.sql("schema/database"), {"database": tables.database})
-    return str(found[0][0]) if found else None
-
-
-def require_grants(warehouse: Warehouse, tables: Tables, needed: Sequence[str]) -> None:
-    """Hold the user to the privileges that a command needs, before it does anything.
-
-    Raises:
-        SchemaError: some are missing; its hint is how to grant them.
-    """
-    if warehouse.rows(tables.sql("schema/read_only"))[0][0]:
-        raise SchemaError(
-            "this ClickHouse user may only read (its profile sets readonly)",
-            hint="use a user that may create and alter tables in CLICKHOUSE_URL; nothing was "
-            "changed",
-        )
-    try:
-        lines = [str(row[0]) for row in warehouse.rows(tables.sql("schema/grants"))]
-    except WarehouseError:
-        return  # an engine without users has no grants to miss
-    on_cluster = tables.cluster is not None
-    missing = missing_grants(lines, needed, tables.database, tables.fills, on_cluster=on_cluster)
-    if missing:
-        where = "*.*" if on_cluster else f"{tables.database}.*"
-        raise SchemaError(
-            f"this ClickHouse user lacks {', '.join(missing)} on {where}",
-            hint="nothing was changed; as an administrator run: "
-            f"GRANT {', '.join(missing)} ON {where} TO its_name",
-        )
-
-
-def wait_for_inserts(warehouse: Warehouse, tables: Tables) -> None:
-    """Wait until the inserts that run now have ended, on whichever host of the cluster.
-
-    One that began before an exchange ends in the table that stood there then, after it.
-    """
-    on_cluster = "_on_cluster" if tables.hosts else ""
-    statement = tables.sql(f"schema/inserts_in_flight{on_cluster}")
-    since = time.monotonic()
-    while time.monotonic() - since < _IN_FLIGHT_SECONDS:
-        try:
-            running = warehouse.rows(statement, {"seconds": time.monotonic() - since})
-        except WarehouseError as error:
-            # Without the right to look: what comes later still stays in the kept table.
-            log.warning("inserts_in_flight_unknown", extra={"fields": {"because": str(error)}})
-            time.sleep(_UNSEEN_IN_FLIGHT_SECONDS)
-            return
-        if not running[0][0]:
-            return
-        time.sleep(_IN_FLIGHT_WAIT_SECONDS)
-
-
-def todays_columns() -> list[DeclaredColumn]:
-    """Return the columns of today's fills table with their defaults, in order."""
-    return [DeclaredColumn(*found) for found in _COLUMN.findall(load(FILLS_STATEMENT).text)]
-
-
-def declared_columns(
-    warehouse: Warehouse, tables: Tables, suffix: str = ""
-) -> list[DeclaredColumn]:
-    """Return the columns of one of the tables with their defaults, in order."""
-    found = warehouse.rows(
-        tables.sql("schema/columns"), {"database": tables.database, "table": tables.fills + suffix}
-    )
-    return [DeclaredColumn(*map(str, row)) for row in found]
 
 
 def rebuild_reasons(held: list[DeclaredColumn], table: Table) -> Iterator[str]:
@@ -382,36 +271,18 @@ def rebuild_reasons(held: list[DeclaredColumn], table: Table) -> Iterator[str]:
         yield f"sort key ({table.sorting_key})"
     if table.partition_key:
         yield f"partitioned by {table.partition_key}"
-    for column in todays_columns():
+    for column in first_columns():
         if types.get(column.name, column.type) != column.type:
             yield f"{column.name} is {types[column.name]}"
 
 
 def blank_id_default_is_lost(held: list[DeclaredColumn]) -> bool:
     """Return whether content_hash lacks the default that keeps blank ids apart."""
-    wanted = next(column for column in todays_columns() if column.name == "content_hash")
+    wanted = next(column for column in first_columns() if column.name == "content_hash")
     return any(column.name == wanted.name and column.default != wanted.default for column in held)
 
 
 def extra_columns(held: list[DeclaredColumn]) -> list[DeclaredColumn]:
-    """Give the operator's own columns."""
-    ours = {column.name for column in todays_columns()}
+    """Return the columns that the fills table was not created with: later ones, the operator's."""
+    ours = {column.name for column in first_columns()}
     return [column for column in held if column.name not in ours]
-
-
-def tables_there(warehouse: Warehouse, tables: Tables) -> dict[str, Table]:
-    """Give the tables of ours that are there, by suffix."""
-    found = warehouse.rows(
-        tables.sql("schema/tables"), {"database": tables.database, "prefix": tables.fills}
-    )
-    return {str(row[0]).removeprefix(tables.fills): Table(*row) for row in found}
-
-
-def numbered_migrations() -> list[tuple[int, Statement]]:
-    """Return the numbered migrations, in order."""
-    return [(int(name.split("/")[1][:4]), load(name)) for name in names("migrations")]
-
-
-def migration_label(statement: Statement) -> str:
-    """Return how the ledger names a migration."""
-    return statement.name.removeprefix("migrations/")

@@ -24,9 +24,9 @@ from kalshi_fills.warehouse.client import (
     first_sentence,
     parameter_texts,
     refusal,
+    refuse_settings,
     told_apart,
 )
-from kalshi_fills.warehouse.embedded import refuse_settings
 from kalshi_fills.warehouse.profile import READING, WRITING, Profile, Setting, profile
 from kalshi_fills.warehouse.statements import quote_identifier
 
@@ -105,10 +105,10 @@ class _Server:
             Setting("limit", "not 0" if "Limit (" in plan else "0", fixed=True),
             Setting("offset", "not 0" if "Offset" in plan or not cuts else "0", fixed=True),
         ]
-        if cuts:
+        for read_cut, timeout_cut in cuts:
             told += [
-                Setting("read_overflow_mode", cuts[0][0], fixed=True),
-                Setting("timeout_overflow_mode", cuts[0][1], fixed=True),
+                Setting("read_overflow_mode", read_cut, fixed=True),
+                Setting("timeout_overflow_mode", timeout_cut, fixed=True),
             ]
         refuse_settings(profile(told).spoils_reading, "answers may be wrong")
         names = {setting.name for setting in told}
@@ -124,7 +124,8 @@ class _Server:
             self._raise(error)
         found = [
             Setting(name, value, bool(fixed), least, most)
-            for name, value, fixed, least, most in (answer[0][0] if answer else ())
+            for (listed,) in answer
+            for name, value, fixed, least, most in listed
         ]
         if missing := _EVERY_SERVER_KNOWS - {setting.name for setting in found}:
             raise WarehouseError(

@@ -1,8 +1,16 @@
-"""The SQL files under `queries/`: finding them and naming the operator's own tables in them.
+"""The SQL files under `queries/`: reading them, and putting the operator's names into them.
 
-Every file holds one statement, written for the default table names in backticks, so that it runs
-by hand as it is. `Tables` puts the real names in their place, quoted by `quote_identifier`, and
-adds what a cluster needs; values are never put into SQL text, the engine binds them.
+A file holds one statement below a header (`-- title:`, `-- why:`). In its text stand, besides SQL:
+
+    `mm_fills_runs`, `kalshi`, `cluster`  a name in backticks: the operator's own takes its place
+    /* include row_id */                  an include: fragments/row_id.sql takes its place, or what
+                                          the call gives (`final`, `own_columns`, and so on)
+    /* by hand: */ now() /* end */        left out; a plain client runs it in place of the include
+
+A name with two underscores, such as `mm_fills__from`, is a part that a table of the call plays;
+`all mm_fills` are the rows of all replicas where the call asks for them. A statement that changes a
+table has /* ON CLUSTER */ behind its name. Values are never put into the text: the engine binds
+them.
 """
 
 from __future__ import annotations
@@ -15,53 +23,34 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-_PLACES: Final = (
+PLACES: Final = (
     Path(__file__).parents[1] / "queries",  # in a wheel
     Path(__file__).parents[2] / "queries",  # in a checkout
 )
+"""Where the files may be; the first folder that is there counts."""
 
-_OWN_NAME: Final = re.compile(r"(/\* all replicas of \*/ )?`(?:mm_fills(\w*)|kalshi)`")
+_HEADER: Final = re.compile(r"\A(?:--[^\n]*\n)*")
 
-_INCLUDES: Final = {
-    "/* contents shown */": "sync/contents_shown",
-    "/* needs care */": "sync/needs_care",
-    "/* content digest */": "sync/content_digest",
-    "/* content texts */": "sync/content_texts",
-    "/* links lost */": "sync/links_lost",
-    "/* garbage */": "truncate/garbage",
-    "/* older */": "truncate/older",
-    "/* columns */": "truncate/columns",
-    "/* columns as read */": "truncate/columns_as_read",
-    "/* row digest */": "truncate/row_digest",
-    "/* key digest */": "truncate/key_digest",
-    "/* payload id */": "truncate/payload_id",
-}
+_INCLUDE: Final = re.compile(r"/\* include (\w+) \*/")
 
-_ON_CLUSTER: Final = "/* ON CLUSTER */"
-
-_CLUSTER: Final = "/* cluster */"
-
-_OWN_COLUMNS: Final = " /* own columns */"
-
-_OWN_AS_READ: Final = " /* own columns as read */"
-
-_OWN_COLUMNS_OF_HELD: Final = " /* own columns of held */"
-
-_COMPARABLE_COLUMNS: Final = " /* comparable columns */"
-
-_BY_HAND: Final = {
-    "/* start */ now() - INTERVAL 24 HOUR": "{start:DateTime64(6, 'UTC')}",
-    "/* end */ now()": "{end:DateTime64(6, 'UTC')}",
-    "/* database */ currentDatabase()": "{database:String}",
-    "/* table */ 'mm_fills'": "{table:String}",
-    # A setting takes no part in the tool's own reading: a user who may only read cannot set it.
-    "\nSETTINGS final = 1": "",
-}
-"""What a file says so that it runs by hand, and what the tool binds in its place."""
-
-_FINAL: Final = " /* FINAL */"
+_BY_HAND: Final = re.compile(r"\s*/\* by hand: \*/.*?/\* end \*/", re.DOTALL)
 
 _ENGINE: Final = re.compile(r"\bENGINE = (\w*MergeTree)")
+
+_CLAUSES: Final = (
+    "final",
+    "own_columns",
+    "own_columns_as_read",
+    "own_columns_of_stored",
+    "comparable_columns",
+)
+"""Includes that the call gives; every other is a file."""
+
+_TO_FILL: Final = re.compile(
+    r"`(?P<all>all )?(?:mm_fills(?P<suffix>\w*)|(?P<name>kalshi|cluster))`"
+    r"| (?P<on_cluster>/\* ON CLUSTER \*/)"
+    r"| ?/\* include (?P<clause>\w+) \*/"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +69,7 @@ class Statement:
 
     @property
     def shows(self) -> str:
-        """What the statement's result tells, from its header."""
+        """What the statement's result means, from its header."""
         return self._header("shows")
 
     @property
@@ -127,7 +116,7 @@ class Tables:
         return self.cluster or (self.database if self.spread_by_database else None)
 
     def name(self, suffix: str = "") -> str:
-        """Give the quoted, qualified name of `mm_fills<suffix>`."""
+        """Return the quoted, qualified name of `mm_fills<suffix>`."""
         return f"{quote_identifier(self.database)}.{quote_identifier(self.fills + suffix)}"
 
     def sql(
@@ -140,66 +129,84 @@ class Tables:
         everywhere: bool = False,
         final: bool = True,
     ) -> str:
-        """Give a file's statement over these tables.
+        """Return a file's statement over these tables.
 
         Args:
             name: path below `queries/` without the ending.
-            suffixes: other suffixes to use for some of the file's tables.
-            own_columns: columns of the operator's own that the statement takes along.
+            suffixes: for what follows `mm_fills` in the file, what follows the table's name here:
+                which tables play the parts `__from` and `__to`, for example.
+            own_columns: the operator's own columns that the statement takes along.
             comparable_columns: those of them whose values the engine can compare.
-            everywhere: read the tables marked so on all replicas, not only on this host.
-            final: whether the engine of tables marked so knows FINAL; an old table's may not.
+            everywhere: read the tables marked `all` on all replicas, not only on this host.
+            final: whether the tables' engine knows FINAL; that of an old table may not.
         """
-        text = load(name).text
-        for mark, included in _INCLUDES.items():  # what includes others stands before them
-            if mark in text:
-                text = text.replace(mark, load(included).text.split("\n", 2)[2].strip())
-        for said, bound in _BY_HAND.items():
-            text = text.replace(said, bound)
-        text = text.replace(_FINAL, " FINAL" if final else "")
-        # The file's own names first: what is put in below may look like one of them.
-        other = suffixes or {}
+        text = _with_includes(name)
+        if self.replicated:
+            text = _ENGINE.sub(r"ENGINE = Replicated\1", text)
+        others = suffixes or {}
+        own = [quote_identifier(column) for column in own_columns]
+        comparable = [quote_identifier(column) for column in comparable_columns]
+        clauses = {
+            "final": " FINAL" if final else "",
+            "own_columns": "".join(f", {column}" for column in own),
+            "own_columns_as_read": "".join(f", materialize({column})" for column in own),
+            "own_columns_of_stored": "".join(f", stored.{column}" for column in own),
+            "comparable_columns": "".join(f", {column}" for column in comparable),
+        }
 
-        def named(match: re.Match[str]) -> str:
-            if match.group(2) is None:
-                return quote_identifier(self.database)
-            suffix = other.get(match.group(2), match.group(2))
-            if match.group(1) and everywhere and self.hosts is not None:
+        def filled(match: re.Match[str]) -> str:
+            if match["on_cluster"]:
+                return self.on_cluster
+            if match["clause"]:
+                return clauses[match["clause"]]
+            if match["name"]:
+                place = self.database if match["name"] == "kalshi" else self.hosts
+                return match[0] if place is None else quote_identifier(place)
+            suffix = others.get(match["suffix"], match["suffix"])
+            if match["all"] and everywhere and self.hosts is not None:
                 places = (self.hosts, self.database, self.fills + suffix)
                 return f"clusterAllReplicas({', '.join(map(quote_identifier, places))})"
             return self.name(suffix)
 
-        text = _OWN_NAME.sub(named, text)
-        own = [quote_identifier(column) for column in own_columns]
-        comparable = [quote_identifier(column) for column in comparable_columns]
-        text = text.replace(_OWN_COLUMNS_OF_HELD, "".join(f", held.{column}" for column in own))
-        text = text.replace(_OWN_COLUMNS, "".join(f", {column}" for column in own))
-        text = text.replace(_OWN_AS_READ, "".join(f", materialize({column})" for column in own))
-        text = text.replace(_COMPARABLE_COLUMNS, "".join(f", {column}" for column in comparable))
-        text = text.replace(f" {_ON_CLUSTER}", self.on_cluster)
-        if self.hosts is not None:
-            text = text.replace(_CLUSTER, quote_identifier(self.hosts))
-        if self.replicated:
-            text = _ENGINE.sub(r"ENGINE = Replicated\1", text)
-        return text
+        # In one pass: what is put in may look like what is still to be filled.
+        return _TO_FILL.sub(filled, text)
 
 
 def quote_identifier(name: str) -> str:
-    """Quote a database, table, column or cluster name for SQL."""
+    """Return a database's, table's, column's or cluster's name quoted for SQL."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 @cache
 def load(name: str) -> Statement:
-    """Read one file below `queries/`."""
+    """Return one file below `queries/`."""
     return Statement(name, (_folder() / f"{name}.sql").read_text(encoding="utf-8"))
 
 
 def names(folder: str) -> list[str]:
-    """List the statements of one folder below `queries/`, sorted by name."""
+    """Return the statements of one folder below `queries/`, sorted by name."""
     return sorted(f"{folder}/{path.stem}" for path in (_folder() / folder).glob("*.sql"))
+
+
+def forget() -> None:
+    """Forget the files read, so that they are read anew."""
+    for function in (_folder, load, _with_includes):
+        function.cache_clear()
+
+
+@cache
+def _with_includes(name: str) -> str:
+    """Return a file's text with every fragment in its place, and without what runs by hand."""
+
+    def included(match: re.Match[str]) -> str:
+        if match[1] in _CLAUSES:
+            return match[0]
+        fragment = f"fragments/{match[1]}"
+        return _HEADER.sub("", _with_includes(fragment), count=1).strip()
+
+    return _INCLUDE.sub(included, _BY_HAND.sub("", load(name).text))
 
 
 @cache
 def _folder() -> Path:
-    return next(place for place in _PLACES if place.is_dir())
+    return next(place for place in PLACES if place.is_dir())

@@ -7,9 +7,8 @@ SELECT
     countIf(ifNull(accurateCastOrNull(coalesce(COLUMNS('^decision_id$'), NULL), 'UUID'), toUUID('00000000-0000-0000-0000-000000000000')) != toUUID('00000000-0000-0000-0000-000000000000')) AS with_decision_id,
     countIf(coalesce(COLUMNS('^client_order_id$'), '') != '') AS with_client_order_id,
     countIf(coalesce(COLUMNS('^engine_instance_id$'), '') != '') AS with_engine
-FROM `mm_fills` /* FINAL */
-WHERE ts >= /* start */ now() - INTERVAL 24 HOUR AND ts < /* end */ now()
-    AND market_ticker IN (SELECT market_ticker FROM `mm_fills` WHERE ts >= /* start */ now() - INTERVAL 24 HOUR AND ts < /* end */ now())
+FROM `mm_fills` /* include final */
+WHERE /* include window */ /* by hand: */ ts >= now() - INTERVAL 24 HOUR AND ts < now() /* end */
 GROUP BY writer
 ORDER BY writer
-SETTINGS final = 1
+/* by hand: */ SETTINGS final = 1 /* end */

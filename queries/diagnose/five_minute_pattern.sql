@@ -9,11 +9,10 @@ SELECT
 FROM
 (
     SELECT toStartOfMinute(toTimeZone(ts, 'UTC')) AS minute, count() AS row_count
-    FROM `mm_fills` /* FINAL */
-    WHERE ts >= /* start */ now() - INTERVAL 24 HOUR AND ts < /* end */ now()
-        AND market_ticker IN (SELECT market_ticker FROM `mm_fills` WHERE ts >= /* start */ now() - INTERVAL 24 HOUR AND ts < /* end */ now())
+    FROM `mm_fills` /* include final */
+    WHERE /* include window */ /* by hand: */ ts >= now() - INTERVAL 24 HOUR AND ts < now() /* end */
     GROUP BY minute
 )
 GROUP BY five_minutes
 ORDER BY five_minutes
-SETTINGS final = 1
+/* by hand: */ SETTINGS final = 1 /* end */

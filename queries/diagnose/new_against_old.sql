@@ -4,7 +4,8 @@
 -- normal: nothing at price 0, nothing outside the gates, no row without an id
 SELECT
     coalesce(COLUMNS('^source$'), '') AS writer,
-    multiIf(ts < /* start */ now() - INTERVAL 24 HOUR, 'before', ts < /* end */ now(), 'in', 'after') AS against_window,
+    /* include against_window */
+        /* by hand: */ multiIf(ts >= now() - INTERVAL 24 HOUR AND ts < now(), 'in', ts < now() - INTERVAL 24 HOUR, 'before', 'after') /* end */ AS against_window,
     count() AS row_count,
     countIf(coalesce(COLUMNS('^price_cents$'), 0) = 0) AS price_0,
     countIf(coalesce(COLUMNS('^price_cents$'), 0) <= 0 OR coalesce(COLUMNS('^price_cents$'), 0) >= 100) AS price_outside,
@@ -12,7 +13,7 @@ SELECT
     countIf(coalesce(COLUMNS('^fill_id$'), '') = '') AS without_fill_id,
     min(toTimeZone(ts, 'UTC')) AS first_ts,
     max(toTimeZone(ts, 'UTC')) AS last_ts
-FROM `mm_fills` /* FINAL */
+FROM `mm_fills` /* include final */
 GROUP BY writer, against_window
 ORDER BY writer, first_ts
-SETTINGS final = 1
+/* by hand: */ SETTINGS final = 1 /* end */

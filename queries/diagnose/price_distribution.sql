@@ -8,10 +8,9 @@ SELECT
 FROM
 (
     SELECT toFloat64(coalesce(COLUMNS('^price_cents$'), 0)) AS cents
-    FROM `mm_fills` /* FINAL */
-    WHERE ts >= /* start */ now() - INTERVAL 24 HOUR AND ts < /* end */ now()
-        AND market_ticker IN (SELECT market_ticker FROM `mm_fills` WHERE ts >= /* start */ now() - INTERVAL 24 HOUR AND ts < /* end */ now())
+    FROM `mm_fills` /* include final */
+    WHERE /* include window */ /* by hand: */ ts >= now() - INTERVAL 24 HOUR AND ts < now() /* end */
 )
 GROUP BY price_in_cents
 ORDER BY min(cents)
-SETTINGS final = 1
+/* by hand: */ SETTINGS final = 1 /* end */

@@ -8,10 +8,9 @@ SELECT
     uniqExactIf(coalesce(COLUMNS('^fill_id$'), ''), coalesce(COLUMNS('^fill_id$'), '') != '') AS fill_ids,
     min(toTimeZone(ts, 'UTC')) AS first_ts,
     max(toTimeZone(ts, 'UTC')) AS last_ts
-FROM `mm_fills` /* FINAL */
-WHERE ts >= /* start */ now() - INTERVAL 24 HOUR AND ts < /* end */ now()
-    AND market_ticker IN (SELECT market_ticker FROM `mm_fills` WHERE ts >= /* start */ now() - INTERVAL 24 HOUR AND ts < /* end */ now())
+FROM `mm_fills` /* include final */
+WHERE /* include window */ /* by hand: */ ts >= now() - INTERVAL 24 HOUR AND ts < now() /* end */
 GROUP BY exchange_order_id
 ORDER BY row_count DESC, exchange_order_id
 LIMIT 50
-SETTINGS final = 1
+/* by hand: */ SETTINGS final = 1 /* end */

@@ -40,12 +40,11 @@ FROM
             JSONHas(item, 'order_id') AND (JSONHas(item, 'fill_id') OR JSONHas(item, 'trade_id')), 'fill',
             'other'
         ) AS payload
-    FROM `mm_fills` /* FINAL */
-    WHERE ts >= /* start */ now() - INTERVAL 24 HOUR AND ts < /* end */ now()
-        AND market_ticker IN (SELECT market_ticker FROM `mm_fills` WHERE ts >= /* start */ now() - INTERVAL 24 HOUR AND ts < /* end */ now())
+    FROM `mm_fills` /* include final */
+    WHERE /* include window */ /* by hand: */ ts >= now() - INTERVAL 24 HOUR AND ts < now() /* end */
 )
 WHERE problem != '' OR payload NOT IN ('fill', 'none', 'no JSON', 'other')
 GROUP BY problem, payload
 ORDER BY row_count DESC, problem, payload
 LIMIT 50
-SETTINGS final = 1
+/* by hand: */ SETTINGS final = 1 /* end */

@@ -8,5 +8,5 @@ SELECT
     tables.engine AS table_engine
 FROM system.columns AS columns
 INNER JOIN system.tables AS tables ON tables.database = columns.database AND tables.name = columns.table
-WHERE columns.database = /* database */ currentDatabase() AND columns.table = /* table */ 'mm_fills'
+WHERE /* include this_table */ /* by hand: */ columns.database = currentDatabase() AND columns.table = 'mm_fills' /* end */
 ORDER BY columns.position

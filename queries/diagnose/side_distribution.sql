@@ -6,9 +6,8 @@ SELECT
     coalesce(COLUMNS('^action$'), '') AS action_sent,
     count() AS row_count,
     toString(sum(toDecimal128OrZero(toString(coalesce(COLUMNS('^size$'), 0)), 2))) AS contracts
-FROM `mm_fills` /* FINAL */
-WHERE ts >= /* start */ now() - INTERVAL 24 HOUR AND ts < /* end */ now()
-    AND market_ticker IN (SELECT market_ticker FROM `mm_fills` WHERE ts >= /* start */ now() - INTERVAL 24 HOUR AND ts < /* end */ now())
+FROM `mm_fills` /* include final */
+WHERE /* include window */ /* by hand: */ ts >= now() - INTERVAL 24 HOUR AND ts < now() /* end */
 GROUP BY side_acquired, action_sent
 ORDER BY side_acquired, action_sent
-SETTINGS final = 1
+/* by hand: */ SETTINGS final = 1 /* end */

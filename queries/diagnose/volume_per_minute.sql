@@ -5,9 +5,8 @@ SELECT
     toStartOfMinute(toTimeZone(ts, 'UTC')) AS minute,
     count() AS row_count,
     countIf(coalesce(COLUMNS('^price_cents$'), 0) = 0) AS price_0
-FROM `mm_fills` /* FINAL */
-WHERE ts >= /* start */ now() - INTERVAL 24 HOUR AND ts < /* end */ now()
-    AND market_ticker IN (SELECT market_ticker FROM `mm_fills` WHERE ts >= /* start */ now() - INTERVAL 24 HOUR AND ts < /* end */ now())
+FROM `mm_fills` /* include final */
+WHERE /* include window */ /* by hand: */ ts >= now() - INTERVAL 24 HOUR AND ts < now() /* end */
 GROUP BY minute
 ORDER BY minute
-SETTINGS final = 1
+/* by hand: */ SETTINGS final = 1 /* end */

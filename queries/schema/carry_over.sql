@@ -4,17 +4,12 @@
 --   payload. What is no fill stays behind in the kept table. Numbers go through their text, for a
 --   cast from Float64 would lose a cent now and then. Version 0: the exchange's own row replaces
 --   it at the next sync. Repeatable: what is there is only copied again to bring a link.
-INSERT INTO `mm_fills__next`
-(
-    ts, fill_id, exchange_order_id, market_ticker, side, action, outcome_side, book_side, price_cents,
-    yes_price_dollars, no_price_dollars, size, fee_dollars, is_taker, subaccount_number,
-    exchange_index, direction_inferred, id_synthetic, source, run_id, content_hash, raw_json, version,
-    client_order_id, engine_instance_id, engine_version, decision_id, price, fee /* own columns */
-)
+INSERT INTO `mm_fills__to`
+(/* include columns */)
 SELECT
     __carry_moment,
     __carry_id,
-    __carry_order,
+    __row_order,
     __carry_ticker,
     __carry_side,
     __carry_action,
@@ -33,14 +28,14 @@ SELECT
     'legacy',
     __carry_run,
     0,
-    __carry_payload,
+    __row_payload,
     0,
     tupleElement(__carry_links, 1),
     tupleElement(__carry_links, 2),
     tupleElement(__carry_links, 3),
     tupleElement(__carry_links, 4),
     __carry_price,
-    __carry_fee /* own columns */
+    __carry_fee /* include own_columns */
 FROM
 (
     SELECT
@@ -49,20 +44,16 @@ FROM
         argMax(
             (__carry_client_order, __carry_engine, __carry_engine_version, __carry_decision),
             (__carry_linked, __carry_version)
-        ) OVER (PARTITION BY __carry_id, __carry_order) AS __carry_links
+        ) OVER (PARTITION BY __carry_id, __row_order) AS __carry_links
     FROM
     (
         SELECT
             ifNull(toUInt64OrZero(ifNull(toString(version), '')), 0) AS __carry_version,
             toDateTime64(ts, 6, 'UTC') AS __carry_moment,
-            ifNull(toString(exchange_order_id), '') AS __carry_order,
-            ifNull(toString(raw_json), '') AS __carry_payload,
-            multiIf(
-                ifNull(toString(fill_id), '') != '', ifNull(toString(fill_id), ''),
-                JSONExtractString(__carry_payload, 'order_id') != __carry_order, '',
-                JSONExtractString(__carry_payload, 'fill_id') != '', JSONExtractString(__carry_payload, 'fill_id'),
-                JSONExtractString(__carry_payload, 'trade_id')
-            ) AS __carry_id,
+            ifNull(toString(exchange_order_id), '') AS __row_order,
+            ifNull(toString(raw_json), '') AS __row_payload,
+            ifNull(toString(fill_id), '') AS __row_fill_id,
+            /* include row_id */ AS __carry_id,
             ifNull(toString(market_ticker), '') AS __carry_ticker,
             ifNull(toString(side), '') AS __carry_side,
             ifNull(toString(action), '') AS __carry_action,
@@ -86,11 +77,11 @@ FROM
             ifNull(toString(client_order_id), '') AS __carry_client_order,
             ifNull(toString(engine_instance_id), '') AS __carry_engine,
             ifNull(toString(engine_version), '') AS __carry_engine_version,
-            toUUIDOrZero(ifNull(toString(decision_id), '')) AS __carry_decision /* own columns */
-        FROM /* all replicas of */ `mm_fills`
+            toUUIDOrZero(ifNull(toString(decision_id), '')) AS __carry_decision /* include own_columns */
+        FROM `all mm_fills__from`
     )
     WHERE __carry_id != ''
-        AND __carry_order != ''
+        AND __row_order != ''
         AND __carry_ticker != ''
         AND __carry_side IN ('yes', 'no')
         AND __carry_cents > 0
@@ -103,13 +94,13 @@ FROM
         AND __carry_moment <= {latest:DateTime64(6, 'UTC')}
 )
 WHERE (
-        (__carry_id, __carry_order) NOT IN (SELECT fill_id, exchange_order_id FROM `mm_fills__next`)
+        (__carry_id, __row_order) NOT IN (SELECT fill_id, exchange_order_id FROM `mm_fills__to`)
         OR (__carry_decision != toUUID('00000000-0000-0000-0000-000000000000') OR __carry_client_order != '')
-            AND (__carry_id, __carry_order) NOT IN (
+            AND (__carry_id, __row_order) NOT IN (
                 SELECT fill_id, exchange_order_id
-                FROM `mm_fills__next` FINAL
+                FROM `mm_fills__to` FINAL
                 WHERE decision_id != toUUID('00000000-0000-0000-0000-000000000000') OR client_order_id != ''
             )
     )
 ORDER BY __carry_version DESC, __carry_linked DESC, __carry_moment
-LIMIT 1 BY __carry_id, __carry_order
+LIMIT 1 BY __carry_id, __row_order

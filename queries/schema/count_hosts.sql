@@ -1,3 +1,3 @@
 -- title: how many hosts the cluster has
-SELECT count()
-FROM clusterAllReplicas(/* cluster */, system.one)
+SELECT count() AS hosts
+FROM clusterAllReplicas(`cluster`, system.one)

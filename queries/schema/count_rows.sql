@@ -1,3 +1,3 @@
 -- title: how many rows a table has
-SELECT count()
-FROM /* all replicas of */ `mm_fills`
+SELECT count() AS rows
+FROM `all mm_fills__counted`

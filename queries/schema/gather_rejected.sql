@@ -1,6 +1,6 @@
 -- title: add to the quarantine what other tables have seen and it has not
 -- why: sightings add up, so only the difference is copied, and running it again adds none
-INSERT INTO `mm_fills__next`
+INSERT INTO `mm_fills__to`
 (
     fingerprint, stage, reason, keys, raw_json, claims_fill, accepted, first_seen, last_seen,
     times_seen, run_id
@@ -31,7 +31,7 @@ FROM
         max(last_seen) AS __last,
         sum(times_seen) AS __times,
         anyLast(run_id) AS __run
-    FROM (SELECT * FROM /* all replicas of */ `mm_fills`)
+    FROM (SELECT * FROM `all mm_fills__from`)
     GROUP BY fingerprint
 ) AS __old
 LEFT JOIN
@@ -40,7 +40,7 @@ LEFT JOIN
         fingerprint AS __item_here,
         sum(times_seen) AS __seen_here,
         max(accepted) AS __accepted_here
-    FROM `mm_fills__next`
+    FROM `mm_fills__to`
     GROUP BY fingerprint
 ) AS __new ON __item = __item_here
 WHERE __times > __seen_here OR __accepted > __accepted_here

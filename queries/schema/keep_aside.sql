@@ -1,2 +1,2 @@
 -- title: keep the old table, whole, under a dated name
-RENAME TABLE `mm_fills__next` TO `mm_fills__kept` /* ON CLUSTER */
+RENAME TABLE `mm_fills__old` TO `mm_fills__kept` /* ON CLUSTER */

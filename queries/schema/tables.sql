@@ -7,15 +7,11 @@ SELECT
     engine_full,
     sorting_key,
     partition_key,
-    total_rows,
-    total_bytes,
-    if(
-        uuid != toUUID('00000000-0000-0000-0000-000000000000'),
-        toString(uuid),
-        extract(toString(data_paths), '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}')
-    ) AS identity,
+    total_rows AS rows,
+    total_bytes AS bytes,
+    /* include table_identity */ AS identity,
     comment,
-    as_select
+    as_select AS `select`
 FROM system.tables
 WHERE database = {database:String} AND startsWith(name, {prefix:String})
 ORDER BY name

@@ -8,23 +8,15 @@ SELECT
     sum(shown.2) AS digest_sum
 FROM
 (
-    SELECT arrayJoin(/* contents shown */) AS shown
+    SELECT arrayJoin(/* include contents_shown */) AS shown
     FROM
     (
-        SELECT
-            market_ticker,
-            fill_id,
-            exchange_order_id,
-            if(fill_id = '', content_hash, 0) AS __apart,
-            ts,
-            /* content digest */ AS __digest,
-            bitShiftLeft(toUInt128(version), 64) + __digest AS __greatest,
-            bitShiftLeft(toUInt128(version), 64) + bitNot(__digest) AS __least
+        SELECT /* include row_digests */
         FROM `mm_fills`
         WHERE (market_ticker, fill_id, exchange_order_id) IN (
             SELECT market_ticker, fill_id, exchange_order_id
             FROM `mm_fills`
-            WHERE ts >= {start:DateTime64(6, 'UTC')} AND ts < {end:DateTime64(6, 'UTC')}
+            WHERE /* include in_window */
         )
     )
     GROUP BY market_ticker, fill_id, exchange_order_id, __apart

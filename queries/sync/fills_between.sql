@@ -15,14 +15,14 @@ FROM
         market_ticker,
         ts,
         version,
-        /* content texts */ AS __content,
+        /* include content_texts */ AS __content,
         if(fill_id = '', content_hash, 0) AS __apart,
         max(version) OVER (PARTITION BY market_ticker, fill_id, exchange_order_id, __apart) AS __top_version
     FROM `mm_fills`
     WHERE (market_ticker, fill_id, exchange_order_id) IN (
         SELECT market_ticker, fill_id, exchange_order_id
         FROM `mm_fills`
-        WHERE ts >= {start:DateTime64(6, 'UTC')} AND ts < {end:DateTime64(6, 'UTC')}
+        WHERE /* include in_window */
     )
 )
-WHERE version = __top_version AND ts >= {start:DateTime64(6, 'UTC')} AND ts < {end:DateTime64(6, 'UTC')}
+WHERE version = __top_version AND /* include in_window */

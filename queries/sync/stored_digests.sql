@@ -5,9 +5,9 @@
 SELECT
     fill_id,
     exchange_order_id,
-    argMax(/* content digest */, version) AS digest,
+    argMax(/* include content_digest */, version) AS digest,
     max(version) AS top_version,
-    /* needs care */ AS care
+    /* include needs_care */ AS care
 FROM `mm_fills`
 WHERE exchange_order_id IN (SELECT order_id FROM wanted)
     AND (fill_id, exchange_order_id) IN (SELECT fill_id, order_id FROM wanted)

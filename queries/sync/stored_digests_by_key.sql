@@ -4,9 +4,9 @@
 SELECT
     fill_id,
     exchange_order_id,
-    argMax(/* content digest */, version) AS digest,
+    argMax(/* include content_digest */, version) AS digest,
     max(version) AS top_version,
-    /* needs care */ AS care
+    /* include needs_care */ AS care
 FROM `mm_fills`
 WHERE (market_ticker, fill_id, exchange_order_id) IN (SELECT market_ticker, fill_id, order_id FROM wanted)
 GROUP BY fill_id, exchange_order_id

@@ -9,11 +9,11 @@ SELECT
     max(version) AS top_version,
     groupUniqArray(market_ticker) AS tickers,
     uniqExactIf(
-        (__content, client_order_id, engine_instance_id, engine_version, decision_id /* comparable columns */),
+        (__content, client_order_id, engine_instance_id, engine_version, decision_id /* include comparable_columns */),
         version = __top_version
     ) > 1 AS undefined,
     max(version) > 0 AND argMax(content_hash, version) = 0 AS unfinished,
-    /* links lost */ AS links_lost
+    /* include links_lost */ AS links_lost
 FROM
 (
     SELECT
@@ -22,12 +22,12 @@ FROM
         market_ticker,
         version,
         content_hash,
-        /* content texts */ AS __content,
+        /* include content_texts */ AS __content,
         max(version) OVER (PARTITION BY fill_id, exchange_order_id) AS __top_version,
         client_order_id,
         engine_instance_id,
         engine_version,
-        decision_id /* comparable columns */
+        decision_id /* include comparable_columns */
     FROM `mm_fills`
     WHERE exchange_order_id IN (SELECT order_id FROM wanted)
         AND (fill_id, exchange_order_id) IN (SELECT fill_id, order_id FROM wanted)

@@ -2,10 +2,6 @@
 -- why: a database that gives its tables no uuid has it in their folder's name
 SELECT
     engine,
-    if(
-        uuid != toUUID('00000000-0000-0000-0000-000000000000'),
-        toString(uuid),
-        extract(toString(data_paths), '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}')
-    )
+    /* include table_identity */ AS identity
 FROM system.tables
 WHERE database = {database:String} AND name = {table:String}

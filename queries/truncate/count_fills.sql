@@ -1,3 +1,3 @@
 -- title: how many fills a table holds, whatever is merged yet
-SELECT count()
-FROM /* all replicas of */ `mm_fills` /* FINAL */
+SELECT count() AS rows
+FROM `all mm_fills__counted` /* include final */

@@ -1,11 +1,11 @@
 -- title: note of each row whether it goes: those that are no valid fills or repeat one
 -- why: all versions of a fill share its verdict, save one that came after it was judged
 INSERT INTO `mm_fills__verdicts` (__row, __reason)
-SELECT /* row digest */, if(version <= __version, __reason, '')
+SELECT /* include row_digest */, if(version <= __version, __reason, '')
 FROM `mm_fills`
 LEFT ANY JOIN
 (
     SELECT __key, __version, __reason
-    FROM (/* garbage */)
+    FROM (/* include garbage */)
     WHERE __reason != ''
-) AS __judged ON /* key digest */ = __key
+) AS __judged ON /* include key_digest */ = __key

@@ -15,6 +15,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from support.clickhouse_server import ClickHouseServer, free_port
+from support.warm import run_code
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,14 +54,23 @@ def embedded_rows(folder: Path, sql: str, params: dict[str, Any]) -> list[tuple[
         "folder, sql, params = pickle.load(sys.stdin.buffer);"
         "w = open_embedded(Path(folder)); pickle.dump(w.rows(sql, params), sys.stdout.buffer)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        input=pickle.dumps((str(folder), sql, params)),
-        capture_output=True,
-        check=True,
-    )
-    rows: list[tuple[Any, ...]] = pickle.loads(done.stdout)
+    ended = run_code(code, pickle.dumps((str(folder), sql, params)))
+    assert ended.code == 0, ended.err.decode()
+    rows: list[tuple[Any, ...]] = pickle.loads(ended.out)
     return rows
+
+
+def run_statement(target: Target, statement: str) -> None:
+    """Run one statement, in a process of its own: of the embedded engine only one is allowed."""
+    code = (
+        "import sys; from pathlib import Path; from urllib.parse import urlsplit;"
+        "from kalshi_fills.warehouse.embedded import open_embedded;"
+        "from kalshi_fills.warehouse.server import open_server; url = sys.argv[1];"
+        "w = open_embedded(Path(urlsplit(url).path)) if url.startswith('chdb') else "
+        "open_server(url); w.command(sys.argv[2])"
+    )
+    statement = statement.replace("DB.", f"{target.database}.")
+    subprocess.run([sys.executable, "-c", code, target.url, statement], check=True)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from kalshi_fills.diagnose.run import Diagnosis, diagnose
 from kalshi_fills.exchange.client import Exchange, RetryBudget
 from kalshi_fills.exchange.decode import Item
 from kalshi_fills.exchange.signing import Signer
-from kalshi_fills.migrate.plan import Migration
+from kalshi_fills.migrate.run import migrate
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import PracticeAccount, PracticeFill
 from kalshi_fills.practice.exchange import PracticeExchange
@@ -94,7 +94,7 @@ class Desk(Bench):
         self._serve = serve
 
     def migrate(self) -> None:
-        Migration(self.warehouse, self.tables, self.clock.now).run(dry_run=False)
+        migrate(self.warehouse, self.tables, self.clock.now)
 
     def healthy(self, account: PracticeAccount, **options: Any) -> None:
         """Migrate, serve the account and sync all of it."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from kalshi_fills.exchange.client import Exchange, RetryBudget
 from kalshi_fills.exchange.signing import Signer
-from kalshi_fills.migrate.plan import Migration
+from kalshi_fills.migrate.run import migrate
 from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.practice.account import PracticeAccount, PracticeFill, generate_account
 from kalshi_fills.practice.exchange import Limits, PracticeExchange
@@ -112,7 +112,7 @@ class Bench:
         self.exchange: PracticeExchange
         self._signer = Signer(KEY_ID, api_key.key)
         self._serve = serve
-        Migration(warehouse, tables, NOW).run(dry_run=False)
+        migrate(warehouse, tables, NOW)
 
     def serve(self, account: PracticeAccount, **options: Any) -> PracticeExchange:
         options = {

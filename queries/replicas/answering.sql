@@ -1,4 +1,0 @@
--- title: which hosts of the cluster answer, by their place in it
-SELECT DISTINCT _shard_num
-FROM clusterAllReplicas(/* cluster */, system.one)
-SETTINGS skip_unavailable_shards = 1

@@ -1,6 +1,0 @@
--- title: the hosts of a database of the engine Replicated, and whether each is alive
--- why: such a database is a cluster of its own name
-SELECT shard_num, database_replica_name, ifNull(is_active, 1)
-FROM system.clusters
-WHERE cluster = {database:String} AND database_replica_name != ''
-ORDER BY shard_num, replica_num

@@ -1,4 +1,0 @@
--- title: the last entry of a replicated table's log
-SELECT max(name)
-FROM system.zookeeper
-WHERE path = {path:String}

@@ -1,6 +1,0 @@
--- title: the columns of a table of fills, for a copy of whole rows
--- why: named one by one, so that a copy never depends on their order; included by other statements
-ts, fill_id, exchange_order_id, market_ticker, side, action, outcome_side, book_side, price_cents,
-    yes_price_dollars, no_price_dollars, size, fee_dollars, is_taker, subaccount_number,
-    exchange_index, direction_inferred, id_synthetic, source, run_id, content_hash, raw_json, version,
-    client_order_id, engine_instance_id, engine_version, decision_id, price, fee /* own columns */

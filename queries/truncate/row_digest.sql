@@ -1,8 +1,0 @@
--- title: 128 bits of a whole row
--- why: tells a row that was there at the verdict from one that came later; included by other statements
-sipHash128(toString(tuple(
-    ts, fill_id, exchange_order_id, market_ticker, side, action, outcome_side, book_side, price_cents,
-    yes_price_dollars, no_price_dollars, size, fee_dollars, is_taker, subaccount_number,
-    exchange_index, direction_inferred, id_synthetic, source, run_id, content_hash, raw_json, version,
-    client_order_id, engine_instance_id, engine_version, decision_id, price, fee /* own columns */
-)))
