@@ -422,7 +422,7 @@ def test_an_upgraded_tool_heals_the_hole_by_itself(
     account = one_day(30, eras="current")
     unreadable = account.fills[7]
     bench.serve(account)
-    read = intake.sort_items
+    read = intake.classify
 
     def older(items: Iterable[Any], *rest: Any) -> Any:
         return read(
@@ -436,9 +436,9 @@ def test_an_upgraded_tool_heals_the_hole_by_itself(
     def claim_of(value: Any) -> Any:
         return {name: content for name, content in value.items() if name != "count_fp"}
 
-    monkeypatch.setattr(intake, "sort_items", older)
+    monkeypatch.setattr(intake, "classify", older)
     assert bench.run().claims == 1
-    monkeypatch.setattr(intake, "sort_items", read)
+    monkeypatch.setattr(intake, "classify", read)
     bench.clock.now = NOW + 7 * DAY
 
     healed = bench.run()

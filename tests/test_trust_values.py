@@ -15,11 +15,12 @@ from support.syncing import HOUR, Bench, account_of, fill_at
 from support.syncing import NOW as BENCH_NOW
 
 from kalshi_fills.exchange.decode import Item, decode_listing
-from kalshi_fills.pipeline.batch import read_items
+from kalshi_fills.pipeline.batch import classify, read_items
 from kalshi_fills.pipeline.content import content
-from kalshi_fills.pipeline.fills import Fill, JsonValue, Reason, Rejected
+from kalshi_fills.pipeline.fills import Fill, Reason, Rejected
 from kalshi_fills.pipeline.parse import read_item
-from kalshi_fills.pipeline.stages import Counts, sort_items
+from kalshi_fills.pipeline.stages import Counts
+from kalshi_fills.pipeline.values import JsonValue
 
 PRICE_KEYS = (
     *("yes_price", "no_price", "yes_price_fixed", "no_price_fixed"),
@@ -182,7 +183,7 @@ def test_new_keys_of_any_kind_change_nothing(era: str) -> None:
 def test_a_fill_inside_an_envelope_is_no_fill_and_told_where_all_are() -> None:
     counts = Counts()
     items = decode_listing(json.dumps([{"fill": CURRENT}] * 3), "fills")[0]
-    assert not sort_items(items, "live", NOW, counts).fills
+    assert not classify(items, "live", NOW, counts).fills
     assert counts.n_rejected == 3
 
 

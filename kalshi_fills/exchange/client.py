@@ -43,8 +43,9 @@ from kalshi_fills.exchange.decode import (
 from kalshi_fills.exchange.paging import Novelty
 from kalshi_fills.exchange.signing import Signer
 from kalshi_fills.exchange.tiers import fetch
-from kalshi_fills.pipeline.fills import EARLIEST_FILL, JsonValue
+from kalshi_fills.pipeline.fills import EARLIEST_FILL
 from kalshi_fills.pipeline.parse import event_time
+from kalshi_fills.pipeline.values import JsonValue
 from kalshi_fills.pipeline.window import Window
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import re
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from kalshi_fills.pipeline.fills import JsonValue
+from kalshi_fills.pipeline.values import JsonValue
 
 LIVE: Final = "live"
 

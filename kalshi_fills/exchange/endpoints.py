@@ -15,8 +15,9 @@ from typing import Final, NamedTuple
 from kalshi_fills.errors import ExchangeError
 from kalshi_fills.exchange.client import Exchange
 from kalshi_fills.exchange.decode import Item
-from kalshi_fills.pipeline.fills import EARLIEST_FILL, JsonValue
+from kalshi_fills.pipeline.fills import EARLIEST_FILL
 from kalshi_fills.pipeline.parse import event_time
+from kalshi_fills.pipeline.values import JsonValue
 from kalshi_fills.pipeline.window import Window
 
 _ORDERS_PATHS: Final = ("/portfolio/orders", "/historical/orders")

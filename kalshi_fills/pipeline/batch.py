@@ -1,9 +1,9 @@
-"""Many items at once: those that are alike are read together, in a fraction of the time.
+"""Many items at once, at a fraction of the cost of one at a time, and the counts of what they are.
 
-What a fill is stays with `fills.read_item`. It reads one item of each kind, and the fill it gives
-is the pattern for all others of that kind: those with the same keys and the same values, but for
-the few that say nothing of each other, such as ids and times. Where anything in a run of items
-is not beyond doubt, the whole run is read item by item.
+What a fill is, `parse.read_item` alone decides. It reads one item of each kind; the fill it returns
+is the pattern of all others of that kind, which have the same keys, and the same values but in a
+few keys that do not depend on each other, such as ids and times. Where anything in a run of items
+is in doubt, the entire run is read item by item.
 """
 
 from __future__ import annotations
@@ -12,20 +12,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from kalshi_fills.pipeline.fills import CLOCK_TOLERANCE, EARLIEST_FILL, Fill, JsonValue, Rejected
-from kalshi_fills.pipeline.parse import good_contracts, good_fee, good_instant, read_item
+from kalshi_fills.pipeline.fills import CLOCK_TOLERANCE, EARLIEST_FILL, Fill, Rejected, Stage
+from kalshi_fills.pipeline.parse import good_contracts, good_fee, read_item
+from kalshi_fills.pipeline.stages import Counts
+from kalshi_fills.pipeline.values import JsonValue, read_instant
 
 _FEWEST: Final = 8
-"""Shorter runs are not worth laying out in columns."""
+"""Shorter runs are not worth laying out as columns."""
 
 _SHAPES_KEPT: Final = 8
 
 _KINDS_KEPT: Final = 1 << 12
 
 _LONGEST_TEXT: Final = 200
-"""Three such texts are well within what `fills.gate` allows for all texts together."""
+"""Three texts of this length are well within what `fills.gate` allows for all together."""
 
 _LONGEST_OTHER_TEXTS: Final = 400
 
@@ -40,14 +42,51 @@ _LATEST_SECOND: Final = 100_000_000_000
 _Item = tuple[JsonValue, str]
 
 _Column = Sequence[Any]
-"""The values of one key, or of one field of the fills; of one type that its reader knows."""
+"""The values of one key, or of one field of the fills, all of a type that its reader knows."""
 
 _Shape = tuple[tuple[str, ...], tuple[type, ...]]
 """The keys of an object and the types of its values, in order: `true` is not 1 here."""
 
 
+class Classified(NamedTuple):
+    """The outcome of many items."""
+
+    fills: list[Fill]
+    """In the order they came; the same one may be there twice."""
+    rejected: list[Rejected]
+
+
+def classify(items: Iterable[_Item], source: str, now: datetime, counts: Counts) -> Classified:
+    """Return which items are fills and which are refused, and count them.
+
+    Args:
+        items: decoded items, each with the text it was decoded from.
+        source: the tier they came from.
+        now: the clock against which event times are gated, aware UTC.
+        counts: the counts of the pass, which are added to.
+    """
+    kept: list[Fill] = []
+    rejected: list[Rejected] = []
+    for outcome in read_items(items, source, now):
+        if isinstance(outcome, Fill):
+            kept.append(outcome)
+        else:
+            rejected.append(outcome)
+    passed = len(kept)
+    refused = dict.fromkeys(Stage, 0)
+    for refusal in rejected:
+        refused[refusal.stage] += 1
+    counts.n_gated += passed
+    counts.n_valid += passed + refused[Stage.GATED]
+    counts.n_real += passed + refused[Stage.GATED] + refused[Stage.VALID]
+    counts.n_raw += passed + len(rejected) - refused[Stage.RAW]
+    counts.n_api += passed + len(rejected)
+    counts.n_rejected += len(rejected)
+    return Classified(kept, rejected)
+
+
 def read_items(items: Iterable[_Item], source: str, now: datetime) -> list[Fill | Rejected]:
-    """Take items through the stages raw, real, valid and gated, as `fills.read_item` does.
+    """Take items through the stages raw, real, valid and gated, as `parse.read_item` does.
 
     Args:
         items: decoded items, each with the text it was decoded from.
@@ -104,7 +143,7 @@ def _read_together(
 def _patterns(
     shape: _Shape, common: Mapping[str, _Column], alike: Sequence[_Item], now: datetime
 ) -> list[Fill] | None:
-    """Give for each item a fill of its kind; None if one of them is none."""
+    """Return a fill of its kind for each item; None if one of the items is no fill."""
     known = _known_patterns(shape)
     patterns: list[Fill] = []
     kinds = zip(*common.values(), strict=True) if common else [()] * len(alike)
@@ -129,7 +168,7 @@ def _known_patterns(_shape: _Shape) -> dict[tuple[JsonValue, ...], Fill]:
 
 
 def _moments(column: _Column) -> _Column | None:
-    moments = list(map(good_instant, column))
+    moments = list(map(read_instant, column))
     return moments if all(moments) else None
 
 
@@ -168,8 +207,8 @@ _OWN: Final[Mapping[tuple[str, type], tuple[str, Callable[[_Column], _Column | N
     ("subaccount_number", int): ("subaccount_number", _small_numbers),
     ("exchange_index", int): ("exchange_index", _small_numbers),
 }
-"""The values in which fills of a kind differ: the field of `Fill` they are read for, none for an
-older twin of such a key, and what reads them, or gives None where `fills.read_item` must look."""
+"""The values in which fills of a kind differ: the field of `Fill` they are read for, empty for a
+legacy alias, and what reads them, or returns None where `parse.read_item` must decide."""
 
 _NEEDED: Final = frozenset(("executed_at", "fill_id", "order_id", "ticker", "contracts"))
-"""Where one of these comes from anywhere else, a pattern would not tell it."""
+"""The fields that a pattern cannot supply."""

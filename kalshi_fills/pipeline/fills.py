@@ -1,4 +1,7 @@
-"""What a fill is: its fields, its identity, why an item is refused, the last gates."""
+"""What a fill is: its fields, its identity, the reasons for a refusal, the gates before the table.
+
+How a fill is read from an item is not known here; see `parse`.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,6 @@ from decimal import Context, Decimal
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NamedTuple
-
-JsonValue = object
-"""Any decoded JSON value. Numbers with a fraction or an exponent are decoded to Decimal."""
 
 
 class Stage(StrEnum):
@@ -25,7 +25,7 @@ class Stage(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why an item was refused. `STAGE_OF` says where, `MEANING` says it in words."""
+    """Why an item is refused. `STAGE_OF` has the stage of each reason, `MEANING` its text."""
 
     NOT_AN_OBJECT = "not_an_object"
 
@@ -82,7 +82,7 @@ STAGE_OF: Final[Mapping[Reason, Stage]] = {
     )
     for index, reason in enumerate(Reason)
 }
-"""The stage at which an item refused for this reason falls."""
+"""The stage at which an item is refused for each reason."""
 
 MEANING: Final[Mapping[Reason, str]] = {
     Reason.NOT_AN_OBJECT: "null, a number, a string or a list where an object was due",
@@ -134,7 +134,7 @@ class Fill(NamedTuple):
     executed_at: datetime
     """Event time, aware UTC, to the microsecond (`created_time`, else `ts`, else `timestamp`)."""
     fill_id: str
-    """`fill_id` or `trade_id`; a digest of the fill's own content where neither was sent."""
+    """`fill_id` or `trade_id`; a digest of the fill's own content where neither came."""
     order_id: str
     """`order_id`: the account's own order."""
     ticker: str
@@ -142,7 +142,7 @@ class Fill(NamedTuple):
     outcome: str
     """yes or no: the outcome acquired."""
     action: str
-    """`action` as sent, or empty. Kept, never read."""
+    """`action` as reported, or empty. Stored, never interpreted."""
     yes_price_dollars: Decimal
     """Dollars a contract, 0 < p < 1, at most 6 decimals."""
     no_price_dollars: Decimal
@@ -150,27 +150,27 @@ class Fill(NamedTuple):
     contracts: Decimal
     """Quantity, in steps of 0.01."""
     fee_dollars: Decimal | None
-    """`fee_cost`: dollars charged; None where the exchange did not say (before 2026)."""
+    """`fee_cost`: dollars charged; None where not reported (before 2026)."""
     is_taker: bool | None
-    """`is_taker`; None where not said."""
+    """`is_taker`; None where not reported."""
     subaccount_number: int | None
     """`subaccount_number`; None is unknown, not 0."""
     exchange_index: int | None
     """`exchange_index`: the shard."""
     direction_inferred: bool
-    """True where only the old `side` told the outcome."""
+    """True where the outcome follows from the legacy `side` alone."""
     id_synthetic: bool
-    """True where the id was made from the content."""
+    """True where the id is a digest of the content."""
     client_order_id: str
     """`client_order_id` of older payloads, or empty."""
     source: str
     """The tier it came from: live or historical."""
     raw_json: str
-    """The item as the text that came."""
+    """The text of the item, as it came."""
 
     @property
     def key(self) -> FillKey:
-        """What makes it this fill: an id may be shared by the two sides of a trade."""
+        """The identity of the fill: the two sides of a trade may share an id."""
         return FillKey(self.fill_id, self.order_id)
 
 
@@ -182,24 +182,24 @@ class FillKey(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """An item that is not stored as a fill, whole, with the reason."""
+    """An item that is not stored as a fill, complete, with the reason."""
 
     reason: Reason
     keys: tuple[str, ...]
-    """The keys it had, in the order sent; empty for an item that is no object."""
+    """Its keys, in their order; empty for an item that is no object."""
     raw_json: str
-    """The item as the text that came."""
+    """The text of the item, as it came."""
     claims_fill: bool
-    """It carries a fill identity, and no mark of a look-alike that an order id and a price do not
-    outweigh: either the schema changed or money is missing."""
+    """It may be a fill all the same, going by its keys: the schema may have changed, and a fill
+    would be missing."""
     executed_at: datetime | None
-    """Its event time where one can be read, however broken the rest is."""
+    """Its event time, None where none can be read."""
     fingerprint: str
-    """32 hex digits, the same for the same content in whatever key order."""
+    """32 hex digits, equal for equal content in any order of keys."""
 
     @property
     def stage(self) -> Stage:
-        """The stage at which it fell."""
+        """The stage at which it was refused."""
         return STAGE_OF[self.reason]
 
 
@@ -209,13 +209,13 @@ KNOWN_KEYS: Final = frozenset(
     no_price price outcome_side book_side side action purchased_side is_taker fee_cost
     subaccount_number subaccount exchange_index client_order_id post_position_fp""".split()
 )
-"""Every key a fill was ever sent with; a refused item with others hints at a changed schema."""
+"""Every key that fills ever had; others, in a refused item, hint at a changed schema."""
 
 EXPECTED_KEYS: Final = frozenset(
     """fill_id order_id ticker created_time count_fp yes_price_dollars no_price_dollars
     outcome_side book_side""".split()
 )
-"""Keys every fill of today has."""
+"""The keys that every fill of today has."""
 
 EARLIEST_FILL: Final = datetime(2021, 1, 1, tzinfo=UTC)
 """The exchange opened in 2021; nothing before it is a fill."""
@@ -243,9 +243,9 @@ _MAX_TEXT: Final = 1024
 
 
 def gate(fill: Fill, now: datetime) -> Reason | None:
-    """Say why this fill must not be inserted, or None: the last look before the table.
+    """Return why a fill must not be stored, or None: the last check before the table.
 
-    Holds whatever built the fill: ranges and scales are those of the table's columns.
+    However the fill was made, its values fit the ranges and scales of the table's columns then.
     """
     yes, no = fill.yes_price_dollars, fill.no_price_dollars
     if not (ZERO < yes < ONE and ZERO < no < ONE):
@@ -276,12 +276,12 @@ def gate(fill: Fill, now: datetime) -> Reason | None:
 
 
 def book_side(outcome: str) -> str:
-    """Give the book side that acquires an outcome: bid for yes, ask for no."""
+    """Return the book side that acquires an outcome: bid for yes, ask for no."""
     return BOOK_OF_OUTCOME[outcome]
 
 
 def side_price_dollars(fill: Fill) -> Decimal:
-    """Give the price of the outcome acquired, in dollars a contract."""
+    """Return the price of the outcome acquired, in dollars a contract."""
     return fill.yes_price_dollars if fill.outcome == "yes" else fill.no_price_dollars
 
 

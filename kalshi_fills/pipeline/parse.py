@@ -1,11 +1,10 @@
-"""What a fill is, in every era of the exchange's API.
+"""One item, of any era of the exchange's API, to a `Fill` or a `Rejected`: the complete reference.
 
-One item of JSON goes in; a `Fill` or a `Rejected` with its stage and reason comes out. Nothing
-else happens here: no I/O, no clock, no settings. The rules in one place:
+Nothing else happens here: no I/O, no clock, no settings. The rules in one place:
 
-- the canonical field wins over its older twin (`ticker` over `market_ticker`, `created_time`
-  over `ts`, `*_dollars` over `*_fixed` over cents), but a twin that is not even of its type
-  condemns the item: half-broken payloads are not guessed at;
+- the field of today wins over its legacy alias (`ticker` over `market_ticker`, `created_time`
+  over `ts`, `*_dollars` over `*_fixed` over cents), but an alias that is not even of its type
+  refuses the item: of a payload that is half broken nothing is guessed;
 - a key whose value is null or empty is absent;
 - money and quantities are decimals read from text, never floats;
 - direction comes from `outcome_side`/`book_side`; `action` never changes a sign.
@@ -16,8 +15,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final
@@ -27,59 +27,28 @@ import xxhash
 from kalshi_fills.pipeline.fills import (
     BOOK_OF_OUTCOME,
     EARLIEST_FILL,
-    MAX_CONTRACTS,
     ONE,
     OUTCOME_OF_BOOK,
     ZERO,
     Fill,
-    JsonValue,
     Reason,
     Rejected,
     gate,
 )
+from kalshi_fills.pipeline.lookalikes import LOOKALIKES
+from kalshi_fills.pipeline.values import (
+    EPOCH_SECONDS_END,
+    JsonValue,
+    read_decimal,
+    read_instant,
+    read_small,
+    read_text,
+    read_whole,
+)
 
-_LOOKALIKES: Final[Mapping[str, Reason]] = {
-    **dict.fromkeys(
-        """status initial_count_fp remaining_count_fp fill_count_fp initial_count remaining_count
-        fill_count average_fill_price average_fee_paid user_id order_group_id last_update_time
-        self_trade_prevention_type taker_fill_cost_dollars maker_fill_cost_dollars
-        taker_fees_dollars maker_fees_dollars expiration_time is_yes""".split(),
-        Reason.LOOKS_LIKE_ORDER,
-    ),
-    **dict.fromkeys(
-        """taker_side taker_outcome_side taker_book_side is_block_trade maker_order_id
-        taker_order_id maker_subtrader_id taker_subtrader_id""".split(),
-        Reason.LOOKS_LIKE_TRADE,
-    ),
-    **dict.fromkeys(
-        """rfq_id rfq_creator_id creator_id creator_order_id rfq_creator_order_id contracts_fp
-        accepted_side target_cost_dollars centicount price_centi_cents
-        buyer_order_id seller_order_id maker_side""".split(),
-        Reason.LOOKS_LIKE_QUOTE,
-    ),
-    **dict.fromkeys(
-        """market_result settled_time revenue yes_count_fp no_count_fp yes_total_cost_dollars
-        no_total_cost_dollars""".split(),
-        Reason.LOOKS_LIKE_SETTLEMENT,
-    ),
-    **dict.fromkeys(
-        "entry_price order_source realized_pnl fees".split(), Reason.LOOKS_LIKE_MARGIN_FILL
-    ),
-    **dict.fromkeys(
-        """position_fp position market_exposure_dollars realized_pnl_dollars fees_paid_dollars
-        total_traded_dollars""".split(),
-        Reason.LOOKS_LIKE_POSITION,
-    ),
-    **dict.fromkeys("amount_cents fee_cents finalized_ts".split(), Reason.LOOKS_LIKE_TRANSFER),
-    **dict.fromkeys(
-        """yes_bid yes_ask no_bid no_ask yes_bid_dollars yes_ask_dollars no_bid_dollars
-        no_ask_dollars last_price last_price_dollars volume volume_fp volume_24h open_interest
-        open_interest_fp open_time close_time liquidity""".split(),
-        Reason.LOOKS_LIKE_MARKET,
-    ),
-}
+_LOOKALIKE_REASONS: Final = {key: Reason(name) for key, name in LOOKALIKES.items()}
 
-_LOOKALIKE_KEYS: Final = _LOOKALIKES.keys()
+_LOOKALIKE_KEYS: Final = _LOOKALIKE_REASONS.keys()
 
 _PRECEDENCE: Final = list(Reason)
 
@@ -97,31 +66,17 @@ _YES_OR_NO_PRICE_KEYS: Final = frozenset(key for tier in _PRICE_TIERS for key in
 
 _PRICE_KEYS: Final = _YES_OR_NO_PRICE_KEYS | {"price"}
 
-_DECIMAL: Final = re.compile(r"-?[0-9]{1,16}(?:\.[0-9]{1,18})?", re.ASCII).fullmatch
-
 _GOOD_CONTRACTS: Final = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,2})?", re.ASCII).fullmatch
 
 _GOOD_FEE: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?", re.ASCII).fullmatch
 
-_INSTANT: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt](?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
-    r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})",
-    re.ASCII,
-).fullmatch
-
 _CENT: Final = Decimal("0.01")
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _EARLIEST_SECONDS: Final = int(EARLIEST_FILL.timestamp())
 
-_EPOCH_SECONDS_END: Final = 100_000_000_000
-
-_EPOCH_MILLISECONDS_END: Final = 100_000_000_000_000
-
 
 class _Refuse(Exception):
-    """Carries a reason from deep inside a reading function to `read_item`."""
+    """The item is refused, for a reason."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
@@ -143,9 +98,9 @@ def read_item(item: JsonValue, raw_json: str, source: str, now: datetime) -> Fil
     try:
         if not isinstance(item, dict):
             raise _Refuse(Reason.NOT_AN_OBJECT)
-        given = _given(item)
-        _require_real(given)
-        fill = _normalise(given, raw_json, source)
+        present = _present(item)
+        _require_real(present)
+        fill = _normalise(present, raw_json, source)
     except _Refuse as refusal:
         return _rejected(item, raw_json, refusal.reason)
     reason = gate(fill, now)
@@ -154,22 +109,14 @@ def read_item(item: JsonValue, raw_json: str, source: str, now: datetime) -> Fil
 
 @lru_cache(1 << 14)
 def good_contracts(text: str) -> Decimal | None:
-    """Read a `count_fp` that passes the gate for certain; None where `read_item` must look."""
+    """Return a `count_fp` that passes the gate for certain; None where `read_item` must decide."""
     return (Decimal(text) or None) if _GOOD_CONTRACTS(text) else None
 
 
 @lru_cache(1 << 14)
 def good_fee(text: str) -> Decimal | None:
-    """Read a `fee_cost` that passes the gate for certain; None where `read_item` must look."""
+    """Return a `fee_cost` that passes the gate for certain; None where `read_item` must decide."""
     return Decimal(text) if _GOOD_FEE(text) else None
-
-
-def good_instant(text: str) -> datetime | None:
-    """Read a `created_time`; None where `read_item` must look."""
-    try:
-        return _instant(text)
-    except _Refuse:
-        return None
 
 
 def refuse(item: JsonValue, raw_json: str, reason: Reason) -> Rejected:
@@ -178,11 +125,11 @@ def refuse(item: JsonValue, raw_json: str, reason: Reason) -> Rejected:
 
 
 def event_time(item: JsonValue) -> datetime | None:
-    """Give the event time of an item, where one can be read, however broken the rest is."""
-    return _readable_time(_given(item)) if isinstance(item, dict) else None
+    """Return the event time of an item, where one can be read, however broken the rest is."""
+    return _readable_time(_present(item)) if isinstance(item, dict) else None
 
 
-def _given(item: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+def _present(item: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
     # Most items have no empty value at all, and finding that out is cheaper than a copy.
     if not _has_empty(item):
         return item
@@ -200,67 +147,67 @@ def _is_empty(value: JsonValue) -> bool:
     return value is None or value == "" or value == [] or value == {}
 
 
-def _require_real(given: Mapping[str, JsonValue]) -> None:
-    """Refuse what is no fill at all; the marks of look-alikes first, they say more."""
-    marks = given.keys() & _LOOKALIKE_KEYS
+def _require_real(present: Mapping[str, JsonValue]) -> None:
+    """Refuse what is no fill at all, by the marks of a look-alike first: they tell more."""
+    marks = present.keys() & _LOOKALIKE_KEYS
     if marks:
-        raise _Refuse(_most_telling(marks))
-    if "order_id" not in given and "orderId" not in given:
+        raise _Refuse(_likeliest_lookalike(marks))
+    if "order_id" not in present and "orderId" not in present:
         raise _Refuse(Reason.NO_ORDER_ID)
-    if "created_time" not in given and "ts" not in given and "timestamp" not in given:
+    if "created_time" not in present and "ts" not in present and "timestamp" not in present:
         raise _Refuse(Reason.NO_EVENT_TIME)
-    if "count_fp" not in given and "count" not in given:
+    if "count_fp" not in present and "count" not in present:
         raise _Refuse(Reason.NO_QUANTITY)
-    if given.keys().isdisjoint(_PRICE_KEYS):
+    if present.keys().isdisjoint(_PRICE_KEYS):
         raise _Refuse(Reason.NO_PRICE)
-    if _has_margin_side(given):
+    if _has_margin_side(present):
         raise _Refuse(Reason.LOOKS_LIKE_MARGIN_FILL)
 
 
-def _has_margin_side(given: Mapping[str, JsonValue]) -> bool:
-    side = given.get("side")
+def _has_margin_side(present: Mapping[str, JsonValue]) -> bool:
+    side = present.get("side")
     return type(side) is str and side in _MARGIN_SIDES
 
 
-def _most_telling(marks: set[str]) -> Reason:
-    """Name the look-alike most of the marks belong to; of equals, the first of `Reason`."""
-    votes: dict[Reason, int] = {}
-    for mark in marks:
-        votes[_LOOKALIKES[mark]] = votes.get(_LOOKALIKES[mark], 0) + 1
+def _likeliest_lookalike(marks: set[str]) -> Reason:
+    """Return the reason that most of the marks stand for; of equals, the first of `Reason`."""
+    votes = Counter(_LOOKALIKE_REASONS[mark] for mark in marks)
     return max(votes, key=lambda reason: (votes[reason], -_PRECEDENCE.index(reason)))
 
 
-def _normalise(given: Mapping[str, JsonValue], raw_json: str, source: str) -> Fill:
-    order_id = _text(given.get("order_id", given.get("orderId")), Reason.ID_UNREADABLE)
-    ticker = _text(given.get("ticker", given.get("market_ticker", "")), Reason.TICKER_UNREADABLE)
-    executed_at = next(_instant(given[key]) for key in _TIME_KEYS if key in given)
-    contracts = (
-        _decimal(given["count_fp"], Reason.QUANTITY_UNREADABLE)
-        if "count_fp" in given
-        else _whole(given["count"], Reason.QUANTITY_UNREADABLE)
+def _normalise(present: Mapping[str, JsonValue], raw_json: str, source: str) -> Fill:
+    order_id = _text(present.get("order_id", present.get("orderId")), Reason.ID_UNREADABLE)
+    ticker = _text(
+        present.get("ticker", present.get("market_ticker", "")), Reason.TICKER_UNREADABLE
     )
-    outcome, inferred = _direction(given)
-    yes, no = _prices(given, outcome)
-    fee = given.get("fee_cost")
+    executed_at = next(_instant(present[key]) for key in _TIME_KEYS if key in present)
+    contracts = (
+        _decimal(present["count_fp"], Reason.QUANTITY_UNREADABLE)
+        if "count_fp" in present
+        else _whole(present["count"], Reason.QUANTITY_UNREADABLE)
+    )
+    outcome, inferred = _direction(present)
+    yes, no = _prices(present, outcome)
+    fee = present.get("fee_cost")
     fee_dollars = None if fee is None else _decimal(fee, Reason.FEE_UNREADABLE)
-    is_taker = given.get("is_taker")
+    is_taker = present.get("is_taker")
     if is_taker is not None and type(is_taker) is not bool:
         raise _Refuse(Reason.FLAG_UNREADABLE)
     subaccount = _small(
-        given.get("subaccount_number", given.get("subaccount")), Reason.SUBACCOUNT_UNREADABLE
+        present.get("subaccount_number", present.get("subaccount")), Reason.SUBACCOUNT_UNREADABLE
     )
-    shard = _small(given.get("exchange_index"), Reason.SHARD_UNREADABLE)
-    action = given.get("action", "")
+    shard = _small(present.get("exchange_index"), Reason.SHARD_UNREADABLE)
+    action = present.get("action", "")
     if type(action) is not str:
         raise _Refuse(Reason.DIRECTION_UNREADABLE)
     action = _text(action, Reason.DIRECTION_UNREADABLE)
     client_order_id = ""
-    for twin, check in _TWIN_TYPES.items():
-        if twin in given:
-            check(given[twin])
-    if "client_order_id" in given:
-        client_order_id = str(given["client_order_id"])
-    identity = given.get("fill_id", given.get("trade_id"))
+    for alias, check in _LEGACY_ALIASES.items():
+        if alias in present:
+            check(present[alias])
+    if "client_order_id" in present:
+        client_order_id = str(present["client_order_id"])
+    identity = present.get("fill_id", present.get("trade_id"))
     if identity is None:
         numbers = (f"{yes.normalize():f}", f"{contracts.normalize():f}")  # however spelled
         core = (order_id, executed_at.isoformat(), ticker, outcome, *numbers)
@@ -289,11 +236,11 @@ def _normalise(given: Mapping[str, JsonValue], raw_json: str, source: str) -> Fi
     )
 
 
-def _direction(given: Mapping[str, JsonValue]) -> tuple[str, bool]:
-    """Give the outcome acquired, and whether it had to be inferred from the old `side`."""
-    outcome, book = given.get("outcome_side"), given.get("book_side")
+def _direction(present: Mapping[str, JsonValue]) -> tuple[str, bool]:
+    """Return the outcome acquired, and whether it had to be inferred from the old `side`."""
+    outcome, book = present.get("outcome_side"), present.get("book_side")
     if outcome is None and book is None:
-        side = given.get("side")
+        side = present.get("side")
         if side is None:
             raise _Refuse(Reason.NO_DIRECTION)
         if type(side) is not str or side not in BOOK_OF_OUTCOME:
@@ -311,10 +258,10 @@ def _direction(given: Mapping[str, JsonValue]) -> tuple[str, bool]:
     return outcome, False
 
 
-def _prices(given: Mapping[str, JsonValue], outcome: str) -> tuple[Decimal, Decimal]:
-    """Give the yes and no price in dollars, from the best pair of fields that is there."""
+def _prices(present: Mapping[str, JsonValue], outcome: str) -> tuple[Decimal, Decimal]:
+    """Return the yes and no price in dollars, from the best pair of fields that is there."""
     for yes_key, no_key in _PRICE_TIERS:
-        yes_value, no_value = given.get(yes_key), given.get(no_key)
+        yes_value, no_value = present.get(yes_key), present.get(no_key)
         if yes_value is None and no_value is None:
             continue
         read = _cents if yes_key == "yes_price" else _dollars
@@ -328,20 +275,18 @@ def _prices(given: Mapping[str, JsonValue], outcome: str) -> tuple[Decimal, Deci
         if yes + no != ONE:
             raise _Refuse(Reason.PRICES_DO_NOT_ADD_UP)
         return yes, no
-    price = _legacy_price(given["price"])
+    price = _legacy_price(present["price"])
     return (price, ONE - price) if outcome == "yes" else (ONE - price, price)
 
 
 def _legacy_price(value: JsonValue) -> Decimal:
-    """Read the undocumented `price`: between 0 and 1 dollars, a whole number 1 to 99 cents."""
+    """Return the undocumented `price` in dollars: between 0 and 1, or whole cents from 1 to 99."""
     if type(value) is int:
         price = Decimal(value) if 0 < value < 100 else ZERO
     elif type(value) is Decimal and value.is_finite() and value.adjusted() < 3:
         price = value
-    elif type(value) is str and _DECIMAL(value):
-        price = Decimal(value)
     else:
-        raise _Refuse(Reason.PRICE_UNREADABLE)
+        price = _dollars(value)
     if ZERO < price < ONE:
         return price
     if ONE <= price <= 99 and price == price.to_integral_value():
@@ -361,123 +306,101 @@ def _cents(value: JsonValue) -> Decimal:
 
 
 def _decimal(value: JsonValue, reason: Reason) -> Decimal:
-    if type(value) is str and len(value) <= 36:
-        read = _read_decimal(value)
-        if read is not None:
-            return read
-    raise _Refuse(reason)
-
-
-@lru_cache(1 << 14)
-def _read_decimal(text: str) -> Decimal | None:
-    # Prices and quantities are few texts again and again.
-    if not _DECIMAL(text):
-        return None
-    read = Decimal(text)
-    return read or abs(read)  # no table keeps the sign of nothing
+    number = read_decimal(value)
+    if number is None:
+        raise _Refuse(reason)
+    return number
 
 
 def _whole(value: JsonValue, reason: Reason) -> Decimal:
-    if type(value) is int and -MAX_CONTRACTS < value < MAX_CONTRACTS:
-        return Decimal(value)
-    if type(value) is str:
-        return _decimal(value, reason)
-    raise _Refuse(reason)
+    number = read_whole(value)
+    if number is None:
+        raise _Refuse(reason)
+    return number
 
 
 def _small(value: JsonValue, reason: Reason) -> int | None:
     if value is None:
         return None
-    if type(value) is int and 0 <= value <= 255:
-        return value
-    raise _Refuse(reason)
+    number = read_small(value)
+    if number is None:
+        raise _Refuse(reason)
+    return number
 
 
 def _text(value: JsonValue, reason: Reason) -> str:
-    if type(value) is not str:
+    text = read_text(value)
+    if text is None:
         raise _Refuse(reason)
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:  # a lone surrogate: no text a table can hold
-            raise _Refuse(reason) from None
-    return value
+    return text
 
 
 def _instant(value: JsonValue) -> datetime:
-    """Read RFC 3339 with a zone, or epoch seconds or milliseconds, as aware UTC."""
-    if type(value) is str and len(value) <= 40 and _INSTANT(value):
-        try:
-            moment = datetime.fromisoformat(value.upper())
-            return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-        except (ValueError, OverflowError):  # the 31st of February, or year 0
-            raise _Refuse(Reason.TIME_UNREADABLE) from None
-    if type(value) is int and 0 < value < _EPOCH_SECONDS_END:
-        return _EPOCH + timedelta(seconds=value)
-    if type(value) is int and _EPOCH_SECONDS_END <= value < _EPOCH_MILLISECONDS_END:
-        return _EPOCH + timedelta(milliseconds=value)
-    raise _Refuse(Reason.TIME_UNREADABLE)
+    moment = read_instant(value)
+    if moment is None:
+        raise _Refuse(Reason.TIME_UNREADABLE)
+    return moment
 
 
-def _twin_count(value: JsonValue) -> None:
+def _check_count(value: JsonValue) -> None:
     if _whole(value, Reason.QUANTITY_UNREADABLE) < 0:
         raise _Refuse(Reason.QUANTITY_OUT_OF_RANGE)
 
 
-def _twin_dollars(value: JsonValue) -> None:
+def _check_dollars(value: JsonValue) -> None:
     if not ZERO <= _dollars(value) <= ONE:
         raise _Refuse(Reason.PRICE_OUT_OF_RANGE)
 
 
-def _twin_cents(value: JsonValue) -> None:
+def _check_cents(value: JsonValue) -> None:
     if not ZERO <= _whole(value, Reason.PRICE_UNREADABLE) * _CENT <= ONE:
         raise _Refuse(Reason.PRICE_OUT_OF_RANGE)
 
 
-def _twin_price(value: JsonValue) -> None:
+def _check_price(value: JsonValue) -> None:
     if type(value) is bool or not (
         (type(value) is int and 0 <= value <= 100)
         or (type(value) is Decimal and value.is_finite() and ZERO <= value <= 100)
-        or (type(value) is str and _DECIMAL(value))
+        or read_decimal(value) is not None
     ):
         raise _Refuse(Reason.PRICE_UNREADABLE)
 
 
-def _twin_time(value: JsonValue) -> None:
-    if type(value) is int and _EARLIEST_SECONDS < value < _EPOCH_SECONDS_END:
+def _check_time(value: JsonValue) -> None:
+    if type(value) is int and _EARLIEST_SECONDS < value < EPOCH_SECONDS_END:
         return
     if _instant(value) <= EARLIEST_FILL:
         raise _Refuse(Reason.TIME_TOO_EARLY)
 
 
-def _twin_id(value: JsonValue) -> None:
+def _check_id(value: JsonValue) -> None:
     _text(value, Reason.ID_UNREADABLE)
 
 
-def _twin_ticker(value: JsonValue) -> None:
+def _check_ticker(value: JsonValue) -> None:
     _text(value, Reason.TICKER_UNREADABLE)
 
 
-def _twin_side(value: JsonValue) -> None:
+def _check_side(value: JsonValue) -> None:
     if type(value) is not str or value not in BOOK_OF_OUTCOME:
         raise _Refuse(Reason.DIRECTION_UNREADABLE)
 
 
-_TWIN_TYPES: Final[Mapping[str, Callable[[JsonValue], None]]] = {
-    "trade_id": _twin_id,
-    "market_ticker": _twin_ticker,
-    "ts": _twin_time,
-    "timestamp": _twin_time,
-    "count": _twin_count,
-    "yes_price_fixed": _twin_dollars,
-    "no_price_fixed": _twin_dollars,
-    "yes_price": _twin_cents,
-    "no_price": _twin_cents,
-    "price": _twin_price,
-    "side": _twin_side,
-    "client_order_id": _twin_id,
+_LEGACY_ALIASES: Final[Mapping[str, Callable[[JsonValue], None]]] = {
+    "trade_id": _check_id,
+    "market_ticker": _check_ticker,
+    "ts": _check_time,
+    "timestamp": _check_time,
+    "count": _check_count,
+    "yes_price_fixed": _check_dollars,
+    "no_price_fixed": _check_dollars,
+    "yes_price": _check_cents,
+    "no_price": _check_cents,
+    "price": _check_price,
+    "side": _check_side,
+    "client_order_id": _check_id,
 }
-"""Older twins of canonical fields: not read where the canonical one is there, but still typed."""
+"""What checks each alias: where the field of today is there it is not read, but checked still."""
 
 
 def _rejected(item: JsonValue, raw_json: str, reason: Reason) -> Rejected:
@@ -485,35 +408,33 @@ def _rejected(item: JsonValue, raw_json: str, reason: Reason) -> Rejected:
     claims, executed_at = False, None
     if isinstance(item, dict):
         keys = tuple(key.encode(errors="backslashreplace").decode() for key in item)
-        given = _given(item)
-        claims = _claims_fill(given)
-        executed_at = _readable_time(given)
+        present = _present(item)
+        claims = _claims_fill(present)
+        executed_at = _readable_time(present)
     return Rejected(reason, keys, raw_json, claims, executed_at, _fingerprint(item, raw_json))
 
 
-def _claims_fill(given: Mapping[str, JsonValue]) -> bool:
-    """Return whether a refused item may be a fill all the same: one of a schema yet unknown.
+def _claims_fill(present: Mapping[str, JsonValue]) -> bool:
+    """Return whether a refused item may be a fill all the same, of a schema yet unknown.
 
-    A fill identity is enough where nothing marks another object. Trades carry one, too, and marks;
-    none of the marked objects carries an identity, an order id and a yes or no price together, so
-    an item with all three is a fill to which the exchange added a key of such a name.
+    A fill identity is enough where nothing marks a look-alike. Public trades carry one, too, and
+    marks. No look-alike carries an identity, an order id and a yes or no price together: an item
+    with all three is a fill to which the exchange added a key that marked something else so far.
     """
-    if "fill_id" not in given and "trade_id" not in given:
+    if "fill_id" not in present and "trade_id" not in present:
         return False
-    if given.keys().isdisjoint(_LOOKALIKE_KEYS) and not _has_margin_side(given):
+    if present.keys().isdisjoint(_LOOKALIKE_KEYS) and not _has_margin_side(present):
         return True
-    return ("order_id" in given or "orderId" in given) and not given.keys().isdisjoint(
+    return ("order_id" in present or "orderId" in present) and not present.keys().isdisjoint(
         _YES_OR_NO_PRICE_KEYS
     )
 
 
-def _readable_time(given: Mapping[str, JsonValue]) -> datetime | None:
+def _readable_time(present: Mapping[str, JsonValue]) -> datetime | None:
     for key in _TIME_KEYS:
-        if key in given:
-            try:
-                return _instant(given[key])
-            except _Refuse:
-                continue
+        moment = read_instant(present[key]) if key in present else None
+        if moment is not None:
+            return moment
     return None
 
 

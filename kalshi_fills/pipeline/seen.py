@@ -1,4 +1,7 @@
-"""What a pass remembers of every fill, in a few bytes."""
+"""What a pass remembers of every fill in a few bytes: its identity, and its part of an hour's sum.
+
+Fills and contents themselves are not kept here, nor anywhere else for a whole pass.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +26,15 @@ class HourDigest:
     """Sum of the digests modulo 2^64, as the table sums them."""
 
 
-class Expected:
-    """What the table must hold for the window, hour by hour: a few bytes an hour."""
+class HourlyDigests:
+    """Count and content of the fills that the table must hold, hour by hour."""
 
     def __init__(self) -> None:
         self._hours: dict[datetime, HourDigest] = {}
         self._last_hour: tuple[datetime, HourDigest] | None = None
 
     def add(self, executed_at: datetime, content_digest: int) -> None:
-        """Expect one fill."""
+        """Add one fill."""
         last = self._last_hour  # fills come by time: mostly it is the hour of the one before
         if last is None or not last[0] <= executed_at < last[0] + _HOUR:
             start = executed_at.replace(minute=0, second=0, microsecond=0)
@@ -41,7 +44,7 @@ class Expected:
         hour.digest_sum = (hour.digest_sum + content_digest) & _MASK_64
 
     def remove(self, executed_at: datetime, content_digest: int) -> None:
-        """Expect a fill no longer that was expected before, with this time and content."""
+        """Take out a fill that was added before with this time and content."""
         start = executed_at.replace(minute=0, second=0, microsecond=0)
         hour = self._hours.setdefault(start, HourDigest())
         hour.fills -= 1
@@ -49,15 +52,15 @@ class Expected:
 
     @property
     def hours(self) -> Mapping[datetime, HourDigest]:
-        """The hours in which a fill is expected."""
+        """The digest of each hour in which there is, or was, a fill."""
         return self._hours
 
 
-class Seen:
-    """The fills a pass has met: 64 bits of each identity and 32 of its content.
+class SeenFills:
+    """The fills that a pass has met: 64 bits of each identity and 32 of its content.
 
-    Sorted arrays by the first bits of the identity, short enough that to insert into one moves
-    little: about 13 bytes a fill, where a set of numbers would take a hundred.
+    They stand in sorted arrays, one for each value of an identity's first bits, so short that an
+    insertion moves little. A fill takes about 13 bytes; in a set of numbers it would take 100.
     """
 
     _SHARD_BITS: Final = 12
@@ -70,8 +73,8 @@ class Seen:
     def __len__(self) -> int:
         return sum(map(len, self._keys))
 
-    def put(self, key: int, content_digest: int) -> int | None:
-        """Remember a fill; give the content's 32 bits remembered before, None if it is new."""
+    def add(self, key: int, content_digest: int) -> int | None:
+        """Add a fill; if it is there, return the 32 bits of its content as it was added first."""
         shard = key >> 64 - self._SHARD_BITS
         keys = self._keys[shard]
         place = bisect_left(keys, key)

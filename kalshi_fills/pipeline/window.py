@@ -1,4 +1,4 @@
-"""A half-open range of event times."""
+"""The range of event times that a run asks for."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 
 class Window(NamedTuple):
-    """The half-open range [start, end) of event times that a run asks for, aware UTC."""
+    """A half-open range [start, end) of event times, aware UTC."""
 
     start: datetime | None
     """None: from the account's first fill."""
     end: datetime
 
     def holds(self, moment: datetime) -> bool:
-        """Say whether an event time lies in the window."""
+        """Return whether an event time lies in the window."""
         return (self.start is None or self.start <= moment) and moment < self.end

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from kalshi_fills.pipeline.content import CONTENT_FIELDS, Content, time_of
+from kalshi_fills.pipeline.content import Content, time_of
 from kalshi_fills.pipeline.fills import Fill, FillKey, side_price_dollars
 
 MAX_BREAKS: Final = 10_000
@@ -84,21 +84,16 @@ def missing_fill(fill: Fill) -> Break:
 
 def unexpected_row(key: FillKey, row: Content) -> Break:
     """Return the break of a row that is not among the exchange's fills."""
-    outcome = text_of(row, "side")
-    price = text_of(row, "no_price_dollars" if outcome == "no" else "yes_price_dollars")
-    side = FillSide(time_of(row), outcome, Decimal(price), Decimal(text_of(row, "size")))
-    ticker = text_of(row, "market_ticker")
+    outcome = row.side
+    price = row.no_price_dollars if outcome == "no" else row.yes_price_dollars
+    side = FillSide(time_of(row), outcome, Decimal(price), Decimal(row.size))
+    ticker = row.market_ticker
     return Break("unexpected", "fill", key.fill_id, key.order_id, ticker, None, None, side)
 
 
 def mismatch(key: FillKey, ticker: str, field: str, exchange: Value, table: Value) -> Break:
     """Return the break of a fill that both sides have, with another value of one field."""
     return Break("mismatch", "fill", key.fill_id, key.order_id, ticker, field, exchange, table)
-
-
-def text_of(row: Content, field: str) -> str:
-    """Return one field of a content, as its text."""
-    return row[CONTENT_FIELDS.index(field)]
 
 
 def value_of(field: str, text: str) -> Value:

@@ -14,7 +14,6 @@ from kalshi_fills.reconcile.breaks import (
     StoredRow,
     mismatch,
     missing_fill,
-    text_of,
     unexpected_row,
     value_of,
 )
@@ -122,7 +121,7 @@ def _compare_rows(fill: Fill, rows: list[Content]) -> Iterator[Break]:
     first, *others = sorted(rows, key=lambda row: len(differences(row, texts)))
     yield from _mismatches(fill, first)
     for again in others:
-        if fill.fill_id and text_of(again, "market_ticker") == text_of(first, "market_ticker"):
+        if fill.fill_id and again.market_ticker == first.market_ticker:
             # The same row, of which it is not defined what it holds.
             yield from _mismatches(fill, again)
         else:
@@ -135,7 +134,7 @@ def _mismatches(fill: Fill, row: Content) -> Iterator[Break]:
             fill.key,
             fill.ticker,
             found.field,
-            value_of(found.field, found.sent),
+            value_of(found.field, found.reported),
             value_of(found.field, found.stored),
         )
 

@@ -153,7 +153,7 @@ class TableLookups:
     ) -> list[StoredRow]:
         found = select(self._warehouse, _FillRow, self._sql(name), params, wanted=wanted)
         return [
-            StoredRow(FillKey(one.fill_id, one.exchange_order_id), tuple(one.content))
+            StoredRow(FillKey(one.fill_id, one.exchange_order_id), Content._make(one.content))
             for one in found
         ]
 

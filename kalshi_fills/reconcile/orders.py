@@ -13,9 +13,9 @@ from kalshi_fills.errors import ExchangeError
 from kalshi_fills.exchange.endpoints import Listed, Order, is_not_to_be_had, orders
 from kalshi_fills.pipeline.content import content, key_hash
 from kalshi_fills.pipeline.fills import Fill, FillKey
-from kalshi_fills.pipeline.seen import Seen
+from kalshi_fills.pipeline.seen import SeenFills
 from kalshi_fills.pipeline.window import Window
-from kalshi_fills.reconcile.breaks import Break, StoredRow, text_of
+from kalshi_fills.reconcile.breaks import Break, StoredRow
 from kalshi_fills.reconcile.fills import by_key, compare_fills
 from kalshi_fills.reconcile.lookups import OrderSums, TableLookups
 from kalshi_fills.reconcile.moved import join_moved_fills
@@ -57,7 +57,7 @@ class OrderOutcome(NamedTuple):
 class OrdersCompared:
     """Which orders were compared: one may be listed more than once, in both tiers."""
 
-    agreeing: Seen = field(default_factory=Seen)
+    agreeing: SeenFills = field(default_factory=SeenFills)
     differing: set[str] = field(default_factory=set)
 
     def holds(self, order_id: str) -> bool:
@@ -68,7 +68,7 @@ class OrdersCompared:
         """Note what came of an order; return whether it differs and did not before."""
         order_id = outcome.order.order_id
         if outcome.agrees:
-            self.agreeing.put(_order_hash(order_id), 0)
+            self.agreeing.add(_order_hash(order_id), 0)
             return False
         new = order_id not in self.differing
         self.differing.add(order_id)
@@ -258,10 +258,10 @@ def _agrees(order: Order, sums: OrderSums) -> bool:
 
 
 def _sums_of(rows: Sequence[StoredRow]) -> OrderSums:
-    known = [text_of(row.content, "fee_dollars") for row in rows]
+    known = [row.content.fee_dollars for row in rows]
     fees = [Decimal(text) for text in known if text]
     return OrderSums(
-        sum((Decimal(text_of(row.content, "size")) for row in rows), Decimal(0)),
+        sum((Decimal(row.content.size) for row in rows), Decimal(0)),
         sum(fees, Decimal(0)) if len(fees) == len(rows) else None,
     )
 

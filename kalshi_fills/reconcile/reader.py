@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kalshi_fills.exchange.client import FILLS_PATHS, Exchange
 from kalshi_fills.exchange.decode import HISTORICAL, LIVE, Page
+from kalshi_fills.pipeline.batch import classify
 from kalshi_fills.pipeline.content import content, digest, key_hash
-from kalshi_fills.pipeline.seen import Expected, Seen
-from kalshi_fills.pipeline.stages import Counts, sort_items
-from kalshi_fills.reconcile.breaks import MAX_BREAKS, text_of
+from kalshi_fills.pipeline.seen import HourlyDigests, SeenFills
+from kalshi_fills.pipeline.stages import Counts
+from kalshi_fills.reconcile.breaks import MAX_BREAKS
 
 if TYPE_CHECKING:
     from kalshi_fills.pipeline.fills import Fill, FillKey, Rejected
@@ -41,8 +42,8 @@ class Bounds(NamedTuple):
 class ListedFills:
     """What the exchange lists for the window, a few bytes a fill."""
 
-    seen: Seen = field(default_factory=Seen)
-    expected: Expected = field(default_factory=Expected)
+    seen: SeenFills = field(default_factory=SeenFills)
+    expected: HourlyDigests = field(default_factory=HourlyDigests)
     subaccounts: set[str] = field(default_factory=set)
     per_order: Counter[str] = field(default_factory=Counter)
     """Fills by order id; counted only for a table without ids."""
@@ -65,7 +66,7 @@ class ExchangeReader:
         self.exchange = exchange
         self._clock = clock
         self._cutoff = cutoff
-        self._met = Seen()
+        self._met = SeenFills()
 
     def met(self, key: FillKey) -> bool:
         """Return whether a fill came when an order or a market was asked for."""
@@ -73,7 +74,7 @@ class ExchangeReader:
 
     def classified(self, page: Page) -> tuple[list[Fill], list[Rejected]]:
         """Return the fills of a page, and what was refused."""
-        return sort_items(page.items, page.tier, self._clock(), Counts())
+        return classify(page.items, page.tier, self._clock(), Counts())
 
     def fills_of_window(self, window: Window) -> Iterator[Fill]:
         """Yield the fills of a range, possibly twice."""
@@ -105,7 +106,7 @@ class ExchangeReader:
         for items in self.exchange.walk(FILLS_PATHS[tier], asked, "fills"):
             fills, _ = self.classified(Page(tier, items))
             for fill in fills:
-                self._met.put(key_hash(fill.key), 0)
+                self._met.add(key_hash(fill.key), 0)
                 yield fill
 
 
@@ -138,7 +139,7 @@ def read_window(
         for fill in fills:
             if (
                 found.compared.holds(fill.executed_at)
-                and listed.seen.put(key_hash(fill.key), 0) is None
+                and listed.seen.add(key_hash(fill.key), 0) is None
             ):
                 _take(fill, listed, found, is_today)
         claiming = _new_claims(rejected, claims)
@@ -155,7 +156,7 @@ def _take(fill: Fill, listed: ListedFills, found: Reconciliation, is_today: bool
     found.exchange_fills += 1
     listed.an_old_fill = fill
     listed.expected.add(fill.executed_at, digest(texts))
-    listed.subaccounts.add(text_of(texts, "subaccount_number"))
+    listed.subaccounts.add(texts.subaccount_number)
     if is_today:
         found.proven.add(fill)
     else:

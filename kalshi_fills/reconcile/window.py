@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kalshi_fills.pipeline.fills import FillKey
-from kalshi_fills.reconcile.breaks import StoredRow, text_of
+from kalshi_fills.reconcile.breaks import StoredRow
 from kalshi_fills.reconcile.fills import (
     by_key,
     compare_fills,
@@ -73,8 +73,8 @@ def _visible(rows: list[StoredRow], listed: ListedFills, found: Reconciliation) 
 
 
 def _is_visible(row: Content, listed: ListedFills) -> bool:
-    subaccount = text_of(row, "subaccount_number")
+    subaccount = row.subaccount_number
     if subaccount:
         return subaccount in listed.subaccounts
     # Whose it is, only the exchange knows.
-    return listed.holds(FillKey(text_of(row, "fill_id"), text_of(row, "exchange_order_id")))
+    return listed.holds(FillKey(row.fill_id, row.exchange_order_id))

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from kalshi_fills.pipeline.batch import classify
 from kalshi_fills.pipeline.content import key_hash
-from kalshi_fills.pipeline.stages import Counts, sort_items
+from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.reconcile.breaks import MAX_BREAKS, Break
 from kalshi_fills.reconcile.fills import by_key, compare_fills, differing_stretches, rows_of
 from kalshi_fills.sync.intake import BLOCK_FILLS
@@ -16,7 +17,7 @@ from kalshi_fills.sync.open_breaks import OpenBreak, OpenBreaks
 if TYPE_CHECKING:
     from kalshi_fills.exchange.client import Exchange
     from kalshi_fills.pipeline.fills import Fill, FillKey
-    from kalshi_fills.pipeline.seen import Seen
+    from kalshi_fills.pipeline.seen import SeenFills
     from kalshi_fills.pipeline.window import Window
     from kalshi_fills.sync.tally import Tally
     from kalshi_fills.warehouse.fills import FillStore
@@ -33,7 +34,7 @@ class _Found(NamedTuple):
 def compare_with_table(
     exchange: Exchange,
     store: FillStore,
-    seen: Seen,
+    seen: SeenFills,
     tally: Tally,
     current_until: datetime,
     now: datetime,
@@ -68,7 +69,7 @@ def compare_with_table(
 def _compare(
     exchange: Exchange,
     store: FillStore,
-    seen: Seen,
+    seen: SeenFills,
     tally: Tally,
     current_until: datetime,
     now: datetime,
@@ -106,7 +107,7 @@ def _is_stray(one: Break, fill: Fill, window: Window) -> bool:
 
 def _fills_of(exchange: Exchange, window: Window, now: datetime) -> Iterator[Fill]:
     for page in exchange.fills(window):
-        yield from sort_items(page.items, page.tier, now, Counts()).fills
+        yield from classify(page.items, page.tier, now, Counts()).fills
 
 
 def _open_break(found: Break, since: datetime) -> OpenBreak:

@@ -37,7 +37,7 @@ class Conflict(NamedTuple):
                 fill.key,
                 fill.ticker,
                 found.field,
-                value_of(found.field, found.sent),
+                value_of(found.field, found.reported),
                 value_of(found.field, found.stored),
             )
             for found in contradictions(self.stored, content(fill))

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from kalshi_fills.pipeline.batch import classify
 from kalshi_fills.pipeline.content import key_hash
-from kalshi_fills.pipeline.seen import Seen
-from kalshi_fills.pipeline.stages import sort_items
+from kalshi_fills.pipeline.seen import SeenFills
 
 if TYPE_CHECKING:
     from kalshi_fills.exchange.decode import Page
@@ -49,7 +49,7 @@ class Intake:
         self._now = now
         self._contested = contested
         self._block = Block()
-        self.seen = Seen()
+        self.seen = SeenFills()
         self.tiers_with_items: set[str] = set()
         self.tiers_with_fills: set[str] = set()
 
@@ -65,7 +65,7 @@ class Intake:
 
     def take(self, page: Page, report: SyncReport) -> None:
         """Take a page through the stages, and count it in the report."""
-        kept, rejected = sort_items(page.items, page.tier, self._now, report.counts)
+        kept, rejected = classify(page.items, page.tier, self._now, report.counts)
         for refusal in rejected:
             report.refusals.add(refusal)
             self._block.refused.append(Refused(page.tier, refusal))
@@ -82,7 +82,7 @@ class Intake:
     def _take_fill(self, fill: Fill, report: SyncReport) -> None:
         key = fill.key
         mark = hash(fill.raw_json) & 0xFFFFFFFF
-        before = self.seen.put(key_hash(key), mark)
+        before = self.seen.add(key_hash(key), mark)
         if before is None:
             report.made_up_ids += fill.id_synthetic
         else:

@@ -10,7 +10,7 @@ from kalshi_fills.pipeline.fills import EARLIEST_FILL
 from kalshi_fills.sync.claims import closed_claims, read_claim
 
 if TYPE_CHECKING:
-    from kalshi_fills.pipeline.seen import Seen
+    from kalshi_fills.pipeline.seen import SeenFills
     from kalshi_fills.pipeline.window import Window
     from kalshi_fills.sync.tally import Tally
     from kalshi_fills.warehouse.fills import FillStore
@@ -39,7 +39,7 @@ def report_refused(tally: Tally, barren_tiers: set[str]) -> None:
         tally.caps.cap_watermark(tally.conflicts_since)
 
 
-def close_claims(store: FillStore, seen: Seen, window: Window) -> None:
+def close_claims(store: FillStore, seen: SeenFills, window: Window) -> None:
     """Accept the claims of earlier passes whose fills this one met: their fills are stored."""
     if not len(seen):
         return

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from kalshi_fills.pipeline.fills import EARLIEST_FILL, Rejected
-from kalshi_fills.pipeline.seen import Expected
+from kalshi_fills.pipeline.seen import HourlyDigests
 from kalshi_fills.reconcile.breaks import MAX_BREAKS
 from kalshi_fills.sync.watermark import Caps
 
@@ -25,7 +25,7 @@ class Tally:
 
     window: Window
     report: SyncReport
-    expected: Expected = field(default_factory=Expected)
+    expected: HourlyDigests = field(default_factory=HourlyDigests)
     caps: Caps = field(default_factory=Caps)
     conflicts: dict[str, Conflict] = field(default_factory=dict)
     """The first `MAX_BREAKS` conflicts, by the fingerprint of the report that was not stored."""

@@ -520,7 +520,7 @@ class FillStore:
         found = self.warehouse.rows(
             self.tables.sql("sync/fills_between"), {"start": start, "end": end}
         )
-        return [(FillKey(row[0], row[1]), row[2], tuple(row[3])) for row in found]
+        return [(FillKey(row[0], row[1]), row[2], Content._make(row[3])) for row in found]
 
     def _plan(self, block: Mapping[FillKey, Fill], everywhere: bool, met_before: bool) -> _Plan:
         plan = _Plan([], [], [], [], [])
@@ -599,7 +599,7 @@ class FillStore:
         statement = self.tables.sql("sync/stored_fills", comparable_columns=comparable)
         return {
             FillKey(row[0], row[1]): Stored(
-                tuple(sorted(map(tuple, row[2]), key=_knowledge, reverse=True)),
+                tuple(sorted(map(Content._make, row[2]), key=_knowledge, reverse=True)),
                 int(row[3]),
                 sorted(row[4]),
                 bool(row[5]),

@@ -48,7 +48,7 @@ class Corrections:
                         "order_id": fill.order_id,
                         "field": name,
                         "table": difference.stored,
-                        "exchange": difference.sent,
+                        "exchange": difference.reported,
                     }
                 )
 

@@ -1,0 +1,94 @@
+"""JSON values to exact values: decimals, whole numbers, times. What a fill is, is not known here.
+
+A function returns None where a value is not of its kind; what that means is for the caller to say.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Final
+
+JsonValue = object
+"""Any decoded JSON value. Numbers with a fraction or an exponent are decoded to Decimal."""
+
+EPOCH_SECONDS_END: Final = 100_000_000_000
+"""Numbers from here on are no epoch seconds."""
+
+_EPOCH_MILLISECONDS_END: Final = 100_000_000_000_000
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_LARGEST_WHOLE: Final = 10**16
+
+_LONGEST_DECIMAL: Final = 36
+
+_LONGEST_INSTANT: Final = 40
+
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,16}(?:\.[0-9]{1,18})?", re.ASCII).fullmatch
+
+_INSTANT: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt](?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
+    r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})",
+    re.ASCII,
+).fullmatch
+
+
+def read_decimal(value: JsonValue) -> Decimal | None:
+    """Return the number that a text in plain decimal notation stands for."""
+    if type(value) is str and len(value) <= _LONGEST_DECIMAL:
+        return _read_decimal(value)
+    return None
+
+
+@lru_cache(1 << 14)
+def _read_decimal(text: str) -> Decimal | None:
+    # The same few prices and quantities come again and again.
+    if not _DECIMAL(text):
+        return None
+    number = Decimal(text)
+    return number or abs(number)  # no table keeps the sign of zero
+
+
+def read_whole(value: JsonValue) -> Decimal | None:
+    """Return a whole number, or what a text in plain decimal notation stands for."""
+    if type(value) is int and -_LARGEST_WHOLE < value < _LARGEST_WHOLE:
+        return Decimal(value)
+    return read_decimal(value)
+
+
+def read_small(value: JsonValue) -> int | None:
+    """Return a whole number that fits in one byte."""
+    return value if type(value) is int and 0 <= value <= 255 else None
+
+
+def read_text(value: JsonValue) -> str | None:
+    """Return a text that a table can store: one without half a character in it."""
+    if type(value) is not str:
+        return None
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return None
+    return value
+
+
+def read_instant(value: JsonValue) -> datetime | None:
+    """Return RFC 3339 with a zone, or epoch seconds or milliseconds, as aware UTC."""
+    if type(value) is str:
+        if len(value) > _LONGEST_INSTANT or not _INSTANT(value):
+            return None
+        try:
+            moment = datetime.fromisoformat(value.upper())
+            return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+        except (ValueError, OverflowError):  # the 31st of February, or year 0
+            return None
+    if type(value) is int:
+        if 0 < value < EPOCH_SECONDS_END:
+            return _EPOCH + timedelta(seconds=value)
+        if EPOCH_SECONDS_END <= value < _EPOCH_MILLISECONDS_END:
+            return _EPOCH + timedelta(milliseconds=value)
+    return None
