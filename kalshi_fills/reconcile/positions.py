@@ -31,6 +31,15 @@ _LOOKED_AT_AGAIN: Final = 200
 """Markets whose positions differ that are looked at again."""
 
 
+class PositionDifference(NamedTuple):
+    """The contracts of one subaccount, or of all of them, where both sides differ."""
+
+    subaccount: int | None
+    """None for all of them together."""
+    exchange: Decimal
+    table: Decimal
+
+
 class MarketPosition(NamedTuple):
     """One market on both sides, in yes contracts."""
 
@@ -40,31 +49,31 @@ class MarketPosition(NamedTuple):
     table: Mapping[int | None, Decimal]
     """What the table's fills add up to, by subaccount; None where the fill does not say."""
 
-    def differing(self) -> list[tuple[int | None, Decimal, Decimal]]:
-        """Return subaccount, exchange's and table's contracts where they differ.
+    def differing(self) -> list[PositionDifference]:
+        """Return where the contracts differ.
 
         Where a fill's subaccount is not known, only the sums over all of them can be compared.
         """
         if None in self.table:
             exchange = sum(self.exchange.values(), Decimal(0))
             table = sum(self.table.values(), Decimal(0))
-            return [(None, exchange, table)] if exchange != table else []
+            return [PositionDifference(None, exchange, table)] if exchange != table else []
         return [
-            (subaccount, contracts, self.table.get(subaccount, Decimal(0)))
+            PositionDifference(subaccount, contracts, self.table.get(subaccount, Decimal(0)))
             for subaccount, contracts in sorted(self.exchange.items())
             if contracts != self.table.get(subaccount, Decimal(0))
         ]
 
     def is_met_by(self, more: Sequence[Fill]) -> bool:
         """Return whether each position agrees after some of these fills, one after the other."""
-        differing = {one[0] for one in self.differing()}
+        differing = {one.subaccount for one in self.differing()}
         for count in range(1, len(more) + 1):
             sums = sum_up(more[:count])
             table = {
                 where: self.table.get(where, Decimal(0)) + sums.get(where, Decimal(0))
                 for where in self.table.keys() | sums.keys()
             }
-            differing &= {one[0] for one in self._replace(table=table).differing()}
+            differing &= {one.subaccount for one in self._replace(table=table).differing()}
         return not differing
 
     def is_moved_between_subaccounts(self) -> bool:

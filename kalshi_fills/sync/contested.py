@@ -55,12 +55,12 @@ class Contested(NamedTuple):
 
     known: list[Content]
     """Contents that were not stored."""
-    sent: list[Fill]
+    reported: list[Fill]
     """Its reports of this pass, each once."""
 
     def all_known(self) -> bool:
         """Return whether every report of this pass has a content that was not stored before."""
-        return all(content(fill) in self.known for fill in self.sent)
+        return all(content(fill) in self.known for fill in self.reported)
 
 
 def contested_fills(payloads: Iterable[str], now: datetime) -> dict[FillKey, Contested]:

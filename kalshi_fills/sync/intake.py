@@ -90,7 +90,7 @@ class Intake:
             if before == mark:  # word for word
                 return
         if self._contested and key in self._contested:
-            self._contested[key].sent.append(fill)
+            self._contested[key].reported.append(fill)
         elif before is None:
             self._block.fills[key] = fill
         else:
@@ -100,7 +100,7 @@ class Intake:
 
     def beaten(self) -> list[FillKey]:
         """Return the contested fills that came with contents only that are not stored."""
-        return [key for key, one in self._contested.items() if one.sent and one.all_known()]
+        return [key for key, one in self._contested.items() if one.reported and one.all_known()]
 
     def release_contested(self, stored: Mapping[FillKey, Fill], window: Window) -> None:
         """Put every report of the fills known to be sent with two contents into one block.
@@ -112,7 +112,7 @@ class Intake:
             window: what this pass asks for.
         """
         for key, contested in self._contested.items():
-            fills = contested.sent
+            fills = contested.reported
             if not fills:
                 continue
             elsewhere = stored.get(key)

@@ -96,7 +96,9 @@ class OpenBreaks:
         if not len(self):
             return ""
         kept: dict[str, object] = {
-            "listed": [[*one[:3], one.at.isoformat()] for one in self.listed],
+            "listed": [
+                [one.kind, one.fill_id, one.order_id, one.at.isoformat()] for one in self.listed
+            ],
         }
         if self._more and self._more_since and self._more_until:
             kept["more"] = [self._more, self._more_since.isoformat(), self._more_until.isoformat()]
