@@ -8,7 +8,7 @@ from kalshi_fills.host import process
 
 
 def command_line() -> process.CommandLine:
-    """Import the command line, which takes the most part of a short run."""
+    """Import the command line with its commands, which takes most of a short run."""
     from kalshi_fills.cli import app, commands
 
     assert commands  # its import registers the commands with the app

@@ -123,7 +123,7 @@ class Recorder:
         self._cli, self._target, self._api = cli, target, api
         self.results: list[dict[str, Any]] = []
 
-    def say(self, text: str) -> None:
+    def narrate(self, text: str) -> None:
         assert text.strip()
 
     def run(self, *words: str, expected_code: int = 0) -> None:

@@ -49,7 +49,7 @@ from kalshi_fills.reconcile import reconciliation
 from kalshi_fills.reconcile.breaks import Break, FillSide
 from kalshi_fills.report.breaks import break_json
 from kalshi_fills.report.diagnose import diagnosis_json
-from kalshi_fills.warehouse.fills import FillStore
+from kalshi_fills.warehouse.store import FillStore
 
 embedded_only = pytest.mark.parametrize("warehouse", ["embedded"], indirect=True)
 """For tests of what is decided in Python; what the SQL says is tested on both engines."""

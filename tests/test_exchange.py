@@ -31,12 +31,14 @@ from support.commandline import KEY_ID, Account
 from throttled import MemoryStore, Throttled
 
 from kalshi_fills.errors import ExchangeError
-from kalshi_fills.exchange import client as exchange_module
+from kalshi_fills.exchange import client as client_module
 from kalshi_fills.exchange import deadline as wire_module
-from kalshi_fills.exchange.client import Exchange, RetryBudget
+from kalshi_fills.exchange import paging
+from kalshi_fills.exchange.client import RetryBudget
 from kalshi_fills.exchange.decode import decode_listing
+from kalshi_fills.exchange.endpoints import Exchange
 from kalshi_fills.exchange.signing import Signer
-from kalshi_fills.exchange.tiers import MAX_WORKERS
+from kalshi_fills.exchange.tiers import MAX_WORKERS, fetch_fills
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import generate_account
 from kalshi_fills.practice.exchange import Limits, PracticeExchange
@@ -232,7 +234,7 @@ def everything_said(error: BaseException) -> str:
 
 
 def fill_ids(exchange: Exchange, window: Window = ALL) -> list[str]:
-    return [item.value["fill_id"] for page in exchange.fills(window) for item in page.items]
+    return [item.value["fill_id"] for page in fetch_fills(exchange, window) for item in page.items]
 
 
 def account_of(count: int, days: int = 20) -> Any:
@@ -319,7 +321,7 @@ def test_filters_go_with_every_page_one_second_wider_on_both_sides(
     server = wire(script)
     start = datetime(2026, 11, 10, 12, 0, 0, 999_999, tzinfo=UTC)
     end = datetime(2026, 11, 20, 12, 0, 0, 1, tzinfo=UTC)
-    pages = list(connect(server).fills(Window(start, end)))
+    pages = list(fetch_fills(connect(server), Window(start, end)))
     assert [page.tier for page in pages] == ["live"] * 3 + ["historical"] * 3
     asked = [request.query for request in server.requests if request.path.endswith("/fills")]
     wider = {
@@ -338,7 +340,7 @@ def test_a_window_without_start_asks_for_everything_before_its_end(
         return Answer({}, 404) if request.path == "/historical/cutoff" else page()
 
     server = wire(script)
-    assert [page.tier for page in connect(server).fills(ALL)] == ["live", "historical"]
+    assert [page.tier for page in fetch_fills(connect(server), ALL)] == ["live", "historical"]
     asked = [request.query for request in server.requests if "max_ts" in request.query]
     assert asked == [{"max_ts": str(int(NOW.timestamp()) + 1), "limit": "1000"}] * 2
 
@@ -349,7 +351,7 @@ def test_an_exchange_without_a_historical_tier_is_read_without_it(
     def script(request: Request) -> Answer:
         return Answer({}, 404) if request.path.startswith("/historical") else page()
 
-    assert [page.tier for page in connect(wire(script)).fills(ALL)] == ["live"]
+    assert [page.tier for page in fetch_fills(connect(wire(script)), ALL)] == ["live"]
 
 
 def test_a_cutoff_that_is_told_only_once_is_an_error(wire: Wired, connect: Connect) -> None:
@@ -359,16 +361,16 @@ def test_a_cutoff_that_is_told_only_once_is_an_error(wire: Wired, connect: Conne
         return next(told) if request.path == "/historical/cutoff" else page()
 
     with pytest.raises(ExchangeError, match="cutoff once and then no more"):
-        list(connect(wire(script)).fills(ALL))
+        list(fetch_fills(connect(wire(script)), ALL))
 
 
 def test_both_tiers_are_walked_to_the_end_live_first(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange_module, "PAGE_LIMIT", 7)
+    monkeypatch.setattr(paging, "PAGE_LIMIT", 7)
     account = account_of(100)
     practice = serve(account, cutoff=NOW - timedelta(days=8))
-    pages = list(connect(practice).fills(ALL))
+    pages = list(fetch_fills(connect(practice), ALL))
     tiers = [page.tier for page in pages]
     assert tiers == sorted(tiers, reverse=True)
     assert {"live", "historical"} == set(tiers)
@@ -420,7 +422,7 @@ def test_items_of_any_kind_come_as_they_are(wire: Wired, connect: Connect) -> No
 def test_pages_that_overlap_repeat_or_come_empty_lose_nothing(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange_module, "PAGE_LIMIT", 5)
+    monkeypatch.setattr(paging, "PAGE_LIMIT", 5)
     account = account_of(80)
     faults = Faults(overlap_page=0.2, repeat_page=0.2, empty_page=0.2, seed=3)
     practice = serve(account, faults=faults)
@@ -477,9 +479,9 @@ def test_20_pages_with_nothing_new_are_followed(wire: Wired, connect: Connect) -
 def test_a_walk_without_end_is_cut_off(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange_module, "PAGE_LIMIT", 5)
+    monkeypatch.setattr(paging, "PAGE_LIMIT", 5)
     practice = serve(account_of(20), faults=Faults(endless_cursors=1.0))
-    pages = connect(practice).fills(ALL)
+    pages = fetch_fills(connect(practice), ALL)
     failure(lambda: list(itertools.islice(pages, 100)))
     # Several workers may each page in vain for as long as one does.
     assert practice.requests["/portfolio/fills"] < 40 * MAX_WORKERS / 2
@@ -509,7 +511,7 @@ def test_the_seam_is_read_again_when_the_cutoff_moved(
     moments = [old, new] if moved_during == "the live walk" else [old, old, new]
     script, asked = moving_cutoff(*moments)
     server = wire(script)
-    pages = list(connect(server).fills(ALL))
+    pages = list(fetch_fills(connect(server), ALL))
     assert [page.tier for page in pages] == ["live", "historical", "live", "historical"]
     assert asked == [
         "/historical/cutoff",
@@ -529,7 +531,7 @@ def test_the_seam_is_read_again_when_the_cutoff_moved(
 
 def test_a_cutoff_that_stays_is_read_once_after_and_ends_it(wire: Wired, connect: Connect) -> None:
     script, asked = moving_cutoff("2026-09-22T00:00:00Z")
-    assert [page.tier for page in connect(wire(script)).fills(ALL)] == ["live", "historical"]
+    assert [page.tier for page in fetch_fills(connect(wire(script)), ALL)] == ["live", "historical"]
     assert asked.count("/historical/cutoff") == 3
 
 
@@ -538,18 +540,18 @@ def test_a_cutoff_that_never_stands_still_does_not_loop_for_ever(
 ) -> None:
     script, asked = moving_cutoff(*(f"2026-09-22T00:00:{second:02d}Z" for second in range(60)))
     with pytest.raises(ExchangeError, match="cutoff moved"):
-        list(connect(wire(script)).fills(ALL))
+        list(fetch_fills(connect(wire(script)), ALL))
     assert len(asked) < 40
 
 
 def test_fills_that_change_tiers_between_two_pages_are_not_lost(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange_module, "PAGE_LIMIT", 5)
+    monkeypatch.setattr(paging, "PAGE_LIMIT", 5)
     account = account_of(60)
     practice = serve(account, cutoff=NOW - timedelta(days=15))
     seen: set[str] = set()
-    for number, read in enumerate(connect(practice).fills(ALL)):
+    for number, read in enumerate(fetch_fills(connect(practice), ALL)):
         seen.update(item.value["fill_id"] for item in read.items)
         practice.set_cutoff(NOW - timedelta(days=max(2, 15 - number)))
     assert seen == {fill.fill_id for fill in account.fills}
@@ -557,7 +559,7 @@ def test_fills_that_change_tiers_between_two_pages_are_not_lost(
 
 def test_a_cutoff_at_zero_time_that_moves_is_survived(wire: Wired, connect: Connect) -> None:
     script, _ = moving_cutoff("0001-01-01T00:00:00Z", "2026-09-22T00:00:00Z")
-    assert list(connect(wire(script)).fills(ALL))
+    assert list(fetch_fills(connect(wire(script)), ALL))
 
 
 # Retries
@@ -661,7 +663,7 @@ def test_an_answer_in_chunks_is_read_whole(
 def test_faults_of_every_kind_at_once_lose_nothing(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange_module, "PAGE_LIMIT", 5)
+    monkeypatch.setattr(paging, "PAGE_LIMIT", 5)
     account = account_of(120)
     faults = Faults(
         reset=0.1,
@@ -728,7 +730,7 @@ def test_a_refused_connection_is_retried_and_named(connect: Connect) -> None:
 def test_a_server_that_says_nothing_is_left(
     wire: Wired, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange_module, "_READ_SECONDS", 0.1)
+    monkeypatch.setattr(client_module, "READ_SECONDS", 0.1)
     exchange = connect(wire(Answer(silent_seconds=0.5)))
     assert "did not answer within" in failure(lambda: walked(exchange)).message
     assert exchange.requests == QUICK.attempts
@@ -751,7 +753,7 @@ def test_the_deadline_of_one_answer_is_not_that_of_the_next(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wire_module, "ANSWER_SECONDS", 0.5)
-    monkeypatch.setattr(exchange_module, "PAGE_LIMIT", 10)
+    monkeypatch.setattr(paging, "PAGE_LIMIT", 10)
     practice = serve(account_of(60), latency_seconds=0.2)
     exchange = connect(practice, retry=QUICK._replace(attempts=1))
     began = time.monotonic()
@@ -962,7 +964,7 @@ def test_dearer_endpoints_are_paced_by_their_own_cost(wire: Wired, connect: Conn
 def test_a_paced_walk_is_never_throttled(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange_module, "PAGE_LIMIT", 5)
+    monkeypatch.setattr(paging, "PAGE_LIMIT", 5)
     limits = Limits(refill_rate=1000, bucket_capacity=60)
     practice = serve(account_of(75), limits=limits, enforce_limits=True)
     exchange = connect(practice, rate_share=0.5)

@@ -21,7 +21,7 @@ from kalshi_fills.diagnose.checks import Check
 from kalshi_fills.diagnose.run import Diagnosis, HourOfBoth, diagnose
 from kalshi_fills.diagnose.survey import QueryResult
 from kalshi_fills.errors import Mistakes, SettingsError
-from kalshi_fills.exchange.client import Exchange
+from kalshi_fills.exchange.endpoints import Exchange
 from kalshi_fills.exchange.signing import Signer
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import incident_rows, the_incident

@@ -19,7 +19,8 @@ from rich.progress import Progress
 from support.commandline import KEY_ID, ROOT, Account, Done
 
 from kalshi_fills.exchange.decode import HISTORICAL, LIVE, Item, Page
-from kalshi_fills.exchange.tiers import fetch
+from kalshi_fills.exchange.endpoints import Exchange
+from kalshi_fills.exchange.tiers import fetch_fills
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import generate_account
 from kalshi_fills.practice.exchange import PracticeExchange
@@ -33,12 +34,13 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
-class EvenTiers:
+class EvenTiers(Exchange):
     """Both tiers of an account with a fill every hour, fifty a page, newest first."""
 
     def __init__(
         self, first: datetime, cutoff: datetime | None, seconds_a_page: float = 0.0
     ) -> None:
+        super().__init__("http://127.0.0.1:1", None)
         self._first = first
         self._cutoff = cutoff
         self._seconds_a_page = seconds_a_page
@@ -73,7 +75,7 @@ class EvenTiers:
 
 
 def shares(first: datetime, cutoff: datetime | None, start: datetime | None) -> list[Page]:
-    return list(fetch(EvenTiers(first, cutoff), Window(start, NOW), workers=1))
+    return list(fetch_fills(EvenTiers(first, cutoff), Window(start, NOW), workers=1))
 
 
 def test_the_share_of_a_window_is_that_of_its_fills_where_they_are_spread_evenly() -> None:
@@ -97,7 +99,7 @@ def test_a_first_pass_knows_its_share_once_the_oldest_fill_is_found() -> None:
     tiers = EvenTiers(NOW - 200 * DAY, NOW - 20 * DAY, seconds_a_page=0.04)
 
     read, told = 0, []
-    for page in fetch(tiers, Window(None, NOW), workers=6):
+    for page in fetch_fills(tiers, Window(None, NOW), workers=6):
         read += len(page.items)
         if page.share is not None:
             told.append(page.share)

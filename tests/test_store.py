@@ -19,9 +19,10 @@ from kalshi_fills.pipeline.parse import read_item
 from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.warehouse import fills as store_module
 from kalshi_fills.warehouse.client import Column, Warehouse
-from kalshi_fills.warehouse.fills import NO_UUID, FillStore, Written
+from kalshi_fills.warehouse.fills import NO_UUID, Written
 from kalshi_fills.warehouse.runs import Run
 from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.warehouse.store import FillStore
 
 pytestmark = pytest.mark.both_engines
 
@@ -699,7 +700,7 @@ class Unreliable:
 
 @pytest.fixture
 def unreliable(book: Book, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Unreliable]:
-    monkeypatch.setattr(store_module, "_SETTLE_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(store_module, "_LOOKUP_WAIT_SECONDS", 0.0)
 
     def make(*fates: str) -> Unreliable:
         return Unreliable(book.warehouse, book.tables.name(), fates)
@@ -754,7 +755,7 @@ def test_looking_up_what_was_stored_outlasts_a_restart(
 def test_looking_up_what_was_stored_ends_when_the_server_stays_away(
     book: Book, unreliable: Callable[..., Unreliable], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "_SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(store_module, "_LOOKUP_SECONDS", 0.2)
     shaky = unreliable("lost")
     shaky.failing_lookups = 10**9
 
@@ -765,7 +766,7 @@ def test_looking_up_what_was_stored_ends_when_the_server_stays_away(
 def test_an_insert_that_never_succeeds_ends_the_write(
     book: Book, unreliable: Callable[..., Unreliable], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "_SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(store_module, "_LOOKUP_SECONDS", 0.2)
     shaky = unreliable(*["lost"] * 300)
 
     with pytest.raises(WarehouseError):

@@ -42,8 +42,9 @@ from kalshi_fills.report.breaks import break_json
 from kalshi_fills.sync import intake
 from kalshi_fills.sync.report import SyncReport
 from kalshi_fills.warehouse.client import Column, Warehouse
-from kalshi_fills.warehouse.fills import FillStore, Written
+from kalshi_fills.warehouse.fills import Written
 from kalshi_fills.warehouse.runs import Run
+from kalshi_fills.warehouse.store import FillStore
 
 # Everything there is
 

@@ -45,12 +45,12 @@ from kalshi_fills.truncate.place import place_of
 from kalshi_fills.truncate.plan import Removed, TruncateRequest, TruncationReport, plan_truncation
 from kalshi_fills.truncate.run import truncate as remove_rows
 from kalshi_fills.warehouse.client import Row, TextTable, Value, Warehouse
-from kalshi_fills.warehouse.fills import FillStore
 from kalshi_fills.warehouse.grants import TO_EMPTY, TO_EXCHANGE
 from kalshi_fills.warehouse.runs import Run
 from kalshi_fills.warehouse.schema import require_today
 from kalshi_fills.warehouse.server import open_server
 from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.warehouse.store import FillStore
 from kalshi_fills.warehouse.there import columns
 
 Cli = Callable[..., Done]

@@ -21,7 +21,8 @@ from support.rawserver import RawServer, Script, answer, says, serving
 
 from kalshi_fills.errors import ExchangeError
 from kalshi_fills.exchange import deadline as wire_module
-from kalshi_fills.exchange.client import Exchange, RetryBudget
+from kalshi_fills.exchange.client import RetryBudget
+from kalshi_fills.exchange.endpoints import Exchange
 
 QUICK = RetryBudget(seconds=5, attempts=3, first_wait_seconds=0.001, longest_wait_seconds=0.003)
 MIB = 1 << 20
@@ -94,7 +95,7 @@ CHUNK = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
 _READER = """
 import resource, sys
 from kalshi_fills.errors import ExchangeError
-from kalshi_fills.exchange.client import Exchange
+from kalshi_fills.exchange.endpoints import Exchange
 exchange = Exchange(sys.argv[1], None)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:

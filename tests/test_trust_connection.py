@@ -23,7 +23,8 @@ from support.rawserver import RawServer, answer, says, serving
 
 from kalshi_fills.cli.settings import build
 from kalshi_fills.errors import ExchangeError, Mistakes
-from kalshi_fills.exchange.client import Exchange, RetryBudget
+from kalshi_fills.exchange.client import RetryBudget
+from kalshi_fills.exchange.endpoints import Exchange
 from kalshi_fills.exchange.signing import Signer
 
 QUICK = RetryBudget(seconds=5, attempts=2, first_wait_seconds=0.001, longest_wait_seconds=0.003)

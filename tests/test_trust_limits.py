@@ -15,8 +15,9 @@ from support.rawserver import RawServer, answer, serving
 from throttled import MemoryStore, Throttled
 
 from kalshi_fills.errors import ExchangeError
-from kalshi_fills.exchange import client as exchange_module
-from kalshi_fills.exchange.client import Exchange, RetryBudget
+from kalshi_fills.exchange import pacing
+from kalshi_fills.exchange.client import RetryBudget
+from kalshi_fills.exchange.endpoints import Exchange
 
 QUICK = RetryBudget(seconds=5, attempts=3, first_wait_seconds=0.001, longest_wait_seconds=0.003)
 BASIC = {"refill_rate": 200, "bucket_capacity": 600}
@@ -125,7 +126,7 @@ def test_a_full_bucket_that_is_never_filled_again_makes_no_request_wait_for_year
     with serving(answering(never, {"default_cost": 10**9})) as server:
         exchange = opened(server)
         exchange.learn_limits()
-        assert exchange._most_tokens <= 60
+        assert exchange.pace._limits.cost("") <= 60
 
 
 def test_a_long_wait_for_the_rate_limit_is_told_once(
@@ -133,7 +134,7 @@ def test_a_long_wait_for_the_rate_limit_is_told_once(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(exchange_module, "_LONG_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(pacing, "_LONG_WAIT_SECONDS", 0.2)
     told: list[float] = []
     limits = {"refill_rate": 20, "bucket_capacity": 10}
     with (

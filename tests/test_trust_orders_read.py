@@ -11,7 +11,8 @@ import pytest
 from support.commandline import KEY_ID, Account
 
 from kalshi_fills.exchange import endpoints as account
-from kalshi_fills.exchange.client import Exchange
+from kalshi_fills.exchange import records
+from kalshi_fills.exchange.endpoints import Exchange
 from kalshi_fills.exchange.signing import Signer
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import generate_account
@@ -41,14 +42,14 @@ ORDER: dict[str, Any] = {
     ],
 )
 def test_an_order_carries_when_it_was_last_updated(told: Any, updated: datetime | None) -> None:
-    order = account._order({**ORDER, "last_update_time": told})
+    order = records.read_order({**ORDER, "last_update_time": told})
     assert order is not None
     assert order.updated_at == updated
     assert order.updated_at is None or order.updated_at.tzinfo is UTC
 
 
 def test_an_order_without_an_update_time_is_an_order() -> None:
-    order = account._order(ORDER)
+    order = records.read_order(ORDER)
     assert order is not None
     assert order.updated_at is None
 

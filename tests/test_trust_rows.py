@@ -10,8 +10,8 @@ import pytest
 from support.syncing import HOUR, MINUTE, NOW, Bench, account_of, fill_at, one_day, truth
 
 from kalshi_fills.practice.account import PracticeAccount
-from kalshi_fills.warehouse.fills import FillStore
 from kalshi_fills.warehouse.statements import quote_identifier
+from kalshi_fills.warehouse.store import FillStore
 
 MANY = 12_000
 
@@ -142,7 +142,7 @@ def test_an_undefined_row_beyond_the_pass_is_a_break(bench: Bench) -> None:
 
     assert sum(hour.fills for hour in store.hours(start, NOW).values()) == 2
     assert sum(hour.fills for hour in store.hours(None, NOW).values()) == 2
-    assert len(store.between(start, NOW)) == 2
+    assert len(store.rows_between(start, NOW)) == 2
 
 
 # Under another ticker

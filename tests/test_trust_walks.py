@@ -13,11 +13,12 @@ import pytest
 from support.commandline import KEY_ID, Account, Done
 from throttled import MemoryStore, Throttled
 
-from kalshi_fills.exchange import client as exchange_module
-from kalshi_fills.exchange.client import Exchange, RetryBudget
+from kalshi_fills.exchange import paging
+from kalshi_fills.exchange.client import RetryBudget
 from kalshi_fills.exchange.decode import Item, Page
+from kalshi_fills.exchange.endpoints import Exchange
 from kalshi_fills.exchange.signing import Signer
-from kalshi_fills.exchange.tiers import fetch
+from kalshi_fills.exchange.tiers import fetch_fills
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import PracticeAccount, generate_account
 from kalshi_fills.practice.exchange import Limits, PracticeExchange
@@ -60,7 +61,7 @@ def connect(api_key: Account) -> Iterator[Callable[..., Exchange]]:
 def read(exchange: Exchange, window: Window = ALL) -> Counter[str]:
     return Counter(
         item.value["fill_id"]  # type: ignore[index,call-overload]  # practice fills are objects
-        for page in exchange.fills(window)
+        for page in fetch_fills(exchange, window)
         for item in page.items
     )
 
@@ -76,17 +77,18 @@ def test_every_fill_comes_exactly_once_however_they_are_listed(
     connect: Callable[..., Exchange],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(exchange_module, "PAGE_LIMIT", 300)
+    monkeypatch.setattr(paging, "PAGE_LIMIT", 300)
     served = serve(account, latency_seconds=0.05, listing_mode=mode, cutoff=NOW - 20 * DAY)
     came = read(connect(served), window)
     assert came.keys() == {fill.fill_id for fill in account.fills}
     assert set(came.values()) == {1}
 
 
-class SlowTier:
+class SlowTier(Exchange):
     """A live tier with a fill every hour for 600 days, a hundred a page, 20 ms each."""
 
     def __init__(self, *, paced: bool = False) -> None:
+        super().__init__("http://127.0.0.1:1", None)
         self.paced = paced
         self.walks: list[tuple[int | None, int]] = []
         self.pages = 0
@@ -143,7 +145,7 @@ class SlowTier:
 
 
 def texts(tier: SlowTier, window: Window = ALL) -> Counter[str]:
-    return Counter(item.text for page in fetch(tier, window) for item in page.items)
+    return Counter(item.text for page in fetch_fills(tier, window) for item in page.items)
 
 
 HOURS = 600 * 24

@@ -97,7 +97,7 @@ def test_the_wheel_holds_the_package_and_every_statement(wheel: Path) -> None:
     assert len(statements) > 10
     assert {str(path) for path in modules} <= names
     assert {f"kalshi_fills/{path}" for path in statements} <= names
-    assert "kalshi_fills/page.html" in names
+    assert "kalshi_fills/report/page.html" in names
 
 
 def test_the_wheel_holds_nothing_else(wheel: Path) -> None:
@@ -128,7 +128,7 @@ def test_the_wheel_says_what_it_needs(wheel: Path) -> None:
 
 def test_code_and_statements_come_from_the_wheel(run: Run, installed: Path) -> None:
     code = (
-        "import json, kalshi_fills, kalshi_fills.queries as queries;"
+        "import json, kalshi_fills, kalshi_fills.warehouse.statements as queries;"
         "print(json.dumps([kalshi_fills.__file__, str(queries._folder())]))"
     )
 

@@ -163,9 +163,9 @@ def _run_sync(
 ) -> None:
     from kalshi_fills.host.lock import exclusive
     from kalshi_fills.sync.run import sync as run_sync
-    from kalshi_fills.warehouse.fills import FillStore
     from kalshi_fills.warehouse.schema import require_today
     from kalshi_fills.warehouse.standing import account_of
+    from kalshi_fills.warehouse.store import FillStore
 
     settings = context.settings
     signer = settings.require_signer()

@@ -13,7 +13,7 @@ from kalshi_fills.errors import ExchangeError, SettingsError
 from kalshi_fills.host.trusted import make_private_folder
 
 if TYPE_CHECKING:
-    from kalshi_fills.exchange.client import Exchange
+    from kalshi_fills.exchange.endpoints import Exchange
     from kalshi_fills.warehouse.client import Warehouse
 
 
@@ -52,7 +52,7 @@ def open_exchange(settings: Settings, rate_share: float = 0.5) -> Iterator[Excha
     Raises:
         SettingsError: no API key was configured.
     """
-    from kalshi_fills.exchange.client import Exchange
+    from kalshi_fills.exchange.endpoints import Exchange
 
     exchange = Exchange(
         settings.api_url,

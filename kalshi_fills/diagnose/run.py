@@ -36,11 +36,11 @@ from kalshi_fills.reconcile.blank import TableFacts
 from kalshi_fills.reconcile.lookups import TableLookups
 from kalshi_fills.reconcile.reconciliation import Compared, Reconciliation
 from kalshi_fills.reconcile.run import reconcile
-from kalshi_fills.warehouse.fills import FillStore
 from kalshi_fills.warehouse.schema import Schema, schema_of
+from kalshi_fills.warehouse.store import FillStore
 
 if TYPE_CHECKING:
-    from kalshi_fills.exchange.client import Exchange
+    from kalshi_fills.exchange.endpoints import Exchange
     from kalshi_fills.pipeline.window import Window
     from kalshi_fills.reconcile.breaks import Break
     from kalshi_fills.reconcile.reader import Say

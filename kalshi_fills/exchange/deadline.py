@@ -1,7 +1,7 @@
 """Connections whose answers have a deadline, and bodies that have a size limit.
 
-A socket's time-out holds for one read: a server that sends a byte now and then would be waited for
-without an end. A few megabytes of gzip can be gigabytes of text, so bodies are decompressed here,
+A socket's time-out holds for one read: with a byte now and then, a server could be waited for
+forever. A few megabytes of gzip can be gigabytes of text, so bodies are decompressed here,
 block by block.
 """
 
@@ -30,7 +30,7 @@ _MAX_MEMBERS: Final = 1000
 
 
 class AnswerTooLarge(Exception):
-    """A body is larger than the limit, as it was sent or decompressed."""
+    """A body is larger than the limit, compressed or decompressed."""
 
 
 class Undecodable(Exception):
@@ -38,7 +38,7 @@ class Undecodable(Exception):
 
 
 class _Incoming(io.RawIOBase):
-    """What comes over a socket until a deadline, after which it times out."""
+    """Reads from a socket until a deadline, and times out after it."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: float) -> None:
         self._raw = raw
@@ -97,7 +97,7 @@ def read_body(answer: BaseHTTPResponse, limit: int) -> bytes:
 
     Raises:
         AnswerTooLarge: it is larger than `limit` bytes.
-        Undecodable: it is compressed in a way that was not asked for, or not whole.
+        Undecodable: it is compressed in a way that was not asked for, or incomplete.
     """
     encoding = answer.headers.get("Content-Encoding", "").strip().lower()
     blocks = _blocks(answer, limit)
@@ -127,7 +127,7 @@ def _limited(blocks: Iterator[bytes], limit: int) -> Iterator[bytes]:
 
 
 def _unzipped(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield what gzip members unpack to, never much at once; zeros after them are padding."""
+    """Yield what gzip members unpack to, in small blocks; zeros after them are padding."""
     unzip = zlib.decompressobj(_GZIP_WINDOW)
     complete = False
     members = 1

@@ -1,4 +1,7 @@
-"""Reading a listing's answer: exact numbers, and each item with the very text it came as."""
+"""The answer of a listing to items: numbers exactly, and each item with its own text.
+
+What is inside an item is not looked at.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ HISTORICAL: Final = "historical"
 
 
 class Item(NamedTuple):
-    """One element of a listing: decoded, and the very text it came as."""
+    """One element of a listing: its value, and the text that the value was decoded from."""
 
     value: JsonValue
     text: str
@@ -27,29 +30,29 @@ class Page(NamedTuple):
     tier: str
     items: list[Item]
     share: float | None = None
-    """Which share of the walk's range of time is read now; None where that is not known."""
+    """Which share of the range of time is read by now; None where that is not known."""
 
 
 class UnknownPaging(ValueError):
-    """An answer that has no cursor seems to go on all the same, in a way that is not known."""
+    """A listing goes on in a way that cannot be followed; the text says what the exchange did."""
 
 
 def _whole_number(text: str) -> int | Decimal:
-    # Python refuses to parse thousands of digits at once; such a number is junk, not a crash.
+    # Python refuses to parse thousands of digits; such a number is junk, and must not crash.
     return int(text) if len(text) <= 30 else Decimal(text)
 
 
 def _fraction(text: str) -> Decimal:
     try:
         return Decimal(text)
-    except ArithmeticError:  # an exponent no decimal can hold: junk, not a crash
+    except ArithmeticError:  # an exponent beyond any decimal: junk, and must not crash
         return Decimal("NaN")
 
 
 decoder: Final = json.JSONDecoder(
     parse_float=_fraction, parse_int=_whole_number, parse_constant=Decimal
 )
-"""Decodes numbers exactly, and any that are beyond all bounds to something that is refused."""
+"""Decodes numbers exactly, and those beyond all bounds to something that is refused later."""
 
 _quick_decoder: Final = json.JSONDecoder(parse_float=Decimal, parse_constant=Decimal)
 
@@ -59,7 +62,7 @@ _skip_space: Final = re.compile(r"[ \t\n\r]*").match
 
 
 def decode_listing(text: str, name: str) -> tuple[list[Item], str]:
-    """Read an answer that holds a list: an object with the list under `name`, or a bare list.
+    """Return the items of an answer: an object with a list under `name`, or a bare list.
 
     Numbers with a fraction become Decimal, NaN and Infinity too; each item keeps its own text.
 
@@ -109,7 +112,7 @@ def decode_listing(text: str, name: str) -> tuple[list[Item], str]:
 
 
 def _decode_compact(text: str, name: str) -> tuple[list[Item], str] | None:
-    """Read an answer written without spaces, of objects only, several times as fast; else None.
+    """Return the same for an answer of objects without spaces, several times as fast; else None.
 
     Between two objects of such a list stands `},{`. If that stands there as often as there are
     gaps, it stands nowhere else, and the list can be cut at it.
@@ -122,10 +125,10 @@ def _decode_compact(text: str, name: str) -> tuple[list[Item], str] | None:
     if any(space in text for space in " \t\r\n") and _spaced(text, start):
         return None
     try:
-        told = _quick_decoder.decode(text)
+        answer = _quick_decoder.decode(text)
     except (ValueError, ArithmeticError):  # no JSON, or a number beyond all bounds
         return None
-    values = told.get(name) if isinstance(told, dict) else None
+    values = answer.get(name) if isinstance(answer, dict) else None
     if not isinstance(values, list) or any(type(value) is not dict for value in values):
         return None
     start += len(opening)
@@ -139,8 +142,10 @@ def _decode_compact(text: str, name: str) -> tuple[list[Item], str] | None:
             return None
     except ValueError:
         return None
-    cursor = _cursor(told.get("cursor"))
-    return items, cursor or _end({key: told[key] for key in told if key not in (name, "cursor")})
+    cursor = _cursor(answer.get("cursor"))
+    return items, cursor or _end(
+        {key: answer[key] for key in answer if key not in (name, "cursor")}
+    )
 
 
 def _items(text: str, position: int) -> tuple[list[Item], int]:

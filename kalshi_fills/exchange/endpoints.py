@@ -1,58 +1,191 @@
-"""The account's orders and positions, as far as fills can be held against them.
-
-Only what ties out exactly is read: an order's filled contracts and fees, a position's contracts
-(kalshi's `fill_count_fp`, `*_fees_dollars`, `position_fp`). Limits, costs and exposures do not.
-"""
+"""Every endpoint of the API that is used, in one place, on top of a client."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final, TypeVar
 
 from kalshi_fills.errors import ExchangeError
-from kalshi_fills.exchange.client import Exchange
-from kalshi_fills.exchange.decode import Item
+from kalshi_fills.exchange.client import Client
+from kalshi_fills.exchange.decode import (
+    HISTORICAL,
+    LIVE,
+    Item,
+    Page,
+    decode_listing,
+    decoder,
+)
+from kalshi_fills.exchange.pacing import Limits
+from kalshi_fills.exchange.paging import Walk
+from kalshi_fills.exchange.records import Order, Position, read_order, read_position
 from kalshi_fills.pipeline.fills import EARLIEST_FILL
 from kalshi_fills.pipeline.parse import event_time
 from kalshi_fills.pipeline.values import JsonValue
 from kalshi_fills.pipeline.window import Window
 
-_ORDERS_PATHS: Final = ("/portfolio/orders", "/historical/orders")
+log = logging.getLogger(__name__)
 
-_NO_SUCH_ENDPOINT: Final = 404
+
+FILLS_PATHS: Final = {LIVE: "/portfolio/fills", HISTORICAL: "/historical/fills"}
+"""Where each tier's fills are listed."""
+
+_ORDERS_PATHS: Final = ("/portfolio/orders", "/historical/orders")
 
 _FORBIDDEN: Final = 403
 
+_NO_SUCH_ENDPOINT: Final = 404
 
-class Order(NamedTuple):
-    """What the exchange says an order came to."""
+_NOT_FOR_ALL: Final = (_FORBIDDEN, _NO_SUCH_ENDPOINT)
+"""How an endpoint is refused that not every era, or not every key, has."""
 
-    order_id: str
-    ticker: str
-    created_at: datetime
-    contracts: Decimal
-    """Filled so far, over all its fills."""
-    fees_dollars: Decimal | None
-    """Taker and maker fees of all its fills; None where one of them is not told."""
-    updated_at: datetime | None = None
-    """When the exchange last changed it, aware UTC; None where not told."""
+_LARGEST_NUMBER: Final = 10**9
+
+_EARLIEST_CUTOFF: Final = datetime(1971, 1, 1, tzinfo=UTC)
 
 
-class Position(NamedTuple):
-    """What the exchange says a subaccount holds of a market that is not settled."""
+T = TypeVar("T")
 
-    ticker: str
-    subaccount_number: int
-    contracts: Decimal
-    """Yes contracts; negative is long no."""
+
+class Exchange(Client):
+    """One account's view of the exchange."""
+
+    def learn_limits(self) -> None:
+        """Read the account's own limits and keep to them; to the Basic tier's if it has none.
+
+        Raises:
+            ExchangeError: unreachable, or the key is refused.
+        """
+        self.pace.use(self._limits())
+
+    def _limits(self) -> Limits:
+        limits = Limits()
+        account = self._get_optional("/account/limits", {}, _object, _NOT_FOR_ALL)
+        read = account.get("read") if account is not None else None
+        if isinstance(read, dict):
+            limits = limits._replace(
+                refill_rate=_positive(read.get("refill_rate"), limits.refill_rate),
+                bucket_capacity=_positive(read.get("bucket_capacity"), limits.bucket_capacity),
+            )
+        prices = None
+        if account is not None:
+            prices = self._get_optional("/account/endpoint_costs", {}, _object, _NOT_FOR_ALL)
+        if prices is None:
+            log.debug("limits_not_told", extra={"fields": {"refill_rate": limits.refill_rate}})
+            return limits
+        default = _positive(prices.get("default_cost"), limits.default_cost)
+        costs = {
+            str(entry.get("path")): _positive(entry.get("cost"), default)
+            for entry in _list(prices.get("endpoint_costs"))
+            if isinstance(entry, dict) and entry.get("method") == "GET"
+        }
+        return limits._replace(default_cost=default, costs=costs)
+
+    def as_of(self) -> datetime | None:
+        """Return the time up to which the account's data are known to be current.
+
+        None where that is not known; a time before the exchange opened means nothing.
+        """
+        reported = self._get_optional(
+            "/exchange/user_data_timestamp", {}, decoder.decode, _NOT_FOR_ALL
+        )
+        moment = _time(reported.get("as_of_time")) if isinstance(reported, dict) else None
+        return None if moment is None or moment < EARLIEST_FILL else moment
+
+    def cutoff(self) -> datetime | None:
+        """Return the time before which fills are in the historical tier only.
+
+        None if the exchange reports none, as in its earlier eras; see `has_history`.
+        """
+        reported = self._get_optional("/historical/cutoff", {}, _object, (_NO_SUCH_ENDPOINT,))
+        if reported is None:
+            return None
+        cutoff = _time(reported.get("trades_created_ts"))
+        if cutoff is None:
+            raise ExchangeError(
+                "the exchange's historical cutoff carries no trades_created_ts",
+                hint="run the same command again; if it stays, upgrade kalshi-fills",
+            )
+        return max(cutoff, _EARLIEST_CUTOFF)
+
+    def has_history(self) -> bool:
+        """Return whether there is a historical tier at all, by asking it for one fill."""
+        path = FILLS_PATHS[HISTORICAL]
+        if self._get_optional(path, {"limit": "1"}, _object, (_NO_SUCH_ENDPOINT,)) is not None:
+            return True
+        log.warning("no_historical_tier", extra={"fields": {"api_url": self.root}})
+        return False
+
+    def has_any_fill(self, not_in: Window) -> bool:
+        """Return whether the live listing, asked without times for one item, has one.
+
+        An archive that answers proves nothing of the live listing.
+
+        Args:
+            not_in: a window that was listed as empty: an item that lies in it is a contradiction.
+
+        Raises:
+            ExchangeError: unreachable or refused within the budget.
+        """
+        items, _ = self.get(
+            FILLS_PATHS[LIVE], {"limit": "1"}, lambda text: decode_listing(text, "fills")
+        )
+        moments = [event_time(item.value) for item in items[:1]]
+        return any(moment is None or not not_in.holds(moment) for moment in moments)
+
+    def fills_pages(self, tier: str, start: int | None, end: int) -> Iterator[Page]:
+        """Yield the pages of one tier between two seconds.
+
+        Raises:
+            ExchangeError: see `walk`.
+        """
+        # Whether the exchange's bounds are inclusive is not documented: ask a second wider.
+        filters = {"max_ts": str(end + 1)}
+        if start is not None:
+            filters["min_ts"] = str(start - 1)
+        for items in self.walk(FILLS_PATHS[tier], filters, "fills"):
+            yield Page(tier, items)
+
+    def walk(self, path: str, params: Mapping[str, str], name: str) -> Iterator[list[Item]]:
+        """Yield the items of every page of a listing, following cursors until an empty one.
+
+        Args:
+            path: endpoint below the API's root.
+            params: filters; the same ones go with every page.
+            name: the key of the list in the answer.
+
+        Raises:
+            ExchangeError: unreachable or refused within the budget, a cursor that comes back, or
+                more than 20 pages in a row with nothing new.
+        """
+        walk = Walk(params, name)
+        while not walk.is_over:
+            items, following = self.get(path, walk.query(), walk.decode)
+            walk.take(items, following)
+            yield items
+
+    def _get_optional(
+        self,
+        path: str,
+        params: Mapping[str, str],
+        decode: Callable[[str], T],
+        absent: Collection[int],
+    ) -> T | None:
+        """Return one answer; None if it is refused with a status that means there is none."""
+        try:
+            return self.get(path, params, decode)
+        except ExchangeError as error:
+            if error.status in absent:
+                return None
+            raise
 
 
 @dataclass(slots=True)
 class Listed:
-    """What came of reading a listing of orders or positions."""
+    """How far a listing of orders or positions could be read."""
 
     items: int = 0
     unreadable: int = 0
@@ -72,21 +205,21 @@ def orders(
     """Yield the orders created in a window that were filled at all, page by page, both tiers.
 
     An order may come twice, from both tiers. With a ticker, only the orders in that market.
-    What came of reading them is counted in `listed`.
+    How far they could be read is counted in `listed`.
 
     Raises:
         ExchangeError: see `Exchange.walk`.
     """
-    bounds = {"max_ts": str(int(window.end.timestamp()) + 1)}
+    filters = {"max_ts": str(int(window.end.timestamp()) + 1)}
     if window.start is not None:
-        bounds["min_ts"] = str(int(window.start.timestamp()) - 1)
+        filters["min_ts"] = str(int(window.start.timestamp()) - 1)
     if ticker is not None:
-        bounds["ticker"] = ticker
+        filters["ticker"] = ticker
     listed = listed or Listed()
     for path in _ORDERS_PATHS:
         try:
-            for items in exchange.walk(path, bounds, "orders"):
-                page = [_order(item.value) for item in items]
+            for items in exchange.walk(path, filters, "orders"):
+                page = [read_order(item.value) for item in items]
                 for order in page:
                     listed.note(order)
                 yield [
@@ -106,24 +239,24 @@ def positions(
 ) -> Iterator[list[Position]]:
     """Yield a subaccount's positions in markets that are not settled, page by page.
 
-    What came of reading them is counted in `listed`.
+    How far they could be read is counted in `listed`.
 
     Raises:
         ExchangeError: see `Exchange.walk`.
     """
     listed = listed or Listed()
-    asked = {"subaccount": str(subaccount_number), "settlement_status": "unsettled"}
-    for items in exchange.walk("/portfolio/positions", asked, "market_positions"):
-        page = [_position(item, subaccount_number) for item in items]
+    filters = {"subaccount": str(subaccount_number), "settlement_status": "unsettled"}
+    for items in exchange.walk("/portfolio/positions", filters, "market_positions"):
+        page = [read_position(item.value, subaccount_number) for item in items]
         for position in page:
             listed.note(position)
         yield [position for position in page if position is not None]
 
 
 def is_restricted(error: ExchangeError) -> bool:
-    """Say whether a refusal means that the key is restricted to one subaccount."""
-    told = error.message.lower()
-    return error.status == _FORBIDDEN and "restricted" in told and "account" in told
+    """Return whether a refusal means that the key is restricted to one subaccount."""
+    message = error.message.lower()
+    return error.status == _FORBIDDEN and "restricted" in message and "account" in message
 
 
 def is_not_to_be_had(error: ExchangeError) -> bool:
@@ -131,59 +264,31 @@ def is_not_to_be_had(error: ExchangeError) -> bool:
     return error.status in (_FORBIDDEN, _NO_SUCH_ENDPOINT)
 
 
-def _order(value: JsonValue) -> Order | None:
+def _object(text: str) -> dict[str, JsonValue]:
+    value = decoder.decode(text)
     if not isinstance(value, dict):
-        return None
-    order_id = _text(value.get("order_id"))
-    ticker = _text(value.get("ticker") or value.get("market_ticker"))
-    created = event_time({"created_time": value.get("created_time")})
-    contracts = _decimal(value.get("fill_count_fp"))
-    if order_id is None or ticker is None or created is None or contracts is None:
-        return None
-    fees = [_decimal(value.get(f"{who}_fees_dollars")) for who in ("taker", "maker")]
-    known = [fee for fee in fees if fee is not None]
-    return Order(
-        order_id,
-        ticker,
-        created,
-        contracts,
-        sum(known, Decimal(0)) if len(known) == len(fees) else None,
-        _updated_at(value),
-    )
-
-
-def _updated_at(order: Mapping[str, JsonValue]) -> datetime | None:
-    """Return an order's last update; None before 2021, as Go's zero time for one never updated."""
-    moment = event_time({"created_time": order.get("last_update_time")})
-    return None if moment is None or moment < EARLIEST_FILL else moment
-
-
-def _position(item: Item, subaccount_number: int) -> Position | None:
-    value = item.value
-    if not isinstance(value, dict):
-        return None
-    ticker, contracts = _text(value.get("ticker")), _decimal(value.get("position_fp"))
-    if ticker is None or contracts is None:
-        return None
-    return Position(ticker, subaccount_number, contracts)
-
-
-def _text(value: JsonValue) -> str | None:
-    """Return a text that can be sent and stored, None where it is none: half a character is not."""
-    if not isinstance(value, str) or not value:
-        return None
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return None
+        raise ValueError("not an object")
     return value
 
 
-def _decimal(value: JsonValue) -> Decimal | None:
-    if not isinstance(value, str | int | Decimal) or isinstance(value, bool):
+def _list(value: JsonValue) -> list[JsonValue]:
+    return value if isinstance(value, list) else []
+
+
+def _positive(value: JsonValue, default: int) -> int:
+    """Return a number above zero, never beyond all bounds; the default for anything else."""
+    if type(value) is int and value > 0:
+        return min(value, _LARGEST_NUMBER)
+    if isinstance(value, Decimal) and value.is_finite() and value >= 1:
+        return int(min(value, Decimal(_LARGEST_NUMBER)))
+    return default
+
+
+def _time(value: JsonValue) -> datetime | None:
+    if not isinstance(value, str):
         return None
     try:
-        number = Decimal(value)
-    except ArithmeticError:
+        moment = datetime.fromisoformat(value)
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, OverflowError):
         return None
-    return number if number.is_finite() else None

@@ -24,7 +24,7 @@ _HINT = "download the key from Kalshi's API keys page again, or point --private-
 
 
 class Signer:
-    """Signs requests for one API key; its repr shows nothing of the key."""
+    """Signs requests with one API key, of which its repr shows nothing."""
 
     def __init__(self, key_id: str, private_key: PrivateKey) -> None:
         self.key_id = key_id
@@ -34,7 +34,7 @@ class Signer:
         return "Signer(***)"
 
     def headers(self, method: str, path: str, timestamp_ms: int) -> dict[str, str]:
-        """Give the three headers for one attempt; make them anew for each, they go stale."""
+        """Return the three headers for one attempt; they go stale, so make them anew for each."""
         text = f"{timestamp_ms}{method.upper()}{path}".encode()
         key = self._private_key
         if isinstance(key, RSAPrivateKey):
@@ -51,14 +51,14 @@ class Signer:
 
 
 def read_private_key(pem: str, where: str) -> PrivateKey:
-    """Parse a PEM private key (PKCS#1 or PKCS#8), RSA or Ed25519.
+    """Return a private key from its PEM text (PKCS#1 or PKCS#8), RSA or Ed25519.
 
     Args:
         pem: the text of the key.
         where: what to call its origin in an error, such as the file's path.
 
     Raises:
-        SettingsError: it is no PEM key, it is encrypted, or it is of another kind.
+        SettingsError: it is no PEM key, encrypted, or of another kind.
     """
     if "-----BEGIN" not in pem:
         raise SettingsError(f"{where} holds no PEM private key", hint=_HINT)

@@ -1,1 +1,4 @@
-"""This machine: its files, locks, streams and signals, and what may be printed on it."""
+"""What the tool needs of the machine it runs on: files, locks, streams, signals, safe printing.
+
+Nothing here knows of fills, of the exchange or of ClickHouse.
+"""

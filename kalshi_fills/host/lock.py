@@ -1,6 +1,6 @@
-"""One run at a time: an operating-system lock per table on this host, freed by any death.
+"""One run at a time: a lock of the operating system for each table, freed however a run ends.
 
-The folder of the locks is for this user alone, and its files are opened without following links.
+The lock folder is for this user alone, and its files are opened without following links.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from kalshi_fills.host.trusted import (
 
 @contextlib.contextmanager
 def exclusive(target: str, table: str) -> Iterator[None]:
-    """Hold the lock of one table of one ClickHouse for the length of the block.
+    """Take the lock of one table of one ClickHouse for as long as the block runs.
 
     Args:
-        target: the ClickHouse, named in one way however its URL spells it.
+        target: the ClickHouse, under one name however its URL is spelled.
         table: the fills table's qualified name.
 
     Raises:
         LockedError: another run holds it.
-        SettingsError: the folder of the locks cannot be made, written or trusted.
+        SettingsError: the lock folder cannot be made, written or trusted.
     """
     folder = _folder()
     name = hashlib.sha256(f"{target}\n{table}".encode()).hexdigest()[:16]
@@ -64,7 +64,7 @@ def exclusive(target: str, table: str) -> Iterator[None]:
 
 
 def _folder() -> Path:
-    """Return the folder of the locks, made where it is missing, for this user alone."""
+    """Return the lock folder, made for this user alone where it is missing."""
     state = absolute(lambda: platformdirs.user_state_dir("kalshi-fills", appauthor=False))
     if state is None:
         raise SettingsError(
@@ -99,9 +99,9 @@ def _unusable(folder: Path, error: Exception) -> SettingsError:
 
 
 def _process(owner: Path) -> str:
-    """Return the process that holds a lock, if its file says so."""
+    """Return the id of the process that has a lock, empty if its file does not have it."""
     try:
-        told = read_file(owner, follow_links=False, largest=32).decode("ascii").strip()
+        text = read_file(owner, follow_links=False, largest=32).decode("ascii").strip()
     except (OSError, ValueError, Untrusted):
         return ""
-    return told if told.isdigit() else ""
+    return text if text.isdigit() else ""

@@ -1,8 +1,8 @@
 """What may be printed: no control character, and no value that may be a secret.
 
-A value that the operator gave is quoted only where it is short and plain: words, numbers, times
-and paths. A key's text, an URL with a password, a password with digits in it are none of these,
-wherever they were put. Known secrets are taken out of every text besides.
+A value that the operator gave is quoted only where it is short and plain: words, numbers, times and
+paths. The text of a key, a URL with a password and a password with digits are not, wherever they
+stand. Known secrets are also removed from every text.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _SHORTEST_REPLACED: Final = 4
 
 
 def visible(text: str) -> str:
-    """Return the text with all that could steer or deceive a terminal spelled out.
+    """Return the text with every character escaped that could steer or deceive a terminal.
 
-    Spelled out are control characters (C0, C1, DEL), bidirectional and zero-width marks, lone
+    Escaped are control characters (C0, C1, DEL), bidirectional and zero-width marks, lone
     surrogates and line separators, as Python would write them; line ends, too.
     """
     if text.isprintable():
@@ -67,7 +67,7 @@ def ascii_json(value: object, default: Callable[[object], str] | None = None) ->
 
     Args:
         value: what is written.
-        default: how a value that is none of JSON's is written.
+        default: makes a text of a value that JSON does not have.
     """
     return json.dumps(value, default=default).replace("\x7f", "\\u007f")
 
@@ -114,7 +114,7 @@ def looks_like_key(text: str) -> bool:
 
 
 def masked(sentence: str) -> str:
-    """Return a sentence that others wrote about a value, with all hidden that is not plain."""
+    """Return a library's sentence about a value with each word masked that is not plain."""
     words = _ARMOUR.sub(MASK, sentence).split()
     shown: list[str] = []
     for word in words:
@@ -127,7 +127,7 @@ def masked(sentence: str) -> str:
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Return the text without secrets, and without keys and passwords of URLs nobody knew of."""
+    """Return the text without the secrets, nor any key or password of a URL that is in it."""
     for secret in secrets:
         for spelling in _spellings(secret):
             if len(spelling) >= _SHORTEST_REPLACED:

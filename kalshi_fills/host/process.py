@@ -1,8 +1,8 @@
 """What surrounds the process: its standard streams, the terminal's size, and signals.
 
-A stream that cannot be written changes nothing of what a run does: a reader that went away, a
-full disk, a closed stream or a terminal that is gone swallow what is written. The first signal to
-end is an exception, so that what is under way is ended in order; the second ends the process.
+A stream that cannot be written never changes what a run does: where the reader has gone, the disk
+is full, the stream is closed or the terminal has gone, output is dropped. The first signal to end
+raises an exception, so that a run ends in order; the second ends the process at once.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _SIZE: Final = re.compile(r"[1-9][0-9]{1,3}").fullmatch
 
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-_SAME_WISH_SECONDS: Final = 0.5
+_SAME_SIGNAL_SECONDS: Final = 0.5
 
 _SHOW_CURSOR: Final = b"\x1b[?25h"
 
 
 class _Quiet(io.RawIOBase):
-    """A file of the system that takes everything; what cannot be written is dropped."""
+    """A file descriptor that accepts everything; what cannot be written is dropped."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -77,9 +77,9 @@ class Streams:
         self._err = err
 
     def lost_output(self) -> str | None:
-        """Write what is still to be written; return why stdout is cut off, if it is news.
+        """Flush the streams; return why output to stdout was lost, None if none was.
 
-        Who closed the pipe knows.
+        A reader that closed the pipe has lost nothing that it wanted.
         """
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
@@ -90,14 +90,14 @@ class Streams:
 
 
 class CommandLine(Protocol):
-    """What the command line offers to the process: the module `cli`."""
+    """What the process needs of the command line."""
 
     def run(self, words: list[str]) -> int:
         """Run one command and return its exit code."""
         ...
 
     def show_interruption(self, words: list[str]) -> None:
-        """Print that a command was ended before it could say more."""
+        """Print that a command was interrupted."""
         ...
 
 
@@ -130,10 +130,10 @@ def run(load: Callable[[], CommandLine]) -> NoReturn:
 
 
 def prepare() -> Streams:
-    """Replace the standard streams by such that never fail, and tame what libraries read.
+    """Replace the standard streams by streams that never fail; shield libraries and the key.
 
-    Warnings of libraries are for their developers. A size of the terminal that is none would make
-    a table of no width. A core dump would hold the private key.
+    Warnings of libraries are for their developers. An invalid terminal size would make a table of
+    no width. A core dump would contain the private key.
     """
     warnings.simplefilter("ignore")
     for name in _SIZES:
@@ -143,7 +143,7 @@ def prepare() -> Streams:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    _open_closed_ones()
+    _occupy_closed_streams()
     out, sys.stdout = _replaced(sys.stdout, 1)
     err, sys.stderr = _replaced(sys.stderr, 2)
     if getattr(sys, "stdin", None) is None:  # it was closed
@@ -151,8 +151,8 @@ def prepare() -> Streams:
     return Streams(out, err)
 
 
-def _open_closed_ones() -> None:
-    """Occupy the numbers of closed standard streams: the next file would be taken for one."""
+def _occupy_closed_streams() -> None:
+    """Open the null device in place of closed standard streams, before another file takes it."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -187,7 +187,7 @@ class Endings:
     def __init__(self) -> None:
         self._asked_at: float | None = None
         self.last_words: Callable[[], None] = lambda: None
-        """What is said when the second signal ends the process at once."""
+        """Called when the second signal ends the process at once."""
 
     def watch(self) -> None:
         """Take the signals over."""
@@ -196,7 +196,7 @@ class Endings:
                 signal.signal(number, self._end)
 
     def leave(self) -> None:
-        """Ignore the signals from here on: all is done and said."""
+        """Ignore the signals from here on: the run has ended."""
         for number in _ENDING:
             with contextlib.suppress(ValueError):
                 signal.signal(number, signal.SIG_IGN)
@@ -211,8 +211,8 @@ class Endings:
             raise Interrupted(
                 f"ended by {name}; what was done stays, and no more is claimed", hint=RUN_AGAIN
             )
-        # Both a terminal and the script above may pass on one and the same wish.
-        if now - self._asked_at > _SAME_WISH_SECONDS:
+        # A terminal and the script above may each pass on the same signal.
+        if now - self._asked_at > _SAME_SIGNAL_SECONDS:
             self._end_now()
 
     def _end_now(self) -> NoReturn:

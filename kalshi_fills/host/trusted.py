@@ -1,8 +1,8 @@
-"""Files and folders that are safe to use: whose they are, who may change them, what they are.
+"""Files and folders that are safe to use: of the right owner, kind and permissions.
 
-What somebody else may write can turn this process against its user: a `.env` names another
-exchange, a folder of the engine brings code with it, a link in place of a lock file leads a write
-elsewhere. What is opened here is opened without waiting, and refused if it is no ordinary file.
+What others can write can turn this process against its user: a `.env` can name another exchange, a
+folder of the engine can bring code with it, a link in place of a lock file can lead a write
+elsewhere. Files are opened without waiting, and refused if they are not ordinary files.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Untrusted(Exception):
 
 
 def read_file(path: Path, *, follow_links: bool = True, largest: int = LARGEST_FILE) -> bytes:
-    """Return what an ordinary file holds, without ever waiting for it.
+    """Return the bytes of an ordinary file, without ever waiting for it.
 
     Raises:
         OSError: it cannot be opened or read.
@@ -42,13 +42,13 @@ def read_file(path: Path, *, follow_links: bool = True, largest: int = LARGEST_F
     with open(handle, "rb") as file:
         _require_ordinary(os.fstat(handle), largest)
         text = file.read(largest + 1)
-    if len(text) > largest:  # it grows, or says nothing of its size as those of /proc do
+    if len(text) > largest:  # it grows, or reports no size, as files in /proc do
         raise _too_large(largest)
     return text
 
 
 def write_anew(path: Path, text: str) -> None:
-    """Write a small file in a folder of ours in place of whatever bears its name, links too.
+    """Write a small file in a folder of this tool, in place of whatever has its name, even a link.
 
     Raises:
         OSError: it cannot be written.
@@ -89,7 +89,7 @@ def absolute(place: Callable[[], str]) -> Path | None:
 
 
 def require_own(path: Path) -> None:
-    """Check a file that was found, not named: ours or root's, and no one else can write it.
+    """Check a file that the operator did not name: it is this user's or root's, for them to write.
 
     Raises:
         OSError: it cannot be looked at.
@@ -102,7 +102,7 @@ def require_own(path: Path) -> None:
 
 
 def require_own_folder(folder: Path) -> None:
-    """Check a folder that this process trusts with all it holds; one that is not there passes.
+    """Check a folder whose every file this process trusts; one that does not exist passes.
 
     Raises:
         OSError: it cannot be looked at.
@@ -115,7 +115,7 @@ def require_own_folder(folder: Path) -> None:
 
 
 def require_not_for_everybody(path: Path) -> None:
-    """Check a file or folder that was named; one that is not there passes.
+    """Check a file or folder that the operator named; one that does not exist passes.
 
     Raises:
         OSError: it cannot be looked at.

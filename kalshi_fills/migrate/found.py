@@ -19,7 +19,7 @@ from kalshi_fills.warehouse.declared import (
     migration_label,
     numbered_migrations,
 )
-from kalshi_fills.warehouse.fills import NO_UUID, FillStore
+from kalshi_fills.warehouse.fills import NO_UUID
 from kalshi_fills.warehouse.gathering import Gathering
 from kalshi_fills.warehouse.grants import require_grants
 from kalshi_fills.warehouse.ownership import NEXT, VIEW, Table, not_ours
@@ -37,6 +37,7 @@ from kalshi_fills.warehouse.schema import (
     why_not_fills,
 )
 from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.warehouse.store import FillStore
 from kalshi_fills.warehouse.there import declared_columns, tables_there
 
 

@@ -19,10 +19,10 @@ from kalshi_fills.warehouse.declared import (
     added_columns,
     numbered_migrations,
 )
-from kalshi_fills.warehouse.fills import FillStore
 from kalshi_fills.warehouse.in_flight import wait_for_inserts
 from kalshi_fills.warehouse.ownership import NEXT
 from kalshi_fills.warehouse.schema import own_columns
+from kalshi_fills.warehouse.store import FillStore
 
 
 class _FillCount(NamedTuple):

@@ -1,1 +1,4 @@
-"""What a fill is, and the stages from an item to a fill or a refusal: no I/O, no SQL, no clock."""
+"""What a fill is, and the stages from an item of JSON to a fill or a refusal.
+
+No I/O, no SQL and no clock belong here.
+"""

@@ -1,4 +1,4 @@
-"""Serve a practice exchange from the command line until it is told to stop.
+"""Serve a practice exchange from the command line until it is stopped.
 
 Makes an account up to now, makes a key pair if there is none yet, says where everything is and
 then prints `ready`. Ctrl-C or SIGTERM ends it with exit code 0.

@@ -77,7 +77,7 @@ class PracticeAccount:
     end_us: int
     """The end of the time span the account was made for."""
     junk: list[JunkItem] = field(default_factory=list)
-    """Items that are no fills but sit in the listing of fills, newest first."""
+    """Items in the listing of fills that are not fills, newest first."""
     eras: Eras = "calendar"
     """How fills are spelled: by their date, or all in one shape."""
     settles_at_us: dict[str, int] = field(default_factory=dict)
@@ -86,11 +86,11 @@ class PracticeAccount:
     """Orders that never had a fill."""
 
     def era_of(self, fill: PracticeFill) -> Era:
-        """Name the shape in which this account's exchange spells the fill."""
+        """Return the era in whose shape this account's exchange sends the fill."""
         return era_at(fill.executed_at_us, self.eras)
 
     def is_settled(self, ticker: str, at_us: int) -> bool:
-        """Say whether the market has settled by that instant."""
+        """Return whether the market has settled by that time."""
         return self.settles_at_us.get(ticker, at_us + 1) <= at_us
 
     def orders(
@@ -145,7 +145,7 @@ class _Series:
     """Whether makers pay a quarter of the taker's fee here, or nothing."""
 
     def snap(self, millionths: int) -> int:
-        """Move a price to this grid, away from 0 and 1."""
+        """Return the nearest price on this grid, away from 0 and 1."""
         edge = min(millionths, _MILLION - millionths)
         match self.grid:
             case "cent":
@@ -219,7 +219,7 @@ class _Maker:
         return market
 
     def _hundredths(self, *, whole: bool) -> int:
-        """Draw a size in hundredths of a contract."""
+        """Return a random size in hundredths of a contract."""
         rng = self._rng
         kind = rng.random()
         if kind < 0.55 or (whole and kind < 0.95):
@@ -309,7 +309,7 @@ class _Maker:
 
 
 def _hour_weights(rng: random.Random, start_us: int, hours: int) -> list[float]:
-    """Weigh each hour of the span: nights in New York are quiet, a few hours are bursts."""
+    """Return a weight for each hour of the span: quiet nights in New York, and a few bursts."""
     weights = []
     for hour in range(hours):
         utc_hour = (start_us // HOUR_US + hour) % 24
@@ -329,7 +329,7 @@ def generate_account(
     junk_share: float = 0.0,
     junk_kinds: tuple[str, ...] = JUNK_KINDS,
 ) -> PracticeAccount:
-    """Make up an account with exactly `fills` fills in [start, end).
+    """Return a made-up account with exactly `fills` fills in [start, end).
 
     Args:
         seed: the same seed and arguments give the same account.

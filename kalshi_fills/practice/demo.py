@@ -43,33 +43,33 @@ LEGACY_TABLE = """
 
 
 class Stage(Protocol):
-    """Where the story is told."""
+    """Shows the story, on a terminal or in a test."""
 
-    def say(self, text: str) -> None:
-        """Say something before the next step."""
+    def narrate(self, text: str) -> None:
+        """Print a text before the next step."""
 
     def run(self, *words: str, expected_code: int = 0) -> None:
-        """Run a command, show what it prints, and hold it to its exit code."""
+        """Run a command and show its output; its exit code must be the expected one."""
 
 
 class Engine(Protocol):
-    """The engine that wrote what it should not have."""
+    """The engine that writes what it should not."""
 
     def make_its_table(self) -> None:
-        """Make the table of old and fill it."""
+        """Create the legacy table and fill it."""
 
     def poll_again(self) -> None:
-        """Write a few more rows into whatever table is there."""
+        """Write a few more rows into the table, whatever its schema."""
 
 
 class _Stage:
-    """Says a sentence, runs a command, and shows what it prints."""
+    """Prints to stdout, where the commands print as well."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._log = folder / "log.jsonl"
         self._environment = environment
 
-    def say(self, text: str) -> None:
+    def narrate(self, text: str) -> None:
         print(f"\n{text}", flush=True)
 
     def run(self, *words: str, expected_code: int = 0) -> None:
@@ -89,7 +89,7 @@ class _Stage:
 
 
 def main() -> None:
-    """Play the demo; exit 0 if every step ended as it must."""
+    """Play the demo; exit with 0 if every step ended as expected."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
     folder = FOLDER.resolve()
@@ -142,39 +142,38 @@ class _Engine:
 
 
 def play(stage: Stage, url: str, engine: Engine) -> None:
-    """Tell the story step by step.
+    """Play the story step by step.
 
     Args:
-        stage: says sentences and runs commands.
+        stage: prints texts and runs commands.
         url: the practice exchange's.
-        engine: has its table of old, and writes into whatever is there.
+        engine: creates its legacy table, and writes on after it was migrated.
     """
     engine.make_its_table()
-    stage.say(
+    stage.narrate(
         f"A practice exchange runs on {url}. Its account had five fills in the last hour.\n"
         "A market-making engine polled the fills every ten seconds and wrote whatever came back\n"
         "into a table that was never migrated: 4,774 rows. What is wrong with it?"
     )
     stage.run("diagnose", expected_code=3)
-    stage.say(
+    stage.narrate(
         "Five checks fail, and the causes are named. First the schema: `migrate` rebuilds the\n"
-        "table beside the old one, which is kept whole, and carries each real fill over once."
+        "table beside the old one, which is kept, and carries each real fill over once."
     )
     stage.run("migrate")
     engine.poll_again()
-    stage.say(
-        "Nobody has stopped the engine yet: it polled on for three minutes and wrote 240 more\n"
-        "rows. Now it is stopped. `truncate --garbage` removes what is no fill, and keeps what\n"
-        "it removes as a backup."
+    stage.narrate(
+        "Nobody has stopped the engine yet: it polled for three more minutes and wrote 240\n"
+        "more rows. Now it is stopped. `truncate --garbage` removes the rows that are no\n"
+        "valid fills, and keeps them as a backup."
     )
     stage.run("truncate", "--garbage", "--yes")
-    stage.say("`sync` pulls the account's fills and corrects what the engine had guessed.")
+    stage.narrate("`sync` reads the account's fills and corrects what the engine had guessed.")
     stage.run("sync")
-    stage.say("Is it right now?")
+    stage.narrate("Is the table right now?")
     stage.run("diagnose")
-    stage.say(
-        "It is. From here on cron runs `sync`; a second run finds every fill known and inserts\n"
-        "nothing."
+    stage.narrate(
+        "Yes. From now on cron runs `sync`; a second run knows every fill and inserts nothing."
     )
     stage.run("sync")
 

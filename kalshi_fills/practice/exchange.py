@@ -111,7 +111,7 @@ class _Bucket:
 
 @dataclass(frozen=True, slots=True)
 class _Junk:
-    """An inserted item, with what it says of itself for filters to match."""
+    """An inserted item, with its own ticker, order and time for filters to match."""
 
     place: Place
     body: bytes
@@ -120,12 +120,12 @@ class _Junk:
 
     @classmethod
     def of(cls, value: Any, place: Place) -> Self:
-        said = value if isinstance(value, dict) else {}
+        item = value if isinstance(value, dict) else {}
         return cls(
             place,
             json.dumps(value).encode(),
-            said.get("ticker") or said.get("market_ticker"),
-            said.get("order_id"),
+            item.get("ticker") or item.get("market_ticker"),
+            item.get("order_id"),
         )
 
 
@@ -143,7 +143,7 @@ class _Answer:
 
 
 class _Refused(Exception):
-    """An answer on its way out of a deep place."""
+    """An answer, raised from where it is known."""
 
     def __init__(self, answer: _Answer) -> None:
         super().__init__(answer.status)
@@ -155,8 +155,8 @@ def _json_answer(status: int, body: Any) -> _Answer:
 
 
 def _error(status: int, code: str, message: str | None = None, **more: str) -> _Answer:
-    said = {"code": code, "message": message or code.replace("_", " "), **more}
-    return _json_answer(status, {"error": said})
+    error = {"code": code, "message": message or code.replace("_", " "), **more}
+    return _json_answer(status, {"error": error})
 
 
 def _unauthenticated(details: str) -> _Refused:
@@ -165,7 +165,7 @@ def _unauthenticated(details: str) -> _Refused:
 
 
 class _Parameters:
-    """The query of one request, refused with the exchange's validation body where it is wrong."""
+    """The query of one request; a wrong one is refused as the exchange refuses it."""
 
     def __init__(self, operation: str, query: str) -> None:
         self._operation = operation
@@ -206,7 +206,7 @@ class _Parameters:
         return 100 if given is None else given
 
     def filters(self) -> str:
-        """Return what was asked for but the page, in one text."""
+        """Return everything that was asked for, except the page, as one text."""
         filters = {**self._given, "cursor": "", "limit": ""}
         return json.dumps(filters, sort_keys=True)
 
@@ -240,7 +240,7 @@ class _Server(ThreadingHTTPServer):
     exchange: "PracticeExchange"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Stay quiet about clients that went away, not about errors of our own."""
+        """Print errors of our own, but not that a client went away."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -263,7 +263,7 @@ class _Handler(BaseHTTPRequestHandler):
         super().finish()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base's name
-        """Keep quiet."""
+        """Print nothing."""
 
     def do_GET(self) -> None:
         self._send(self._exchange._answer("GET", self.path, self.headers))
@@ -479,7 +479,7 @@ class PracticeExchange:
     # Live state
 
     def add(self, fills: Iterable[PracticeFill]) -> None:
-        """Put more fills into the listing, each at its own time; late ones go in between."""
+        """Add fills to the listing, each at its own time; late ones go in between."""
         with self._lock:
             for fill in fills:
                 self._bodies.insert(self._listing.insert(fill), None)
@@ -496,7 +496,7 @@ class PracticeExchange:
             self._orders_cutoff_us = 0 if when is None else to_us(when)
 
     def change_order(self, order_id: str, **changes: Any) -> None:
-        """Show an order other than its fills make it, such as with a higher `fill_count`."""
+        """Change an order from what its fills make it, such as to a higher `fill_count`."""
         with self._lock:
             self._changed_orders[order_id] = changes
 
@@ -517,7 +517,7 @@ class PracticeExchange:
             self._moved[ticker, subaccount] += int(contracts * 100)
 
     def insert_item(self, value: Any, at: int | datetime = 0) -> None:
-        """Put any JSON value into the listing of fills.
+        """Add any JSON value to the listing of fills.
 
         Args:
             value: what to serve there.
@@ -706,7 +706,7 @@ class PracticeExchange:
         return body
 
     def _fill_filter(self, parameters: _Parameters, *, live: bool) -> Callable[[_Row], bool] | None:
-        """Return what a row must satisfy, None where anything goes."""
+        """Return what a row must satisfy, or None if there is no filter."""
         subaccount = self._subaccount(parameters)
         order_id = exchange_index = None
         if live:

@@ -27,14 +27,14 @@ _PAGE_SWITCHES: tuple[PageMishap, ...] = get_args(PageMishap)
 
 @dataclass(slots=True)
 class Faults:
-    """Switches from 0.0 (never) to 1.0 (every time); they may be turned while serving."""
+    """Switches from 0.0 (never) to 1.0 (every time); they can be changed while serving."""
 
     reset: float = 0.0
     """The connection is reset before any answer."""
     truncate: float = 0.0
     """The body stops short of its Content-Length and the connection closes."""
     endless_body: float = 0.0
-    """After the body come spaces, one every now and then, for ever."""
+    """After the body come spaces, one now and then, for ever."""
     slow: float = 0.0
     """The answer comes `slow_seconds` late; combines with the others."""
     empty_body: float = 0.0
@@ -60,7 +60,7 @@ class Faults:
     """The first N authenticated GETs fail with 503."""
     seed: int = 0
     injected: Counter[str] = field(default_factory=Counter, init=False)
-    """How often each switch has struck."""
+    """How often each fault has happened."""
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
     _generators: dict[str, random.Random] = field(default_factory=dict, init=False, repr=False)
 
@@ -89,12 +89,12 @@ class Faults:
         return True
 
     def delay(self) -> float:
-        """Return how many seconds the next answer is to be held back."""
+        """Return how many seconds late the next answer comes."""
         with self._lock:
             return self.slow_seconds if self._strikes("slow") else 0.0
 
     def mishap(self) -> Mishap | None:
-        """Draw what happens to the next answer."""
+        """Return what happens to the next answer."""
         with self._lock:
             if self.injected["fail_first"] < self.fail_first:
                 self.injected["fail_first"] += 1
@@ -102,12 +102,12 @@ class Faults:
             return next((name for name in _SWITCHES if self._strikes(name)), None)
 
     def page_mishap(self, possible: Collection[PageMishap]) -> PageMishap | None:
-        """Draw what happens to the next page of fills, among what is possible there."""
+        """Return what happens to the next page of fills, from what is possible there."""
         with self._lock:
             names = (name for name in _PAGE_SWITCHES if name in possible)
             return next((name for name in names if self._strikes(name)), None)
 
     def server_error_status(self) -> int:
-        """Draw the status of a server error."""
+        """Return the status of a server error."""
         with self._lock:
             return self._generator("status").choice((500, 502, 503, 504))

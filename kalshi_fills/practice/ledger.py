@@ -52,7 +52,7 @@ def _date_text(day: int) -> str:
 
 
 def rfc3339(at_us: int) -> str:
-    """Write an instant as the exchange does: UTC with `Z`, no trailing zeros in the fraction."""
+    """Return a time as the exchange writes it: UTC with `Z`, no trailing zeros in the fraction."""
     seconds, micros = divmod(at_us, SECOND_US)
     day, second = divmod(seconds, 86_400)
     minute, second = divmod(second, 60)
@@ -70,7 +70,7 @@ _DOLLARS_START_US = to_us(datetime(2026, 3, 10, tzinfo=UTC))
 
 
 def era_at(at_us: int, eras: Eras = "calendar") -> Era:
-    """Name the payload shape of a fill executed at `at_us`, or the one that `eras` forces."""
+    """Return the era of a fill executed at `at_us`, or the one that `eras` forces."""
     if eras != "calendar":
         return eras
     if at_us >= TRANSITIONAL_ERA_ENDS_US:
@@ -81,19 +81,19 @@ def era_at(at_us: int, eras: Eras = "calendar") -> Era:
 
 
 def subaccounts_known_at(at_us: int, eras: Eras = "calendar") -> bool:
-    """Say whether a fill of that instant can name its subaccount on the wire."""
+    """Return whether the payload of a fill of that time can name its subaccount."""
     era = era_at(at_us, eras)
     return era == "current" or (era == "transitional" and at_us >= _FEES_START_US)
 
 
 def _choice(text: str, ways: int) -> int:
-    """Pick one of `ways` for `text`, the same in every process (unlike `hash`)."""
+    """Return one of `ways` for `text`, the same in every process (unlike `hash`)."""
     return zlib.crc32(text.encode("utf-8", "surrogatepass")) % ways
 
 
 @lru_cache(maxsize=65_536)
 def _price_texts(yes_price: Decimal) -> tuple[str, str]:
-    """Write the two legs of a price with at least four decimals, keeping six where given."""
+    """Return both legs of a price as text, with four decimals at least and six where given."""
     if yes_price.as_tuple().exponent > -4:  # type: ignore[operator]  # finite, so an int
         yes_price = yes_price.quantize(_TICK)
     return format(yes_price, "f"), format(_ONE - yes_price, "f")
@@ -320,7 +320,7 @@ class PracticeOrder:
 
 
 def six_places(dollars: Decimal) -> str:
-    """Write dollars with six decimals."""
+    """Return dollars as text with six decimals."""
     return format(dollars.quantize(_MICRO_DOLLAR, ROUND_HALF_EVEN), "f")
 
 
@@ -381,7 +381,7 @@ class PracticePosition:
     position: Decimal = Decimal("0.00")
     """Contracts: yes above zero, no below."""
     exposure: Decimal = Decimal(0)
-    """Dollars paid for what is held, at average cost."""
+    """Dollars paid for the position, at average cost."""
     realized: Decimal = Decimal(0)
     traded: Decimal = Decimal(0)
     fees: Decimal = Decimal(0)

@@ -74,12 +74,12 @@ class Listing(Generic[_RowT]):
 
     def _cursor(self, place: Place, *, fresh: bool = False) -> str:
         # The serial makes another text for the same place; it means nothing.
-        said = json.dumps([*place, next(self._fresh) if fresh else 0], separators=(",", ":"))
-        return base64.urlsafe_b64encode(said.encode()).decode().rstrip("=")
+        text = json.dumps([*place, next(self._fresh) if fresh else 0], separators=(",", ":"))
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     @staticmethod
     def _place(cursor: str | None) -> Place | None:
-        """Read a cursor; one that was never given out means the first page."""
+        """Return the place a cursor means; one that was never given out means the first page."""
         if not cursor:
             return None
         try:

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from kalshi_fills.errors import ExchangeError
-from kalshi_fills.exchange.client import FILLS_PATHS, Exchange
 from kalshi_fills.exchange.decode import HISTORICAL, LIVE
-from kalshi_fills.exchange.endpoints import is_not_to_be_had
+from kalshi_fills.exchange.endpoints import FILLS_PATHS, Exchange, is_not_to_be_had
 from kalshi_fills.pipeline.parse import event_time
 from kalshi_fills.pipeline.window import Window
 

@@ -20,7 +20,7 @@ from kalshi_fills.reconcile.breaks import (
 
 if TYPE_CHECKING:
     from kalshi_fills.pipeline.fills import Fill, FillKey
-    from kalshi_fills.warehouse.fills import FillStore
+    from kalshi_fills.warehouse.store import FillStore
 
 _HOUR: Final = timedelta(hours=1)
 
@@ -74,7 +74,8 @@ def differing_stretches(
 
 def rows_of(store: FillStore, stretch: Stretch) -> list[StoredRow]:
     """Return the rows that the table has of a stretch."""
-    return [StoredRow(key, texts) for key, _, texts in store.between(stretch.since, stretch.until)]
+    rows = store.rows_between(stretch.since, stretch.until)
+    return [StoredRow(row.key, row.content) for row in rows]
 
 
 def by_key(fills: Iterable[Fill]) -> dict[FillKey, Fill]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from kalshi_fills.pipeline.fills import Fill, FillKey
     from kalshi_fills.reconcile.breaks import Break
     from kalshi_fills.reconcile.reader import ExchangeReader, ListedFills
-    from kalshi_fills.warehouse.fills import FillStore
+    from kalshi_fills.warehouse.store import FillStore
 
 _LOOKED_UP_AT_ONCE: Final = 1_000
 
@@ -57,7 +57,7 @@ def _times_stored(keys: list[FillKey], store: FillStore) -> dict[FillKey, dateti
     return {
         key: time_of(stored.content)
         for first in range(0, len(keys), _LOOKED_UP_AT_ONCE)
-        for key, stored in store.whole(keys[first:][:_LOOKED_UP_AT_ONCE]).items()
+        for key, stored in store.read_rows(keys[first:][:_LOOKED_UP_AT_ONCE]).items()
     }
 
 

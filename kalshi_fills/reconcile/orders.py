@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kalshi_fills.errors import ExchangeError
-from kalshi_fills.exchange.endpoints import Listed, Order, is_not_to_be_had, orders
+from kalshi_fills.exchange.endpoints import Listed, is_not_to_be_had, orders
 from kalshi_fills.pipeline.content import content, key_hash
 from kalshi_fills.pipeline.fills import Fill, FillKey
 from kalshi_fills.pipeline.seen import SeenFills
@@ -22,9 +22,10 @@ from kalshi_fills.reconcile.moved import join_moved_fills
 from kalshi_fills.reconcile.reader import Bounds, ExchangeReader, ListedFills, must_be_stored
 
 if TYPE_CHECKING:
-    from kalshi_fills.exchange.client import Exchange
+    from kalshi_fills.exchange.endpoints import Exchange
+    from kalshi_fills.exchange.records import Order
     from kalshi_fills.reconcile.reconciliation import Reconciliation
-    from kalshi_fills.warehouse.fills import FillStore
+    from kalshi_fills.warehouse.store import FillStore
 
 _ORDER_READS: Final = 3
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from kalshi_fills.errors import ExchangeError
 from kalshi_fills.exchange.endpoints import (
     Listed,
-    Position,
     is_not_to_be_had,
     is_restricted,
     positions,
@@ -21,11 +20,12 @@ from kalshi_fills.reconcile.moved import join_moved_fills
 from kalshi_fills.reconcile.reader import Bounds, ExchangeReader, ListedFills, must_be_stored
 
 if TYPE_CHECKING:
-    from kalshi_fills.exchange.client import Exchange
+    from kalshi_fills.exchange.endpoints import Exchange
+    from kalshi_fills.exchange.records import Position
     from kalshi_fills.pipeline.fills import Fill
     from kalshi_fills.reconcile.lookups import TableLookups
     from kalshi_fills.reconcile.reconciliation import Reconciliation
-    from kalshi_fills.warehouse.fills import FillStore
+    from kalshi_fills.warehouse.store import FillStore
 
 _LOOKED_AT_AGAIN: Final = 200
 """Markets whose positions differ that are looked at again."""

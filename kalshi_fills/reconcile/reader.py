@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from kalshi_fills.exchange.client import FILLS_PATHS, Exchange
 from kalshi_fills.exchange.decode import HISTORICAL, LIVE, Page
+from kalshi_fills.exchange.endpoints import FILLS_PATHS, Exchange
+from kalshi_fills.exchange.tiers import fetch_fills
 from kalshi_fills.pipeline.batch import classify
 from kalshi_fills.pipeline.content import content, digest, key_hash
 from kalshi_fills.pipeline.seen import HourlyDigests, SeenFills
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from kalshi_fills.pipeline.fills import Fill, FillKey, Rejected
     from kalshi_fills.pipeline.window import Window
     from kalshi_fills.reconcile.reconciliation import Reconciliation
-    from kalshi_fills.warehouse.fills import FillStore
+    from kalshi_fills.warehouse.store import FillStore
 
 Say = Callable[[str], None]
 """Is called with what goes on, in a few words."""
@@ -78,7 +79,7 @@ class ExchangeReader:
 
     def fills_of_window(self, window: Window) -> Iterator[Fill]:
         """Yield the fills of a range, possibly twice."""
-        for page in self.exchange.fills(window):
+        for page in fetch_fills(self.exchange, window):
             yield from self.classified(page)[0]
 
     def fills_of_order(
@@ -133,7 +134,7 @@ def read_window(
     """
     listed = ListedFills()
     claims: set[str] = set()
-    for page in reader.exchange.fills(found.compared):
+    for page in fetch_fills(reader.exchange, found.compared):
         listed.items[page.tier] += len(page.items)
         fills, rejected = reader.classified(page)
         for fill in fills:

@@ -27,9 +27,9 @@ from kalshi_fills.reconcile.reconciliation import LARGE_LAG, Reconciliation
 from kalshi_fills.reconcile.window import compare_window
 
 if TYPE_CHECKING:
-    from kalshi_fills.exchange.client import Exchange
+    from kalshi_fills.exchange.endpoints import Exchange
     from kalshi_fills.reconcile.lookups import TableLookups
-    from kalshi_fills.warehouse.fills import FillStore
+    from kalshi_fills.warehouse.store import FillStore
 
 _LAG_WITHOUT_AS_OF: Final = timedelta(minutes=15)
 

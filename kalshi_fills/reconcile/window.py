@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kalshi_fills.pipeline.fills import FillKey
-from kalshi_fills.reconcile.breaks import StoredRow
 from kalshi_fills.reconcile.fills import (
     by_key,
     compare_fills,
@@ -16,9 +15,10 @@ from kalshi_fills.reconcile.moved import join_moved_fills
 
 if TYPE_CHECKING:
     from kalshi_fills.pipeline.content import Content
+    from kalshi_fills.reconcile.breaks import StoredRow
     from kalshi_fills.reconcile.reader import Bounds, ExchangeReader, ListedFills
     from kalshi_fills.reconcile.reconciliation import Reconciliation
-    from kalshi_fills.warehouse.fills import FillStore
+    from kalshi_fills.warehouse.store import FillStore
 
 
 def compare_window(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from kalshi_fills.exchange.tiers import fetch_fills
 from kalshi_fills.pipeline.batch import classify
 from kalshi_fills.pipeline.content import key_hash
 from kalshi_fills.pipeline.stages import Counts
@@ -15,12 +16,12 @@ from kalshi_fills.sync.intake import BLOCK_FILLS
 from kalshi_fills.sync.open_breaks import OpenBreak, OpenBreaks
 
 if TYPE_CHECKING:
-    from kalshi_fills.exchange.client import Exchange
+    from kalshi_fills.exchange.endpoints import Exchange
     from kalshi_fills.pipeline.fills import Fill, FillKey
     from kalshi_fills.pipeline.seen import SeenFills
     from kalshi_fills.pipeline.window import Window
     from kalshi_fills.sync.tally import Tally
-    from kalshi_fills.warehouse.fills import FillStore
+    from kalshi_fills.warehouse.store import FillStore
 
 
 class _Found(NamedTuple):
@@ -106,7 +107,7 @@ def _is_stray(one: Break, fill: Fill, window: Window) -> bool:
 
 
 def _fills_of(exchange: Exchange, window: Window, now: datetime) -> Iterator[Fill]:
-    for page in exchange.fills(window):
+    for page in fetch_fills(exchange, window):
         yield from classify(page.items, page.tier, now, Counts()).fills
 
 

@@ -19,7 +19,7 @@ from kalshi_fills.warehouse.standing import Account, TableState
 if TYPE_CHECKING:
     from kalshi_fills.pipeline.window import Window
     from kalshi_fills.sync.report import SyncReport
-    from kalshi_fills.warehouse.fills import FillStore
+    from kalshi_fills.warehouse.store import FillStore
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kalshi_fills.pipeline.seen import SeenFills
     from kalshi_fills.pipeline.window import Window
     from kalshi_fills.sync.tally import Tally
-    from kalshi_fills.warehouse.fills import FillStore
+    from kalshi_fills.warehouse.store import FillStore
 
 _FILTERS_WIDER: Final = timedelta(seconds=2)
 """How much earlier than its window a pass may meet a fill."""
@@ -47,7 +47,7 @@ def close_claims(store: FillStore, seen: SeenFills, window: Window) -> None:
     for page in store.open_claims():
         store.close_claims(
             closed_claims(
-                [read_claim(fingerprint, text) for fingerprint, text in page],
+                [read_claim(claim.fingerprint, claim.payload) for claim in page],
                 met=lambda key: key_hash(key) in seen,
                 keys_of=lambda ids: store.keys_of(ids, since),
             )

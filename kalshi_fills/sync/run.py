@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kalshi_fills.errors import Interrupted
 from kalshi_fills.exchange.decode import HISTORICAL, LIVE
+from kalshi_fills.exchange.tiers import fetch_fills
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.sync.comparison import compare_with_table
 from kalshi_fills.sync.contested import contested_fills, reports
@@ -40,9 +41,9 @@ from kalshi_fills.warehouse.replicas import sentences_of_down, wait_for_replicas
 from kalshi_fills.warehouse.standing import Account, Standing, TableState, require_same_account
 
 if TYPE_CHECKING:
-    from kalshi_fills.exchange.client import Exchange
+    from kalshi_fills.exchange.endpoints import Exchange
     from kalshi_fills.sync.report import Progress, SyncReport
-    from kalshi_fills.warehouse.fills import FillStore
+    from kalshi_fills.warehouse.store import FillStore
 
 _PATIENCE_SECONDS: Final = 5.0
 """How long a pass that is asked to end waits for ClickHouse."""
@@ -109,7 +110,7 @@ def sync(
         intake = Intake(now, contested_fills(store.contradicted(), now))
         current_until = _current_until(exchange, report, now)
         tally = Tally(window, report)
-        for page in exchange.fills(window):
+        for page in fetch_fills(exchange, window):
             intake.take(page, report)
             if intake.is_full:
                 _write_next_block(intake, writer, tally)

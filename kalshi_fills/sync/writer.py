@@ -13,7 +13,8 @@ from kalshi_fills.sync.contested import Conflict, join, reports
 if TYPE_CHECKING:
     from kalshi_fills.pipeline.fills import Fill, FillKey, Rejected
     from kalshi_fills.sync.intake import Block
-    from kalshi_fills.warehouse.fills import FillStore, Written
+    from kalshi_fills.warehouse.fills import Written
+    from kalshi_fills.warehouse.store import FillStore
 
 _GIVING_UP_SECONDS: Final = 0.5
 """How long ClickHouse has to end once it is given up."""
@@ -133,7 +134,7 @@ def _richer(
 
     The contradictions found are added to `conflicts`.
     """
-    stored = store.whole({fill.key for fill in earlier})  # a dry run stored nothing
+    stored = store.read_rows({fill.key for fill in earlier})  # a dry run stored nothing
     found = [fill for fill in earlier if fill.key in stored]
     contested = {
         fill.key for fill in found if contradictions(stored[fill.key].content, content(fill))

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from kalshi_fills.truncate.names import backup_suffix, stamp_of
 from kalshi_fills.warehouse.client import Warehouse
-from kalshi_fills.warehouse.fills import FillStore
 from kalshi_fills.warehouse.replicas import as_spread
 from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.warehouse.store import FillStore
 
 
 class Place(NamedTuple):

@@ -185,24 +185,24 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def told_apart(value: object) -> object:
-    r"""Return a value of which bytes that are no UTF-8 stand as `\xff` in its texts."""
+def escape_bytes(value: object) -> object:
+    r"""Return a value with the bytes in its texts that are not UTF-8 written as `\xff`."""
     if isinstance(value, bytes):
         return value.decode(errors="backslashreplace")
     if isinstance(value, str):
         return value.encode(errors="surrogateescape").decode(errors="backslashreplace")
     if isinstance(value, list):
-        return list(map(told_apart, value))
+        return list(map(escape_bytes, value))
     if isinstance(value, tuple):
-        return tuple(map(told_apart, value))
+        return tuple(map(escape_bytes, value))
     if isinstance(value, dict):
-        return {told_apart(key): told_apart(held) for key, held in value.items()}
+        return {escape_bytes(key): escape_bytes(item) for key, item in value.items()}
     return value
 
 
 def refusal(code: int | None, message: str, where: str) -> WarehouseError:
     """Return ClickHouse's refusal as an error with a hint."""
-    said = first_sentence(message)
+    reason = first_sentence(message)
     if code in _AUTHENTICATION_CODES:
         return WarehouseError(
             f"ClickHouse at {where} refused the user name or password",
@@ -211,7 +211,7 @@ def refusal(code: int | None, message: str, where: str) -> WarehouseError:
         )
     if code in _GRANT_CODES:
         return WarehouseError(
-            f"ClickHouse at {where} does not allow this user to do that: {said}",
+            f"ClickHouse at {where} does not allow this user to do that: {reason}",
             hint="grant what is missing, or use another user in CLICKHOUSE_URL",
             code=code,
         )
@@ -222,7 +222,7 @@ def refusal(code: int | None, message: str, where: str) -> WarehouseError:
             code=code,
         )
     return WarehouseError(
-        f"ClickHouse at {where} refused a statement: {said}",
+        f"ClickHouse at {where} refused a statement: {reason}",
         hint="run `kalshi-fills migrate --dry-run` to see whether the tables are today's",
         code=code,
     )
@@ -269,7 +269,7 @@ def literal(value: str) -> str:
 
 
 def parameter_texts(params: Mapping[str, Value] | None) -> dict[str, Value] | None:
-    """Give parameters as both engines take them: text, numbers, and lists of text."""
+    """Return parameters as both engines take them: text, numbers, and lists of text."""
     if params is None:
         return None
     return {

@@ -25,13 +25,13 @@ from kalshi_fills.warehouse.client import (
     Value,
     Warehouse,
     error_code,
+    escape_bytes,
     first_sentence,
     is_utf8,
     literal,
     parameter_text,
     parameter_texts,
     refusal,
-    told_apart,
 )
 from kalshi_fills.warehouse.profile import embedded_profile
 from kalshi_fills.warehouse.statements import quote_identifier
@@ -80,8 +80,8 @@ class _Embedded:
                 hint="check the folder's owner and free space, or point CLICKHOUSE_URL elsewhere",
                 code=error_code(str(error)),
             ) from error
-        sent = embedded_profile(set(self._query("SELECT name FROM system.settings").split()))
-        self._query("SET " + ", ".join(f"{name} = {literal(sent[name])}" for name in sent))
+        settings = embedded_profile(set(self._query("SELECT name FROM system.settings").split()))
+        self._query("SET " + ", ".join(f"{name} = {literal(settings[name])}" for name in settings))
 
     def rows(
         self,
@@ -115,7 +115,7 @@ class _Embedded:
             for line in lines[2:]
         )
         if not is_utf8(text):
-            rows = (tuple(map(told_apart, row)) for row in rows)
+            rows = (tuple(map(escape_bytes, row)) for row in rows)
         return Rows(list(map(str, json.loads(lines[0]))), rows)
 
     def command(self, sql: str, params: Mapping[str, Value] | None = None) -> None:
@@ -205,7 +205,7 @@ def _refuse_programs(folder: Path) -> None:
 
 
 def _refuse_if_open(folder: Path) -> None:
-    """Ask the engine's own lock first: the engine would say it on stderr only."""
+    """Raise if another process has the folder open; the engine would print it on stderr only."""
     status = folder / "status"
     if not status.exists():
         return
@@ -267,7 +267,7 @@ def _escaped(value: Value) -> Value:
 
 
 def _decoder(kind: str) -> Callable[[Any], Value] | None:
-    """Give the function that turns the engine's JSON into the type's Python value, or None."""
+    """Return the function that turns the engine's JSON into the type's Python value, or None."""
     while match := re.fullmatch(r"(?:LowCardinality|Nullable)\((.*)\)", kind):
         kind = match.group(1)
     if match := re.fullmatch(r"SimpleAggregateFunction\(\w+, (.*)\)", kind):

@@ -184,12 +184,12 @@ def profile(found: Iterable[Setting]) -> Profile:
     Args:
         found: the settings the server knows; those it does not know are not sent.
     """
-    held = {setting.name: setting for setting in found}
-    known = set(held)
+    by_name = {setting.name: setting for setting in found}
+    known = set(by_name)
     if "use_skip_indexes_if_final_exact_mode" in known:  # then such an index hides no row
         known.discard("use_skip_indexes_if_final")
-    reading, spoils_reading = _judged(READING, held, known)
-    writing, spoils_writing = _judged(WRITING, held, known)
+    reading, spoils_reading = _judged(READING, by_name, known)
+    writing, spoils_writing = _judged(WRITING, by_name, known)
     return Profile(reading, reading | writing, spoils_reading, spoils_writing)
 
 
@@ -200,21 +200,21 @@ def embedded_profile(known: Collection[str]) -> dict[str, str]:
 
 
 def _judged(
-    wanted: Mapping[str, str], held: Mapping[str, Setting], known: set[str]
+    wanted: Mapping[str, str], by_name: Mapping[str, Setting], known: set[str]
 ) -> tuple[dict[str, str], list[Setting]]:
-    sent: dict[str, str] = {}
+    settings: dict[str, str] = {}
     spoils: list[Setting] = []
     for name, value in wanted.items():
         if name not in known:
             continue
-        setting = held[name]
+        setting = by_name[name]
         if not setting.fixed and _within(value, setting):
-            sent[name] = value
+            settings[name] = value
         elif value != setting.value and (
             _plain(setting.value) not in {value, *_HARMLESS.get(name, ())}
         ):
             spoils.append(setting)
-    return sent, spoils
+    return settings, spoils
 
 
 def _within(value: str, setting: Setting) -> bool:

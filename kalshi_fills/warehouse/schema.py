@@ -48,7 +48,7 @@ EXCHANGING_ENGINES: Final = frozenset(("Atomic", "Overlay", "Replicated", "Share
 
 
 def require_today(warehouse: Warehouse, tables: Tables) -> None:
-    """Hold the tables to today's schema before anything is read or written.
+    """Raise if the tables are not of today's schema; asked before anything is read or written.
 
     Replicated tables are also waited for, so that what another replica stored is seen here.
 
@@ -189,7 +189,7 @@ class Schema(NamedTuple):
 
 
 def schema_of(warehouse: Warehouse, tables: Tables) -> Schema:
-    """Say what the fills table is like; needs no more than the right to read.
+    """Return what the fills table is like; needs no more than the right to read.
 
     Replicated tables are waited for where the user may do so, as in `require_today`.
     """
@@ -200,15 +200,15 @@ def schema_of(warehouse: Warehouse, tables: Tables) -> Schema:
         return Schema(False, False, False, [], [])
     with contextlib.suppress(WarehouseError):
         catch_up(warehouse, tables, OUR_TABLES)
-    held = declared_columns(warehouse, tables)
+    existing = declared_columns(warehouse, tables)
     foreign = {found.name: why for found, why in not_ours(there, OUR_TABLES, ())}
     return Schema(
         exists=True,
-        is_of_fills=not why_not_fills(held, table),
+        is_of_fills=not why_not_fills(existing, table),
         replaces=table.engine.endswith("ReplacingMergeTree"),
         problems=[
             *_shards_problem(warehouse, tables),
-            *schema_problems(held, table),
+            *schema_problems(existing, table),
             *_problems_beside(tables, there),
             *(f"{name} is not ours: {why}" for name, why in foreign.items()),
         ],
@@ -232,27 +232,27 @@ def _shards_problem(warehouse: Warehouse, tables: Tables) -> Iterator[str]:
         yield error.message
 
 
-def why_not_fills(held: list[DeclaredColumn], table: Table) -> str:
-    """Say why a table is none of fills; empty if it is one, of whatever age."""
-    missing = sorted(FILLS_COLUMNS - {column.name for column in held})
+def why_not_fills(existing: list[DeclaredColumn], table: Table) -> str:
+    """Return why a table is not one of fills; empty if it is one, of whatever age."""
+    missing = sorted(FILLS_COLUMNS - {column.name for column in existing})
     if missing:
         return f"it has no column {missing[0]}"
     return "" if "MergeTree" in table.engine else f"its engine is {table.engine}"
 
 
-def schema_problems(held: list[DeclaredColumn], table: Table) -> Iterator[str]:
-    """Say, one by one, in what a fills table differs from today's; missing columns first."""
-    types = {column.name: column.type for column in held}
+def schema_problems(existing: list[DeclaredColumn], table: Table) -> Iterator[str]:
+    """Yield in what a fills table differs from today's, missing columns first."""
+    types = {column.name: column.type for column in existing}
     for column in todays_columns():
         if column.name not in types:
             yield f"the column {column.name} is missing"
-    if blank_id_default_is_lost(held):
+    if blank_id_default_is_lost(existing):
         yield "the column content_hash has not its default, which keeps blank ids apart"
-    yield from rebuild_reasons(held, table)
+    yield from rebuild_reasons(existing, table)
 
 
 def own_columns(warehouse: Warehouse, tables: Tables, suffix: str = "") -> list[str]:
-    """Give the operator's own columns of a table that hold values, and are not computed."""
+    """Return the columns of a table that statements do not name and that are stored."""
     return [
         column.name
         for column in extra_columns(declared_columns(warehouse, tables, suffix))
@@ -260,9 +260,9 @@ def own_columns(warehouse: Warehouse, tables: Tables, suffix: str = "") -> list[
     ]
 
 
-def rebuild_reasons(held: list[DeclaredColumn], table: Table) -> Iterator[str]:
-    """Say why a table cannot be changed in place; nothing if it need not or can be."""
-    types = {column.name: column.type for column in held}
+def rebuild_reasons(existing: list[DeclaredColumn], table: Table) -> Iterator[str]:
+    """Yield why a table cannot be changed in place; nothing if it can, or need not."""
+    types = {column.name: column.type for column in existing}
     if not table.engine.endswith("ReplacingMergeTree"):
         yield f"engine {table.engine} never collapses repeats"
     elif not _VERSIONED.search(table.engine_full):
@@ -276,13 +276,15 @@ def rebuild_reasons(held: list[DeclaredColumn], table: Table) -> Iterator[str]:
             yield f"{column.name} is {types[column.name]}"
 
 
-def blank_id_default_is_lost(held: list[DeclaredColumn]) -> bool:
+def blank_id_default_is_lost(existing: list[DeclaredColumn]) -> bool:
     """Return whether content_hash lacks the default that keeps blank ids apart."""
     wanted = next(column for column in first_columns() if column.name == "content_hash")
-    return any(column.name == wanted.name and column.default != wanted.default for column in held)
+    return any(
+        column.name == wanted.name and column.default != wanted.default for column in existing
+    )
 
 
-def extra_columns(held: list[DeclaredColumn]) -> list[DeclaredColumn]:
+def extra_columns(existing: list[DeclaredColumn]) -> list[DeclaredColumn]:
     """Return the columns that the fills table was not created with: later ones, the operator's."""
     ours = {column.name for column in first_columns()}
-    return [column for column in held if column.name not in ours]
+    return [column for column in existing if column.name not in ours]

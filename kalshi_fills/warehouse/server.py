@@ -21,11 +21,11 @@ from kalshi_fills.warehouse.client import (
     TextTable,
     Value,
     Warehouse,
+    escape_bytes,
     first_sentence,
     parameter_texts,
     refusal,
     refuse_settings,
-    told_apart,
 )
 from kalshi_fills.warehouse.profile import READING, WRITING, Profile, Setting, profile
 from kalshi_fills.warehouse.statements import quote_identifier
@@ -101,24 +101,24 @@ class _Server:
             cuts = self._client.execute(CUTS)
         except self._failures() as error:
             self._raise(error)
-        told = [
+        known = [
             Setting("limit", "not 0" if "Limit (" in plan else "0", fixed=True),
             Setting("offset", "not 0" if "Offset" in plan or not cuts else "0", fixed=True),
         ]
         for read_cut, timeout_cut in cuts:
-            told += [
+            known += [
                 Setting("read_overflow_mode", read_cut, fixed=True),
                 Setting("timeout_overflow_mode", timeout_cut, fixed=True),
             ]
-        refuse_settings(profile(told).spoils_reading, "answers may be wrong")
-        names = {setting.name for setting in told}
-        return [setting for setting in self._settings({}) if setting.name not in names] + told
+        refuse_settings(profile(known).spoils_reading, "answers may be wrong")
+        names = {setting.name for setting in known}
+        return [setting for setting in self._settings({}) if setting.name not in names] + known
 
-    def _settings(self, sent: Mapping[str, str]) -> list[Setting]:
+    def _settings(self, settings: Mapping[str, str]) -> list[Setting]:
         names = [*READING, *WRITING]
         try:
             answer = self._client.execute(
-                SETTINGS, {"names": names}, settings=dict(sent), with_column_types=False
+                SETTINGS, {"names": names}, settings=dict(settings), with_column_types=False
             )
         except self._failures() as error:
             self._raise(error)
@@ -130,7 +130,7 @@ class _Server:
         if missing := _EVERY_SERVER_KNOWS - {setting.name for setting in found}:
             raise WarehouseError(
                 f"ClickHouse at {self._where} does not list its setting {min(missing)}",
-                hint="let the user read system.settings whole; its profile or a row policy cuts it",
+                hint="let the user read all of system.settings; a profile or a row policy cuts it",
             )
         return found
 
@@ -262,7 +262,7 @@ def _as_text(rows: Sequence[Row], columns: Sequence[tuple[str, str]]) -> list[Ro
     for index in texts:
         kinds = {type(row[index]) for row in rows}
         if not kinds <= {str, type(None)} and any(_has_bytes(row[index]) for row in rows):
-            return [tuple(map(told_apart, row)) for row in rows]
+            return [tuple(map(escape_bytes, row)) for row in rows]
     return list(rows)
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from kalshi_fills.diagnose.checks import Check
 from kalshi_fills.diagnose.run import Diagnosis, diagnose
-from kalshi_fills.exchange.client import Exchange, RetryBudget
+from kalshi_fills.exchange.client import RetryBudget
 from kalshi_fills.exchange.decode import Item
+from kalshi_fills.exchange.endpoints import Exchange
 from kalshi_fills.exchange.signing import Signer
 from kalshi_fills.migrate.run import migrate
 from kalshi_fills.pipeline.window import Window

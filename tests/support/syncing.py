@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from kalshi_fills.exchange.client import Exchange, RetryBudget
+from kalshi_fills.exchange.client import RetryBudget
+from kalshi_fills.exchange.endpoints import Exchange
 from kalshi_fills.exchange.signing import Signer
 from kalshi_fills.migrate.run import migrate
 from kalshi_fills.pipeline.stages import Counts
@@ -22,9 +23,9 @@ from kalshi_fills.sync.report import SyncReport
 from kalshi_fills.sync.run import sync
 from kalshi_fills.sync.watermark import SyncRequest
 from kalshi_fills.warehouse.client import Warehouse
-from kalshi_fills.warehouse.fills import FillStore
 from kalshi_fills.warehouse.standing import account_of
 from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.warehouse.store import FillStore
 from support.commandline import KEY_ID, Account
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 500_000, tzinfo=UTC)

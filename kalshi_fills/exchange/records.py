@@ -1,0 +1,90 @@
+"""What the exchange reports of orders and positions, as far as fills can be compared with it.
+
+Only what follows exactly from fills is read: an order's filled contracts and fees, a position's
+contracts (`fill_count_fp`, `*_fees_dollars`, `position_fp`). Limits, costs and exposures do not.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+from kalshi_fills.pipeline.fills import EARLIEST_FILL
+from kalshi_fills.pipeline.parse import event_time
+from kalshi_fills.pipeline.values import JsonValue, read_text
+
+
+class Order(NamedTuple):
+    """What became of an order."""
+
+    order_id: str
+    ticker: str
+    created_at: datetime
+    contracts: Decimal
+    """Filled so far, over all its fills."""
+    fees_dollars: Decimal | None
+    """Taker and maker fees of all its fills; None where one of the two is not reported."""
+    updated_at: datetime | None = None
+    """When the exchange last changed it, aware UTC; None where not reported."""
+
+
+class Position(NamedTuple):
+    """What a subaccount holds of a market that is not settled."""
+
+    ticker: str
+    subaccount_number: int
+    contracts: Decimal
+    """Yes contracts; negative is long no."""
+
+
+def read_order(value: JsonValue) -> Order | None:
+    """Return an order, None for an item without what is compared."""
+    if not isinstance(value, dict):
+        return None
+    order_id = _filled_text(value.get("order_id"))
+    ticker = _filled_text(value.get("ticker") or value.get("market_ticker"))
+    created = event_time({"created_time": value.get("created_time")})
+    contracts = _decimal(value.get("fill_count_fp"))
+    if order_id is None or ticker is None or created is None or contracts is None:
+        return None
+    fees = [_decimal(value.get(f"{who}_fees_dollars")) for who in ("taker", "maker")]
+    known = [fee for fee in fees if fee is not None]
+    return Order(
+        order_id,
+        ticker,
+        created,
+        contracts,
+        sum(known, Decimal(0)) if len(known) == len(fees) else None,
+        _updated_at(value.get("last_update_time")),
+    )
+
+
+def _updated_at(reported: JsonValue) -> datetime | None:
+    """Return an order's last update; None before 2021, as Go's zero time for one never updated."""
+    moment = event_time({"created_time": reported})
+    return None if moment is None or moment < EARLIEST_FILL else moment
+
+
+def read_position(value: JsonValue, subaccount_number: int) -> Position | None:
+    """Return a position of a subaccount, None for an item without what is compared."""
+    if not isinstance(value, dict):
+        return None
+    ticker, contracts = _filled_text(value.get("ticker")), _decimal(value.get("position_fp"))
+    if ticker is None or contracts is None:
+        return None
+    return Position(ticker, subaccount_number, contracts)
+
+
+def _filled_text(value: JsonValue) -> str | None:
+    return read_text(value) or None
+
+
+def _decimal(value: JsonValue) -> Decimal | None:
+    if not isinstance(value, str | int | Decimal) or isinstance(value, bool):
+        return None
+    try:
+        number = Decimal(value)
+    except ArithmeticError:
+        return None
+    return number if number.is_finite() else None
