@@ -34,6 +34,7 @@ from kalshi_fills.diagnose.volume import VOLUME, check_volume
 from kalshi_fills.errors import SchemaError
 from kalshi_fills.reconcile.blank import TableFacts
 from kalshi_fills.reconcile.lookups import TableLookups
+from kalshi_fills.reconcile.reader import open_reader
 from kalshi_fills.reconcile.reconciliation import Compared, Reconciliation
 from kalshi_fills.reconcile.run import reconcile
 from kalshi_fills.warehouse.schema import Schema, schema_of
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from kalshi_fills.exchange.endpoints import Exchange
     from kalshi_fills.pipeline.window import Window
     from kalshi_fills.reconcile.breaks import Break
-    from kalshi_fills.reconcile.reader import Say
+    from kalshi_fills.reconcile.listed import Say
     from kalshi_fills.warehouse.client import Warehouse
     from kalshi_fills.warehouse.statements import Tables
 
@@ -209,8 +210,16 @@ def diagnose(
         clock = clock or (lambda: now + timedelta(seconds=time.monotonic() - began))
         lookups = TableLookups(warehouse, tables, window, replaces=schema.replaces)
         facts = _facts(table, store)
+        reader = open_reader(exchange, clock)
         reconciled = reconcile(
-            exchange, store, lookups, facts, window, table.pending_from, now, clock, say
+            reader,
+            store,
+            lookups,
+            facts,
+            window,
+            table.pending_from,
+            now,
+            say,
         )
         found.breaks, found.more_breaks = reconciled.breaks, reconciled.more_breaks
         found.compared = reconciled.proven

@@ -12,7 +12,7 @@ from kalshi_fills.pipeline.parse import event_time
 from kalshi_fills.pipeline.window import Window
 
 if TYPE_CHECKING:
-    from kalshi_fills.reconcile.reader import Bounds, ListedFills
+    from kalshi_fills.reconcile.listed import Bounds, ListedFills
     from kalshi_fills.reconcile.reconciliation import Reconciliation
 
 

@@ -10,7 +10,8 @@ from kalshi_fills.pipeline.content import time_of
 if TYPE_CHECKING:
     from kalshi_fills.pipeline.fills import Fill, FillKey
     from kalshi_fills.reconcile.breaks import Break
-    from kalshi_fills.reconcile.reader import ExchangeReader, ListedFills
+    from kalshi_fills.reconcile.listed import ListedFills
+    from kalshi_fills.reconcile.reader import ExchangeReader
     from kalshi_fills.warehouse.store import FillStore
 
 _LOOKED_UP_AT_ONCE: Final = 1_000

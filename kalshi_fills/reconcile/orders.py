@@ -17,13 +17,14 @@ from kalshi_fills.pipeline.seen import SeenFills
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.reconcile.breaks import Break, StoredRow
 from kalshi_fills.reconcile.fills import by_key, compare_fills
+from kalshi_fills.reconcile.listed import Bounds, ListedFills, must_be_stored
 from kalshi_fills.reconcile.lookups import OrderSums, TableLookups
 from kalshi_fills.reconcile.moved import join_moved_fills
-from kalshi_fills.reconcile.reader import Bounds, ExchangeReader, ListedFills, must_be_stored
 
 if TYPE_CHECKING:
     from kalshi_fills.exchange.endpoints import Exchange
     from kalshi_fills.exchange.records import Order
+    from kalshi_fills.reconcile.reader import ExchangeReader
     from kalshi_fills.reconcile.reconciliation import Reconciliation
     from kalshi_fills.warehouse.store import FillStore
 

@@ -16,14 +16,15 @@ from kalshi_fills.exchange.endpoints import (
 )
 from kalshi_fills.reconcile.breaks import Break
 from kalshi_fills.reconcile.fills import by_key, compare_fills
+from kalshi_fills.reconcile.listed import Bounds, ListedFills, must_be_stored
 from kalshi_fills.reconcile.moved import join_moved_fills
-from kalshi_fills.reconcile.reader import Bounds, ExchangeReader, ListedFills, must_be_stored
 
 if TYPE_CHECKING:
     from kalshi_fills.exchange.endpoints import Exchange
     from kalshi_fills.exchange.records import Position
     from kalshi_fills.pipeline.fills import Fill
     from kalshi_fills.reconcile.lookups import TableLookups
+    from kalshi_fills.reconcile.reader import ExchangeReader
     from kalshi_fills.reconcile.reconciliation import Reconciliation
     from kalshi_fills.warehouse.store import FillStore
 

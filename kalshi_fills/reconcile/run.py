@@ -12,7 +12,6 @@ repeated as a break of its own. Reads both sides, and repairs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -20,51 +19,47 @@ from kalshi_fills.pipeline.window import Window
 from kalshi_fills.reconcile.attribution import attribute
 from kalshi_fills.reconcile.blank import TableFacts, exclude_blank_listings, why_nothing_is_listed
 from kalshi_fills.reconcile.breaks import MAX_BREAKS
+from kalshi_fills.reconcile.listed import Bounds, Say, read_window
 from kalshi_fills.reconcile.orders import compare_order_rows, compare_orders
 from kalshi_fills.reconcile.positions import compare_positions, read_primary_positions
-from kalshi_fills.reconcile.reader import Bounds, ExchangeReader, Say, read_window
 from kalshi_fills.reconcile.reconciliation import LARGE_LAG, Reconciliation
 from kalshi_fills.reconcile.window import compare_window
 
 if TYPE_CHECKING:
-    from kalshi_fills.exchange.endpoints import Exchange
     from kalshi_fills.reconcile.lookups import TableLookups
+    from kalshi_fills.reconcile.reader import ExchangeReader
     from kalshi_fills.warehouse.store import FillStore
 
 _LAG_WITHOUT_AS_OF: Final = timedelta(minutes=15)
 
 
 def reconcile(
-    exchange: Exchange,
+    reader: ExchangeReader,
     store: FillStore,
     lookups: TableLookups,
     facts: TableFacts,
     window: Window,
     pending_from: datetime | None,
     now: datetime,
-    clock: Callable[[], datetime],
     say: Say,
 ) -> Reconciliation:
     """Compare the exchange with the table.
 
     Args:
-        exchange: the account.
+        reader: the account.
         store: the tables.
         lookups: what else is looked up in the fills table.
         facts: what is known of the table beforehand.
         window: the range that is compared.
         pending_from: the event time from which on a fill need not be in the table yet.
         now: when the comparison began.
-        clock: the time against which the times of fills are gated as they are read.
         say: is called with what goes on.
 
     Raises:
         ExchangeError: the exchange could not be asked.
         WarehouseError: the tables could not be read.
     """
-    exchange.learn_limits()
-    cutoff = exchange.cutoff()
-    reader = ExchangeReader(exchange, clock, cutoff)
+    exchange = reader.exchange
     found = _begin(window, exchange.as_of(), now)
     primary = read_primary_positions(exchange)
     found.restricted = primary.restricted
@@ -79,7 +74,7 @@ def reconcile(
         )
         return found
     asked_for = found.compared
-    bounds = Bounds(found.compared, found.complete_until, pending_from, cutoff)
+    bounds = Bounds(found.compared, found.complete_until, pending_from, reader.cutoff)
     if not exclude_blank_listings(exchange, listed, bounds, facts, found):
         return found
     bounds = bounds._replace(compared=found.compared)

@@ -16,7 +16,8 @@ from kalshi_fills.reconcile.moved import join_moved_fills
 if TYPE_CHECKING:
     from kalshi_fills.pipeline.content import Content
     from kalshi_fills.reconcile.breaks import StoredRow
-    from kalshi_fills.reconcile.reader import Bounds, ExchangeReader, ListedFills
+    from kalshi_fills.reconcile.listed import Bounds, ListedFills
+    from kalshi_fills.reconcile.reader import ExchangeReader
     from kalshi_fills.reconcile.reconciliation import Reconciliation
     from kalshi_fills.warehouse.store import FillStore
 
