@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kalshi_fills.reconcile.cadence import FALSE_ALARM_RATE, Regularity, regularity
+from kalshi_fills.diagnose.cadence import FALSE_ALARM_RATE, Regularity, regularity
 
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -35,6 +35,7 @@ from support.syncing import (
     one_day,
 )
 
+from kalshi_fills.diagnose.run import Diagnosis
 from kalshi_fills.errors import ExchangeError, SchemaError
 from kalshi_fills.pipeline.fills import FillKey
 from kalshi_fills.practice.account import (
@@ -44,8 +45,9 @@ from kalshi_fills.practice.account import (
     incident_rows,
     the_incident,
 )
-from kalshi_fills.reconcile import run as comparison
-from kalshi_fills.reconcile.breaks import Break
+from kalshi_fills.reconcile import reconciliation
+from kalshi_fills.reconcile.breaks import Break, FillSide
+from kalshi_fills.report.breaks import break_json
 from kalshi_fills.report.diagnose import diagnosis_json
 from kalshi_fills.warehouse.store import FillStore
 
@@ -53,15 +55,19 @@ embedded_only = pytest.mark.parametrize("warehouse", ["embedded"], indirect=True
 """For tests of what is decided in Python; what the SQL says is tested on both engines."""
 
 
-def told(fill: PracticeFill) -> str:
-    """Write a fill as a break does."""
+def side_of(fill: PracticeFill) -> FillSide:
+    """Return a fill as one side of a break."""
     at = datetime.fromtimestamp(0, NOW.tzinfo) + timedelta(microseconds=fill.executed_at_us)
-    when = at.isoformat(" ", "microseconds")[:26]
     price = fill.yes_price if fill.outcome_side == "yes" else 1 - fill.yes_price
-    return f"{fill.count:.2f} {fill.outcome_side} at {price:.6f} on {when}"
+    return FillSide(at, fill.outcome_side, price, fill.count)
 
 
-def fill_break(kind: str, fill: PracticeFill, **more: str | None) -> Break:
+def shown(found: Diagnosis) -> list[dict[str, str | None]]:
+    """Return the breaks of a diagnosis as JSON has them."""
+    return [break_json(one) for one in found.breaks]
+
+
+def fill_break(kind: str, fill: PracticeFill, **more: Any) -> Break:
     plain = Break(kind, "fill", fill.fill_id, fill.order_id, fill.ticker, None, None, None)
     return plain._replace(**more)
 
@@ -125,7 +131,7 @@ def test_an_order_with_thousands_of_rows_is_named(desk: Desk) -> None:
     assert f"order {order} alone has {many:,} rows" in check(found, "no_duplicate_rows").observed
     (break_,) = [one for one in found.breaks if one.order_id == order]
     assert break_ == Break(
-        "unexpected", "order", None, order, break_.market_ticker, "fills", None, str(many)
+        "unexpected", "order", None, order, break_.market_ticker, "fills", None, many
     )
 
 
@@ -383,7 +389,7 @@ def test_sync_not_running_where_nothing_has_started_it_for_hours(desk: Desk) -> 
     assert "the last one finished on 2026-11-22 12:00" in " ".join(found.root_cause.evidence)
     assert found.root_cause.next == "kalshi-fills sync"
     assert found.breaks == [
-        fill_break("missing", fill_at(NOW + 3 * HOUR), exchange=told(fill_at(NOW + 3 * HOUR)))
+        fill_break("missing", fill_at(NOW + 3 * HOUR), exchange=side_of(fill_at(NOW + 3 * HOUR)))
     ]
     offline = desk.diagnose(offline=True)
     assert (offline.verdict, causes(offline)) == ("warn", ["sync_not_running"])
@@ -454,7 +460,7 @@ def test_a_key_of_one_subaccount_still_finds_its_own_breaks(desk: Desk) -> None:
     found = desk.diagnose()
 
     assert found.verdict == "fail"
-    assert found.breaks == [fill_break("missing", gone, exchange=told(gone))]
+    assert found.breaks == [fill_break("missing", gone, exchange=side_of(gone))]
     assert causes(found) == ["key_sees_one_subaccount", "fills_missing"]
 
 
@@ -566,7 +572,7 @@ def test_one_fill_deleted(well: Well) -> None:
 
         found = desk.diagnose()
 
-        assert found.breaks == [fill_break("missing", gone, exchange=told(gone))]
+        assert found.breaks == [fill_break("missing", gone, exchange=side_of(gone))]
         assert "1 missing" in check(found, "volume_matches_api").observed
         assert "exchange 120, table 119" in check(found, "volume_matches_api").observed
         assert check(found, "no_duplicate_rows").status == "pass"
@@ -582,7 +588,7 @@ def test_one_fill_added(well: Well) -> None:
 
     found = desk.diagnose()
 
-    assert found.breaks == [fill_break("unexpected", added, table=told(added))]
+    assert found.breaks == [fill_break("unexpected", added, table=side_of(added))]
     assert "1 unexpected" in check(found, "volume_matches_api").observed
     assert "exchange 120, table 121" in check(found, "volume_matches_api").observed
     assert found.verdict == "fail"
@@ -606,7 +612,7 @@ def test_one_price_changed_by_a_hundredth_of_a_cent(well: Well) -> None:
     found = desk.diagnose()
 
     yes, no = fill.yes_price, 1 - fill.yes_price
-    assert {one.field: (one.exchange, one.table) for one in found.breaks} == {
+    assert {one["field"]: (one["exchange"], one["table"]) for one in shown(found)} == {
         "price_cents": (f"{cents:.4f}", f"{cents + step:.4f}"),
         "yes_price_dollars": (f"{yes:.6f}", f"{yes + tick:.6f}"),
         "no_price_dollars": (f"{no:.6f}", f"{no - tick:.6f}"),
@@ -672,10 +678,11 @@ def test_one_field_changed(
 
     (one,) = found.breaks
     assert one == fill_break("mismatch", fill, field=field, exchange=one.exchange, table=one.table)
+    (text,) = shown(found)
     if sent is not None:
-        assert one.exchange == sent(fill)
+        assert text["exchange"] == sent(fill)
     if held is not None:
-        assert one.table == held(fill)
+        assert text["table"] == held(fill)
     assert found.verdict == "fail"
 
 
@@ -698,10 +705,11 @@ def test_one_time_changed_is_one_mismatch(well: Well, step: timedelta) -> None:
 
     found = desk.diagnose()
 
-    texts = [moment.isoformat(" ", "microseconds")[:26] for moment in (was, was + step)]
     assert found.breaks == [
-        fill_break("mismatch", fill, field="ts", exchange=texts[0], table=texts[1])
+        fill_break("mismatch", fill, field="ts", exchange=was, table=was + step)
     ]
+    texts = [moment.isoformat(" ", "microseconds")[:26] for moment in (was, was + step)]
+    assert [[one["exchange"], one["table"]] for one in shown(found)] == [texts]
     assert "fills_missing" not in causes(found)
     assert "non_fills_written_as_fills" not in causes(found)
 
@@ -716,9 +724,8 @@ def test_one_time_changed_from_before_the_window_into_it_is_one_mismatch(well: W
 
     found = desk.diagnose(since)
 
-    texts = [moment.isoformat(" ", "microseconds")[:26] for moment in (was, was + 3 * HOUR)]
     assert found.breaks == [
-        fill_break("mismatch", fill, field="ts", exchange=texts[0], table=texts[1])
+        fill_break("mismatch", fill, field="ts", exchange=was, table=was + 3 * HOUR)
     ]
 
 
@@ -729,7 +736,7 @@ def test_one_row_again_with_a_blank_id(well: Well) -> None:
 
     found = desk.diagnose()
 
-    assert found.breaks == [fill_break("unexpected", fill, fill_id="", table=told(fill))]
+    assert found.breaks == [fill_break("unexpected", fill, fill_id="", table=side_of(fill))]
     assert check(found, "no_duplicate_rows").status == "fail"
     assert "1 fill stands in 2 rows" in check(found, "no_duplicate_rows").observed
     assert causes(found) == ["same_fills_inserted_again"]
@@ -744,7 +751,7 @@ def test_one_row_again_under_a_second_ticker(well: Well, ticker: str) -> None:
     found = desk.diagnose()
 
     twin = replace(fill, ticker=ticker)
-    assert found.breaks == [fill_break("unexpected", twin, table=told(fill))]
+    assert found.breaks == [fill_break("unexpected", twin, table=side_of(fill))]
     assert check(found, "no_duplicate_rows").status == "fail"
     assert causes(found) == ["same_fills_inserted_again"]
 
@@ -781,8 +788,8 @@ def test_one_order_with_a_missing_fill(well: Well) -> None:
                 order.order_id,
                 order.ticker,
                 "fill_count_fp",
-                f"{more:.2f}",
-                f"{order.fill_count:.2f}",
+                more,
+                order.fill_count,
             )
         ]
         assert found.verdict == "fail"
@@ -811,7 +818,9 @@ def test_one_order_of_which_no_fill_is_there(well: Well) -> None:
     found = desk.diagnose()
 
     assert found.breaks == [
-        Break("missing", "order", None, "never-filled", like.ticker, "fill_count_fp", "7.00", None)
+        Break(
+            "missing", "order", None, "never-filled", like.ticker, "fill_count_fp", Decimal(7), None
+        )
     ]
     assert causes(found) == ["fills_missing"]
 
@@ -834,8 +843,8 @@ def test_one_order_with_another_fee(well: Well) -> None:
             order.order_id,
             order.ticker,
             "fees_dollars",
-            f"{total + Decimal('0.000001'):.6f}",
-            f"{total:.6f}",
+            total + Decimal("0.000001"),
+            total,
         )
     ]
     assert found.verdict == "fail"
@@ -870,8 +879,8 @@ def test_one_position_off_by_a_hundredth(well: Well) -> None:
             None,
             ticker,
             "position_fp of 0",
-            f"{held + Decimal('0.01'):.2f}",
-            f"{held:.2f}",
+            held + Decimal("0.01"),
+            held,
         )
     ]
     assert found.verdict == "warn"
@@ -916,7 +925,7 @@ def test_a_fill_older_than_the_window_that_is_missing_is_found_by_its_position(d
 
     found = desk.diagnose()
 
-    assert found.breaks == [fill_break("missing", old, exchange=told(old))]
+    assert found.breaks == [fill_break("missing", old, exchange=side_of(old))]
     assert causes(found) == ["fills_missing"]
     assert found.root_cause.next == "kalshi-fills sync --since 2026-11-17"
 
@@ -925,7 +934,7 @@ def test_a_fill_older_than_the_window_that_is_missing_is_found_by_its_position(d
 def test_more_breaks_than_are_named_are_said_to_be_more(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparison, "MAX_BREAKS", 10)
+    monkeypatch.setattr(reconciliation, "MAX_BREAKS", 10)
     account = one_day(60)
     desk.healthy(account)
     desk.delete(*account.fills[:30])
@@ -1338,7 +1347,7 @@ def test_hostile_texts_go_through(desk: Desk) -> None:
 
     found = desk.diagnose()
 
-    assert found.breaks == [fill_break("missing", fills[0], exchange=told(fills[0]))]
+    assert found.breaks == [fill_break("missing", fills[0], exchange=side_of(fills[0]))]
 
 
 def test_the_same_id_under_two_orders_is_two_fills(desk: Desk) -> None:
@@ -1351,7 +1360,7 @@ def test_the_same_id_under_two_orders_is_two_fills(desk: Desk) -> None:
         "SETTINGS mutations_sync = 2"
     )
 
-    assert desk.diagnose().breaks == [fill_break("missing", other, exchange=told(other))]
+    assert desk.diagnose().breaks == [fill_break("missing", other, exchange=side_of(other))]
 
 
 def test_rows_that_wait_for_a_merge_count_once(desk: Desk) -> None:

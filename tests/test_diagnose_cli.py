@@ -23,6 +23,7 @@ from support.diagnosing import CHECKS, engine_row
 from support.legacy import LEGACY, LEGACY_ENGINE, Users, make, snapshot
 from support.syncing import fill_at
 
+from kalshi_fills.diagnose.survey import SurveyQueries, query_names
 from kalshi_fills.migrate.run import migrate
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import (
@@ -32,7 +33,6 @@ from kalshi_fills.practice.account import (
     the_incident,
 )
 from kalshi_fills.practice.exchange import PracticeExchange
-from kalshi_fills.reconcile.survey import Evidence, query_names
 from kalshi_fills.report.diagnose import query_json
 from kalshi_fills.warehouse.client import Warehouse
 from kalshi_fills.warehouse.schema import schema_of
@@ -454,7 +454,7 @@ def test_every_query_runs_by_hand_and_gives_what_the_tool_gives(
         types = LEGACY | ({"fill_id": "String"} if state.endswith("id") else {})
         make(opened, tables, types, () if state.endswith("empty") else incident_rows(now, 900))
     window = Window(now - DAY, now)
-    evidence = Evidence(opened, tables, schema_of(opened, tables), window)
+    evidence = SurveyQueries(opened, tables, schema_of(opened, tables), window)
     try:
         for name in query_names():
             statement = load(f"diagnose/{name}")

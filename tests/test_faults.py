@@ -53,7 +53,7 @@ from kalshi_fills.exchange.client import RetryBudget
 from kalshi_fills.practice.account import PracticeAccount, PracticeFill, generate_account
 from kalshi_fills.practice.exchange import PracticeExchange
 from kalshi_fills.practice.faults import Faults
-from kalshi_fills.sync.run import SyncReport
+from kalshi_fills.sync.report import SyncReport
 from kalshi_fills.warehouse.client import Warehouse
 from kalshi_fills.warehouse.server import open_server
 from kalshi_fills.warehouse.statements import Tables

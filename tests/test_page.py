@@ -19,13 +19,13 @@ from kalshi_fills import __version__
 from kalshi_fills.diagnose.causes import Cause
 from kalshi_fills.diagnose.checks import Check
 from kalshi_fills.diagnose.run import Diagnosis, HourOfBoth, diagnose
+from kalshi_fills.diagnose.survey import QueryResult
 from kalshi_fills.errors import Mistakes, SettingsError
 from kalshi_fills.exchange.endpoints import Exchange
 from kalshi_fills.exchange.signing import Signer
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import incident_rows, the_incident
 from kalshi_fills.reconcile.breaks import Break
-from kalshi_fills.reconcile.survey import QueryResult
 from kalshi_fills.report.page import render, require_page, write_page
 from kalshi_fills.report.plots import plots
 from kalshi_fills.warehouse.statements import Tables

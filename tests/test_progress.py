@@ -25,7 +25,7 @@ from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import generate_account
 from kalshi_fills.practice.exchange import PracticeExchange
 from kalshi_fills.report.progress import sync_progress
-from kalshi_fills.sync.run import SyncReport
+from kalshi_fills.sync.report import SyncReport
 
 Cli = Callable[..., Done]
 Serve = Callable[..., PracticeExchange]

@@ -24,8 +24,7 @@ from kalshi_fills.pipeline.content import (
 )
 from kalshi_fills.pipeline.fills import Fill, FillKey
 from kalshi_fills.practice.account import PracticeFill
-from kalshi_fills.reconcile import fills as reconcile
-from kalshi_fills.sync import run as sync_module
+from kalshi_fills.sync import comparison, intake
 from kalshi_fills.sync.contested import join, reports
 
 MICROS = timedelta(microseconds=700_417)
@@ -39,7 +38,7 @@ both_block_sizes = pytest.mark.parametrize(
 
 @pytest.fixture
 def blocks(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    return lambda size: monkeypatch.setattr(sync_module, "BLOCK_FILLS", size)
+    return lambda size: monkeypatch.setattr(intake, "BLOCK_FILLS", size)
 
 
 def without_fraction(fill: PracticeFill) -> dict[str, Any]:
@@ -193,7 +192,7 @@ def rows_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
         raise AskedTwice
 
-    monkeypatch.setattr(reconcile, "compare_fills", refuse)
+    monkeypatch.setattr(comparison, "compare_fills", refuse)
 
 
 @pytest.mark.sampled(5)
@@ -324,7 +323,7 @@ def test_the_one_that_knows_more_is_stored_and_the_other_can_be_accepted(
         done = bench.run(full=True)
 
         assert [(one.kind, one.field, one.exchange, one.table) for one in done.breaks] == [
-            ("mismatch", "size", "77.00", "10.00")
+            ("mismatch", "size", Decimal(77), Decimal(10))
         ]
         assert done.conflicts == 1
         assert done.has_findings
@@ -349,7 +348,7 @@ def test_the_one_that_knows_more_is_stored_and_the_other_can_be_accepted(
     assert after.watermark == NOW_FLOORED
     third = rich | {"count_fp": "78.00", "fee_cost": None}
     bench.exchange.insert_item(third, WHOLE)
-    assert [one.exchange for one in bench.run(full=True).breaks] == ["78.00"]
+    assert [one.exchange for one in bench.run(full=True).breaks] == [Decimal(78)]
 
 
 @both_block_sizes
@@ -434,7 +433,7 @@ def test_a_pass_that_died_before_it_told_tells_again(
     rich = fill_at(FINE).payload("current")
     contested(bench, rich, rich | {"count_fp": "77.00", "fee_cost": None})
     with monkeypatch.context() as patched:
-        patched.setattr(sync_module, "compare", lambda *_, **__: 1 / 0)
+        patched.setattr(intake, "compare", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             bench.run()
 

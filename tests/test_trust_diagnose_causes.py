@@ -11,7 +11,7 @@ import pytest
 from support.diagnosing import Desk, assert_well, causes, check, engine_row, statuses
 from support.syncing import DAY, HOUR, MINUTE, NOW, SECOND, account_of, fill_at, one_day
 
-from kalshi_fills.diagnose.causes import start_over_or_delete
+from kalshi_fills.diagnose.removal import start_over_or_delete
 from kalshi_fills.diagnose.run import Diagnosis
 from kalshi_fills.pipeline.fills import FillKey
 from kalshi_fills.practice.account import PracticeAccount, PracticeFill

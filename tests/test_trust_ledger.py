@@ -16,7 +16,7 @@ from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.report.sync import show_sync, sync_json
 from kalshi_fills.sync.open_breaks import OpenBreak, OpenBreaks, read_open_breaks
-from kalshi_fills.sync.run import SyncReport
+from kalshi_fills.sync.report import SyncReport
 from kalshi_fills.warehouse.runs import Run
 from kalshi_fills.warehouse.standing import account_of as account_of_key
 from kalshi_fills.warehouse.store import FillStore

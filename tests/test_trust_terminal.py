@@ -25,7 +25,7 @@ from kalshi_fills.host.printable import ascii_json, visible, visible_lines
 from kalshi_fills.report import console as report
 from kalshi_fills.report import logs, progress
 from kalshi_fills.report.sync import show_sync, sync_json
-from kalshi_fills.sync.run import SyncReport
+from kalshi_fills.sync.report import SyncReport
 from kalshi_fills.warehouse.statements import Tables
 
 Cli = Callable[..., Done]

@@ -28,7 +28,7 @@ from kalshi_fills.report.truncate import show_backups, show_truncation, truncati
 
 if TYPE_CHECKING:
     from kalshi_fills.pipeline.window import Window
-    from kalshi_fills.sync.run import SyncReport
+    from kalshi_fills.sync.report import SyncReport
     from kalshi_fills.sync.watermark import SyncRequest
     from kalshi_fills.truncate.plan import TruncationReport
 
@@ -120,7 +120,7 @@ def sync(
     One bounded pass, for cron. Starts at the last watermark, or where --since or --full says, and
     proves what it stored before the watermark moves. Safe to run again at any time.
     """
-    from kalshi_fills.sync.run import SyncReport
+    from kalshi_fills.sync.report import SyncReport
     from kalshi_fills.sync.watermark import SyncRequest
 
     context = begin(ctx)
@@ -222,8 +222,8 @@ def diagnose(
 
     Only reads, and works on any table: today's, an old one, an empty one, or none at all.
     """
+    from kalshi_fills.diagnose.survey import query_names
     from kalshi_fills.pipeline.window import Window
-    from kalshi_fills.reconcile.survey import query_names
 
     context = begin(ctx)
     mistakes, now = context.mistakes, context.now
@@ -260,12 +260,12 @@ def _check_page(page: str, mistakes: Mistakes) -> None:
 
 def _run_query(context: Context, query: str, window: Window) -> None:
     from kalshi_fills.diagnose.run import schema_of_fills
-    from kalshi_fills.reconcile.survey import Evidence
+    from kalshi_fills.diagnose.survey import SurveyQueries
 
     tables = context.settings.tables
     with open_warehouse(context.settings, read_only=True) as warehouse:
         schema = schema_of_fills(warehouse, tables)
-        answer = Evidence(warehouse, tables, schema, window).query(query)
+        answer = SurveyQueries(warehouse, tables, schema, window).query(query)
     if context.json:
         show({"command": "diagnose", "query": query_json(answer)})
     else:

@@ -1,1 +1,1 @@
-"""Checks, root causes and what they are drawn from. Never writes."""
+"""A survey of the tables, checks, and root causes; it looks at both sides, and never writes."""

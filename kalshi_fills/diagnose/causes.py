@@ -1,28 +1,27 @@
 """Root causes: why the checks found what they found, named from evidence, the worst first.
 
-Each cause looks for its own traces and says nothing without them; several may be at work at once.
+Each cause looks for its own traces and is not named without them; several may apply at once.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from kalshi_fills.pipeline.fills import FillKey
+from kalshi_fills.diagnose.removal import quoted, start_over_or_delete
+from kalshi_fills.diagnose.survey import SYNC_SILENT, TableSurvey
 from kalshi_fills.pipeline.stages import percent
-from kalshi_fills.reconcile.breaks import content_time, time_told
-from kalshi_fills.reconcile.run import Sides
-from kalshi_fills.reconcile.survey import SYNC_SILENT, Survey
-from kalshi_fills.warehouse.statements import Tables
+
+if TYPE_CHECKING:
+    from kalshi_fills.reconcile.breaks import Break
+    from kalshi_fills.reconcile.reconciliation import Reconciliation
+    from kalshi_fills.warehouse.statements import Tables
 
 _MIGRATE = "kalshi-fills migrate"
 
 _GARBAGE = "kalshi-fills truncate --garbage"
-
-_NAMED_IN_STATEMENT: Final = 50
 
 
 class Cause(NamedTuple):
@@ -35,30 +34,32 @@ class Cause(NamedTuple):
     """The command to run next."""
 
 
-def causes(table: Survey, sides: Sides | None, tables: Tables, now: datetime) -> Iterator[Cause]:
-    """Name the causes there is evidence for, the worst first.
+def causes(
+    table: TableSurvey, reconciled: Reconciliation | None, tables: Tables, now: datetime
+) -> Iterator[Cause]:
+    """Yield the causes there is evidence for, the worst first.
 
     Args:
         table: what the tables say.
-        sides: what the comparison with the exchange found; None if it was not asked.
+        reconciled: what the comparison with the exchange found; None if it was not asked.
         tables: the tables' names.
         now: the clock.
     """
     yield from _schema_never_migrated(table, tables)
-    yield from _non_fills_written_as_fills(table, sides, tables)
+    yield from _non_fills_written_as_fills(table, reconciled, tables)
     yield from _same_fills_inserted_again(table)
     yield from _event_time_written_as_now(table)
     yield from _old_garbage_mixed_with_good_rows(table)
-    yield from _exchange_schema_changed(table, sides, tables)
-    not_running = list(_sync_not_running(table, sides, now))
+    yield from _exchange_schema_changed(table, reconciled, tables)
+    not_running = list(_sync_not_running(table, reconciled, now))
     yield from not_running
-    yield from _key_sees_one_subaccount(sides)
-    yield from _fills_missing(table, sides, now, explained=bool(not_running))
-    yield from _rows_altered(table, sides)
-    yield from _exchange_withdrew_fills(sides, tables)
+    yield from _key_sees_one_subaccount(reconciled)
+    yield from _fills_missing(table, reconciled, now, explained=bool(not_running))
+    yield from _rows_altered(table, reconciled)
+    yield from _exchange_withdrew_fills(reconciled, tables)
 
 
-def _schema_never_migrated(table: Survey, tables: Tables) -> Iterator[Cause]:
+def _schema_never_migrated(table: TableSurvey, tables: Tables) -> Iterator[Cause]:
     schema = table.schema
     if not schema.exists:
         yield Cause(
@@ -75,8 +76,8 @@ def _schema_never_migrated(table: Survey, tables: Tables) -> Iterator[Cause]:
             evidence.append(f"not there: {', '.join(schema.others_missing)}")
         yield Cause(
             "schema_never_migrated",
-            "The table still has the schema of an earlier time: CREATE TABLE IF NOT EXISTS changes "
-            "nothing where a table is, so the columns that tell fills apart never came.",
+            "The table still has an old schema: CREATE TABLE IF NOT EXISTS does not change a table "
+            "that exists, so the columns that identify a fill were never added.",
             evidence,
             _MIGRATE,
         )
@@ -91,33 +92,34 @@ def _schema_never_migrated(table: Survey, tables: Tables) -> Iterator[Cause]:
 
 
 def _non_fills_written_as_fills(
-    table: Survey, sides: Sides | None, tables: Tables
+    table: TableSurvey, reconciled: Reconciliation | None, tables: Tables
 ) -> Iterator[Cause]:
     evidence = []
     in_window = table.garbage("in", "after")
-    if in_window or (table.garbage("before") and not _has_good_rows(table)):
+    if in_window or (table.garbage("before") and not table.has_rows_of_sync):
         rows = table.rows
         garbage = table.garbage("before", "in", "after")
         share = percent(garbage, rows)
         evidence.append(f"{garbage:,} of {rows:,} rows ({share}) have a price no fill has")
-        for row in table.answer("rows_that_are_no_fills").rows[:3]:
-            problem, payload, count, orders = row[0] or "fine price", row[1], row[2], row[3]
-            evidence.append(
-                f"{int(count):,} rows of {int(orders):,} orders: {problem}, payload: {payload}"
-            )
+        evidence += [
+            f"{one.rows:,} rows of {one.orders:,} orders: {one.problem or 'possible price'}, "
+            f"payload: {one.payload}"
+            for one in table.no_fills[:3]
+        ]
     else:
-        disguised = [row for row in table.answer("rows_that_are_no_fills").rows if not row[0]]
+        disguised = [one for one in table.no_fills if not one.problem]
         if disguised:
-            count = sum(int(row[2]) for row in disguised)
-            evidence.append(f"{count:,} rows have another payload than a fill: {disguised[0][1]}")
+            count = sum(one.rows for one in disguised)
+            payload = disguised[0].payload
+            evidence.append(f"{count:,} rows have a payload that is no fill: {payload}")
     garbage = bool(evidence)
     by_hand = []
-    if sides is not None:
-        by_hand = sides.by_writer.foreign_and_valid
-        nameless = sum(not one.fill_id for one in sides.of("fill", "unexpected"))
-        unexplained = max(0, nameless - (table.repeats.rows - table.repeats.fills))
-        garbage = garbage or unexplained > 0 or len(sides.by_writer.foreign) > len(by_hand)
-        unexplained += len(sides.by_writer.foreign)
+    if reconciled is not None:
+        by_hand = reconciled.by_writer.foreign_and_valid
+        nameless = sum(not one.fill_id for one in reconciled.of("fill", "unexpected"))
+        unexplained = max(0, nameless - (table.repeats.row_count - table.repeats.fills))
+        garbage = garbage or unexplained > 0 or len(reconciled.by_writer.foreign) > len(by_hand)
+        unexplained += len(reconciled.by_writer.foreign)
         if unexplained > 0:
             evidence.append(f"{unexplained:,} rows are not among the exchange's fills")
     if by_hand and garbage:
@@ -128,8 +130,8 @@ def _non_fills_written_as_fills(
     if evidence:
         yield Cause(
             "non_fills_written_as_fills",
-            "Something writes what is no fill into the table: orders, quotes, or whatever the "
-            "endpoint returned.",
+            "Something writes rows that are no fills into the table: orders, quotes, or whatever "
+            "the endpoint returned.",
             evidence,
             _MIGRATE
             if not table.is_today
@@ -139,13 +141,13 @@ def _non_fills_written_as_fills(
         )
 
 
-def _same_fills_inserted_again(table: Survey) -> Iterator[Cause]:
+def _same_fills_inserted_again(table: TableSurvey) -> Iterator[Cause]:
     if table.repeats.fills:
         fills, rows = table.repeats
         yield Cause(
             "same_fills_inserted_again",
-            "The same fills were inserted again and again: a poller writes all it gets, and "
-            "without an id in the key nothing collapses.",
+            "The same fills were inserted again and again: a poller writes all that it gets, and "
+            "without an id in the sort key nothing removes the repeats.",
             [
                 f"{fills:,} {'fill stands' if fills == 1 else 'fills stand'} in {rows:,} rows, "
                 f"{rows / fills:,.0f} times each"
@@ -154,24 +156,24 @@ def _same_fills_inserted_again(table: Survey) -> Iterator[Cause]:
         )
 
 
-def _event_time_written_as_now(table: Survey) -> Iterator[Cause]:
+def _event_time_written_as_now(table: TableSurvey) -> Iterator[Cause]:
     times = table.event_times
     if times.differing:
         yield Cause(
             "event_time_written_as_now",
-            "Rows carry the time they were written, not the time of the fill that is in their "
+            "Rows carry the time at which they were written, not that of the fill in their "
             "payload.",
             [
                 f"{times.differing:,} of {times.looked_at:,} rows differ from their payload, by up "
-                f"to {times.worst_seconds:,} s"
+                f"to {times.worst_seconds or 0:,} s"
             ],
             "kalshi-fills sync --full" if table.is_today else _MIGRATE,
         )
 
 
-def _old_garbage_mixed_with_good_rows(table: Survey) -> Iterator[Cause]:
+def _old_garbage_mixed_with_good_rows(table: TableSurvey) -> Iterator[Cause]:
     old = table.garbage("before")
-    if old and not table.garbage("in", "after") and _has_good_rows(table):
+    if old and not table.garbage("in", "after") and table.has_rows_of_sync:
         last = max(
             part.last_ts
             for part in table.profile
@@ -179,32 +181,29 @@ def _old_garbage_mixed_with_good_rows(table: Survey) -> Iterator[Cause]:
         )
         yield Cause(
             "old_garbage_mixed_with_good_rows",
-            "What is written today is right, but rows of an earlier time that are no fills still "
-            "lie among it.",
+            "What is written today is right, but the table still has older rows that are no fills.",
             [f"{old:,} rows that are no fills, the newest of {last:%Y-%m-%d %H:%M}"],
             _GARBAGE if table.is_today else _MIGRATE,
         )
 
 
-def _has_good_rows(table: Survey) -> bool:
-    return any(part.by_sync for part in table.profile)
-
-
-def _exchange_schema_changed(table: Survey, sides: Sides | None, tables: Tables) -> Iterator[Cause]:
+def _exchange_schema_changed(
+    table: TableSurvey, reconciled: Reconciliation | None, tables: Tables
+) -> Iterator[Cause]:
     evidence = []
     if table.claims:
         evidence.append(
             f"refused items in {tables.fills}_rejected that claim to be fills: "
-            f"{table.claims.items:,}, the latest of {table.claims.last_seen:%Y-%m-%d %H:%M} "
-            f"({table.claims.reason})"
+            f"{table.claims.claims:,}, the latest of {table.claims.last_time:%Y-%m-%d %H:%M} "
+            f"({table.claims.latest_reason})"
         )
         new = table.claims.new_keys
         what, keys = (
-            ("keys that fills never had", new) if new else ("their keys", table.claims.keys)
+            ("keys that fills never had", new) if new else ("their keys", table.claims.latest_keys)
         )
         evidence.append(f"{what}: {', '.join(keys[:12])}")
-    if sides is not None and sides.claims:
-        evidence.append(f"the exchange sends {sides.claims:,} of them in this window")
+    if reconciled is not None and reconciled.claims:
+        evidence.append(f"the exchange sends {reconciled.claims:,} of them in this window")
     if evidence:
         yield Cause(
             "exchange_schema_changed",
@@ -216,17 +215,19 @@ def _exchange_schema_changed(table: Survey, sides: Sides | None, tables: Tables)
         )
 
 
-def _sync_not_running(table: Survey, sides: Sides | None, now: datetime) -> Iterator[Cause]:
+def _sync_not_running(
+    table: TableSurvey, reconciled: Reconciliation | None, now: datetime
+) -> Iterator[Cause]:
     if not table.is_today:
         return
     run, finished = table.latest_run, table.finished
     finished_at = finished.finished_at if finished else None
     silent = finished_at is None or now - finished_at > SYNC_SILENT
     failed = run is not None and run.status == "failed"
-    if sides is not None:
-        missing = sides.of("fill", "missing")
-        mark = content_time(finished.watermark) if finished and finished.watermark else ""
-        newer = [one for one in missing if time_told(one.exchange) >= mark]
+    if reconciled is not None:
+        missing = reconciled.of("fill", "missing")
+        mark = finished.watermark if finished else None
+        newer = [one for one in missing if mark is None or not _is_before(one, mark)]
         if not newer or not (silent or failed):
             return
         evidence = [f"missing fills newer than the last finished sync: {len(newer):,}"]
@@ -242,145 +243,116 @@ def _sync_not_running(table: Survey, sides: Sides | None, now: datetime) -> Iter
         evidence.append(f"the latest failed on {run.started_at:%Y-%m-%d %H:%M:%S}: {run.error}")
     yield Cause(
         "sync_not_running",
-        "No sync has brought the newest fills: it fails, or nothing starts it.",
+        "No sync has stored the newest fills: it fails, or nothing starts it.",
         evidence,
         "kalshi-fills sync",
     )
 
 
-def _key_sees_one_subaccount(sides: Sides | None) -> Iterator[Cause]:
-    if sides is not None and sides.restricted:
-        evidence = ["the exchange refuses this key what concerns the whole account (403)"]
-        if sides.hidden:
-            evidence.append(f"{sides.hidden:,} rows are of subaccounts it does not see")
+def _key_sees_one_subaccount(reconciled: Reconciliation | None) -> Iterator[Cause]:
+    if reconciled is not None and reconciled.restricted:
+        evidence = ["the exchange refuses this key the requests about the whole account (403)"]
+        if reconciled.hidden:
+            evidence.append(f"{reconciled.hidden:,} rows are of subaccounts it does not see")
         yield Cause(
             "key_sees_one_subaccount",
-            "The API key is restricted to one subaccount and sees that one's fills only, silently.",
+            "The API key is restricted to one subaccount: the exchange leaves out the fills of the "
+            "others without a word.",
             evidence,
             "set KALSHI_API_KEY_ID to a key of the whole account",
         )
 
 
 def _fills_missing(
-    table: Survey, sides: Sides | None, now: datetime, *, explained: bool
+    table: TableSurvey, reconciled: Reconciliation | None, now: datetime, *, explained: bool
 ) -> Iterator[Cause]:
-    if sides is None or not table.is_today:
+    if reconciled is None or not table.is_today:
         return
-    missing = sides.of("fill", "missing")
+    missing = reconciled.of("fill", "missing")
     mark = table.finished.watermark if table.finished else None
     if explained:
-        missing = [one for one in missing if mark and time_told(one.exchange) < content_time(mark)]
-    short = [one for one in sides.of("order") if _is_short(one.exchange, one.table, one.field)]
+        missing = [one for one in missing if mark is not None and _is_before(one, mark)]
+    short = [one for one in reconciled.of("order") if _lacks_contracts(one)]
     if not missing and not short:
         return
     evidence = []
     explanation = (
-        "Fills that a finished sync should have brought are not there: they were removed, or the "
-        "exchange showed them late."
+        "Fills that a finished sync should have stored are missing: they were removed, or the "
+        "exchange listed them late."
     )
     since = ""
     if missing:
-        first = min(time_told(one.exchange) for one in missing)
-        evidence.append(f"fills missing: {len(missing):,}, the oldest of {first[:19]}")
-        unread = mark is not None and first >= content_time(mark)
+        first = min(one.executed_at for one in missing if one.executed_at is not None)
+        evidence.append(f"fills missing: {len(missing):,}, the oldest of {first:%Y-%m-%d %H:%M:%S}")
+        unread = mark is not None and first >= mark
         if unread and mark is not None and mark < now - SYNC_SILENT:
             explanation = (
-                f"Fills are not there that no sync was asked for: what was read ends at "
-                f"{mark:%Y-%m-%d %H:%M:%S}."
+                f"Fills are missing that no sync was asked for: syncs have read up to "
+                f"{mark:%Y-%m-%d %H:%M:%S} only."
             )
-        since = "" if unread else f"--since {first[:10]}"
+        since = "" if unread else f"--since {first:%Y-%m-%d}"
     if short:
-        evidence.append(f"orders filled more than their fills tell: {len(short):,}")
+        evidence.append(f"orders with more contracts than their fills: {len(short):,}")
     yield Cause("fills_missing", explanation, evidence, f"kalshi-fills sync {since}".strip())
 
 
-def _rows_altered(table: Survey, sides: Sides | None) -> Iterator[Cause]:
-    """Name what has other content than the exchange's and is not as a sync wrote it."""
+def _rows_altered(table: TableSurvey, reconciled: Reconciliation | None) -> Iterator[Cause]:
+    """Yield the cause of rows that differ from the exchange and are not as a sync wrote them."""
     evidence = []
     since = ""
-    if sides is not None:
-        altered, of_others = sides.by_writer.altered, sides.by_writer.of_others
+    if reconciled is not None:
+        altered, of_others = reconciled.by_writer.altered, reconciled.by_writer.of_others
         if altered:
             evidence.append(f"rows that a sync wrote and somebody changed since: {len(altered):,}")
         if of_others and not table.event_times.differing:
             evidence.append(f"rows that another writer wrote: {len(of_others):,}")
         if evidence:
             fields = sorted(
-                {one.field for one in sides.of("fill", "mismatch") if one.field is not None}
+                {one.field for one in reconciled.of("fill", "mismatch") if one.field is not None}
             )
-            evidence.append(f"other than the exchange's: {', '.join(fields)}")
-            if sides.differs_since is not None:
-                since = f" --since {sides.differs_since:%Y-%m-%d}"
+            evidence.append(f"fields that differ from the exchange: {', '.join(fields)}")
+            if reconciled.differs_since is not None:
+                since = f" --since {reconciled.differs_since:%Y-%m-%d}"
     undefined = table.equal_versions
     if undefined.fills:
-        evidence.append(f"fills with rows of equal version and other content: {undefined.fills:,}")
+        evidence.append(
+            f"fills with rows of equal version and different content: {undefined.fills:,}"
+        )
         since = f" --since {undefined.oldest:%Y-%m-%d}" if undefined.oldest else " --full"
     if evidence:
         yield Cause(
             "rows_altered",
-            "The same fills stand in the table with other content than the exchange's: somebody "
-            "changed rows. A sync of the range corrects them.",
+            "Fills in the table have another content than at the exchange: somebody changed rows. "
+            "A sync of the range corrects them.",
             evidence,
             f"kalshi-fills sync{since}",
         )
 
 
-def _exchange_withdrew_fills(sides: Sides | None, tables: Tables) -> Iterator[Cause]:
-    withdrawn = sides.by_writer.withdrawn if sides is not None else []
+def _exchange_withdrew_fills(reconciled: Reconciliation | None, tables: Tables) -> Iterator[Cause]:
+    withdrawn = reconciled.by_writer.withdrawn if reconciled is not None else []
     if withdrawn:
-        first = ", ".join(_quoted(key.fill_id) for key in withdrawn[:3])
+        first = ", ".join(quoted(key.fill_id) for key in withdrawn[:3])
         yield Cause(
             "exchange_withdrew_fills",
-            "Rows that a sync wrote as the exchange sent them, and that it no longer lists: busted "
-            "trades, or fills of another account. Make sure of it with the exchange; no sync "
-            "removes them, and truncate --garbage takes them for fills.",
+            "The exchange no longer lists fills that a sync stored: busted trades, or fills of "
+            "another account. Ask the exchange; no sync removes them, and truncate --garbage "
+            "takes them for fills.",
             [f"rows: {len(withdrawn):,}, such as {first}"],
             start_over_or_delete(tables, withdrawn),
         )
 
 
-def start_over_or_delete(tables: Tables, keys: Sequence[FillKey]) -> str:
-    """Return what removes these fills for good: a statement to run by hand, if they are few.
+def _is_before(missing: Break, moment: datetime) -> bool:
+    return missing.executed_at is not None and missing.executed_at < moment
 
-    Args:
-        tables: where they are.
-        keys: fills that the exchange does not list, and that no mode of truncate tells from others.
-    """
-    if len(keys) > _NAMED_IN_STATEMENT:
-        return "kalshi-fills truncate"
-    pairs = ", ".join(
-        f"({fill_id}, {order_id})"
-        for key in keys
-        for fill_id in _spellings(key.fill_id)
-        for order_id in _spellings(key.order_id)
-    )
+
+def _lacks_contracts(order: Break) -> bool:
+    """Return whether the exchange filled more of an order than the table has."""
+    filled, stored = order.exchange, order.table or Decimal(0)
     return (
-        f"by hand: ALTER TABLE {tables.name()} DELETE WHERE (fill_id, exchange_order_id) IN "
-        f"({pairs}) SETTINGS mutations_sync = 2"
+        order.field == "fill_count_fp"
+        and isinstance(filled, Decimal)
+        and isinstance(stored, Decimal)
+        and filled > stored
     )
-
-
-def _spellings(text: str) -> list[str]:
-    """Return a text as SQL; where it may stand for bytes that are no UTF-8, as those, too."""
-    parts = re.split(r"(\\x[0-9a-f]{2})", text)
-    as_bytes = [
-        part if index % 2 else "".join(map(_spelled, part)) for index, part in enumerate(parts)
-    ]
-    return list(dict.fromkeys((_quoted(text), f"'{''.join(as_bytes)}'")))
-
-
-def _quoted(text: str) -> str:
-    """Quote a text for SQL; what cannot be seen is spelled out, byte by byte."""
-    return "'" + "".join(map(_spelled, text)) + "'"
-
-
-def _spelled(letter: str) -> str:
-    if letter in "\\'":
-        return f"\\{letter}"
-    if letter.isprintable():
-        return letter
-    return "".join(f"\\x{byte:02X}" for byte in letter.encode("utf-8", "surrogatepass"))
-
-
-def _is_short(exchange: str | None, table: str | None, field: str | None) -> bool:
-    return field == "fill_count_fp" and Decimal(exchange or 0) > Decimal(table or 0)

@@ -1,9 +1,9 @@
 """Whether table and exchange agree, and if not, why: five checks, breaks, root causes.
 
-    look at the tables -> hold them against the exchange -> check -> name the causes
+    survey the tables -> compare with the exchange -> check -> name the causes
 
 Nothing here writes, to the database or anywhere else. The table may be of any age, empty or not
-there at all: what cannot be looked at is skipped, and said so.
+there at all: what cannot be checked is skipped, and the report says so.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 from kalshi_fills.diagnose.causes import Cause, causes
@@ -22,25 +22,31 @@ from kalshi_fills.diagnose.checks import (
     PASS,
     SKIP,
     SYNC,
-    VOLUME,
     WARN,
     Check,
     check_cadence,
     check_duplicates,
     check_prices,
     check_schema,
-    check_volume,
 )
+from kalshi_fills.diagnose.survey import QueryResult, SurveyQueries, TableSurvey, survey
+from kalshi_fills.diagnose.volume import VOLUME, check_volume
 from kalshi_fills.errors import SchemaError
-from kalshi_fills.exchange.endpoints import Exchange
-from kalshi_fills.pipeline.window import Window
-from kalshi_fills.reconcile.breaks import Break
-from kalshi_fills.reconcile.run import Compared, Comparison, Say, Sides
-from kalshi_fills.reconcile.survey import Evidence, QueryResult, Survey, survey
-from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.reconcile.blank import TableFacts
+from kalshi_fills.reconcile.lookups import TableLookups
+from kalshi_fills.reconcile.reader import open_reader
+from kalshi_fills.reconcile.reconciliation import Compared, Reconciliation
+from kalshi_fills.reconcile.run import reconcile
 from kalshi_fills.warehouse.schema import Schema, schema_of
-from kalshi_fills.warehouse.statements import Tables
 from kalshi_fills.warehouse.store import FillStore
+
+if TYPE_CHECKING:
+    from kalshi_fills.exchange.endpoints import Exchange
+    from kalshi_fills.pipeline.window import Window
+    from kalshi_fills.reconcile.breaks import Break
+    from kalshi_fills.reconcile.listed import Say
+    from kalshi_fills.warehouse.client import Warehouse
+    from kalshi_fills.warehouse.statements import Tables
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +86,7 @@ class Diagnosis:
 
     @property
     def verdict(self) -> str:
-        """The worst status of the checks; one that was skipped says nothing.
+        """The worst status of the checks; one that was skipped does not count.
 
         But asked to compare with the exchange, a diagnosis that could not is no pass.
         """
@@ -105,7 +111,7 @@ class Diagnosis:
         if self.proves_nothing:
             return "nothing could be compared with the exchange"
         if self.verdict == WARN:
-            return "nothing fails, but look at what is marked"
+            return "nothing fails, but some checks warn"
         if self.offline:
             return "nothing wrong in the table itself; the exchange was not asked"
         return "table and exchange agree"
@@ -122,16 +128,16 @@ class Diagnosis:
             repairs = (check.next for check in self.checks if check.next.startswith(SYNC))
             return Cause(
                 "none",
-                "Rows are as a sync wrote them, and the exchange tells the same fills otherwise "
-                "now. A sync of the range corrects them.",
+                "Rows are as a sync wrote them, but the exchange now reports the same fills with "
+                "another content. A sync of the range corrects them.",
                 [],
                 next(repairs, SYNC),
             )
         if "order" in scopes:
             return Cause(
                 "none",
-                "Every fill agrees. The exchange's own orders tell something else than its fills "
-                "do; ask its support if it stays so.",
+                "Every fill agrees, but the exchange's own orders do not add up to its fills. Ask "
+                "its support if this lasts.",
                 [],
                 "",
             )
@@ -151,12 +157,12 @@ class Diagnosis:
             for check in self.checks
         ):
             proven = (
-                "whether the rows are fills, only the exchange can tell: run it online."
+                "only the exchange knows whether the rows are fills: run it online."
                 if self.offline
-                else "yet every fill agrees: it is the trading itself that is timed."
+                else "yet every fill agrees: the trading itself is timed."
             )
-            return Cause("none", f"Counts are as even as a clock makes them; {proven}", [], "")
-        return Cause("none", "For no reason that shows here.", [], "")
+            return Cause("none", f"Counts are as even as those of a clock; {proven}", [], "")
+        return Cause("none", "The evidence names no cause.", [], "")
 
 
 def diagnose(
@@ -168,7 +174,7 @@ def diagnose(
     say: Say = lambda _: None,
     clock: Callable[[], datetime] | None = None,
 ) -> Diagnosis:
-    """Look at the tables, hold them against the exchange, and say what is wrong and why.
+    """Return what is wrong with the tables, compared with the exchange, and why.
 
     Args:
         warehouse: where the tables are, or should be.
@@ -176,12 +182,12 @@ def diagnose(
         exchange: the account; None to look at the tables only.
         window: the range that is compared.
         now: when the diagnosis began.
-        say: is told what goes on.
+        say: is called with what goes on.
         clock: the time against which the times of fills are gated as they are read; by default
             `now` and what has passed since.
 
     Raises:
-        SchemaError: there is a table of that name, and it is none of fills.
+        SchemaError: there is a table of that name that is no table of fills.
         ExchangeError: the exchange could not be asked.
         WarehouseError: the tables could not be read.
     """
@@ -189,9 +195,9 @@ def diagnose(
     schema = schema_of_fills(warehouse, tables)
     found = Diagnosis(window, offline=exchange is None)
     say("looking at the table")
-    table = survey(Evidence(warehouse, tables, schema, window), schema)
+    table = survey(SurveyQueries(warehouse, tables, schema, window), schema, now)
     found.queries = table.queries
-    sides: Sides | None = None
+    reconciled: Reconciliation | None = None
     store = FillStore(warehouse, tables, _NOBODY, now, dry_run=True)
     if table.is_today:
         store.require_every_row()
@@ -202,21 +208,33 @@ def diagnose(
         )
     else:
         clock = clock or (lambda: now + timedelta(seconds=time.monotonic() - began))
-        sides = Comparison(exchange, store, table, window, now, clock, say).run()
-        found.breaks, found.more_breaks = sides.breaks, sides.more_breaks
-        found.compared = sides.proven
-        found.notes += sides.notes
+        lookups = TableLookups(warehouse, tables, window, replaces=schema.replaces)
+        facts = _facts(table, store)
+        reader = open_reader(exchange, clock)
+        reconciled = reconcile(
+            reader,
+            store,
+            lookups,
+            facts,
+            window,
+            table.pending_from,
+            now,
+            say,
+        )
+        found.breaks, found.more_breaks = reconciled.breaks, reconciled.more_breaks
+        found.compared = reconciled.proven
+        found.notes += reconciled.notes
         found.requests = exchange.requests
-    found.hours = _hours(table, sides)
+    found.hours = _hours(table, reconciled)
     found.checks = [
-        check_volume(table, sides, now, tables),
+        check_volume(table, reconciled, now, tables),
         check_schema(table, tables),
         check_prices(table),
-        check_cadence(table, sides),
-        check_duplicates(table, sides),
+        check_cadence(table, reconciled),
+        check_duplicates(table, reconciled),
     ]
     if found.verdict != PASS:
-        found.causes = list(causes(table, sides, tables, now))
+        found.causes = list(causes(table, reconciled, tables, now))
     found.elapsed_seconds = round(time.monotonic() - began, 3)
     log.info(
         "diagnosis",
@@ -235,10 +253,10 @@ def diagnose(
 
 
 def schema_of_fills(warehouse: Warehouse, tables: Tables) -> Schema:
-    """Say what the fills table is like, of whatever age, if it is one or there is none.
+    """Return what the fills table is like, of whatever age; there may be none.
 
     Raises:
-        SchemaError: there is a table of that name, and it is none of fills.
+        SchemaError: there is a table of that name that is no table of fills.
     """
     schema = schema_of(warehouse, tables)
     if schema.exists and not schema.is_of_fills:
@@ -249,10 +267,22 @@ def schema_of_fills(warehouse: Warehouse, tables: Tables) -> Schema:
     return schema
 
 
-def _hours(table: Survey, sides: Sides | None) -> list[HourOfBoth]:
-    held = table.evidence.rows_per_hour() if table.schema.exists else {}
-    sent = sides.hours if sides else {}
+def _facts(table: TableSurvey, store: FillStore) -> TableFacts:
+    """Return what a comparison has to know of the table beforehand."""
+
+    def rows_of_sync(part: Window) -> int:
+        if not table.has_rows_of_sync:
+            return 0
+        return sum(hour.fills for hour in store.hours(part.start, part.end).values())
+
+    has_rows = any(one.rows for one in table.profile if one.against_window == "in")
+    return TableFacts(table.schema.exists, table.is_today, has_rows, rows_of_sync)
+
+
+def _hours(table: TableSurvey, reconciled: Reconciliation | None) -> list[HourOfBoth]:
+    held = table.rows_per_hour
+    listed = reconciled.hours if reconciled else {}
     return [
-        HourOfBoth(hour, sent.get(hour, 0) if sides else None, held.get(hour, 0))
-        for hour in sorted(held.keys() | sent.keys())
+        HourOfBoth(hour, listed.get(hour, 0) if reconciled else None, held.get(hour, 0))
+        for hour in sorted(held.keys() | listed.keys())
     ]

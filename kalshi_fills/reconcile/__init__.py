@@ -1,1 +1,1 @@
-"""Exchange against table: breaks by fill, by order, by position. Repairs nothing."""
+"""Exchange against table: breaks by fill, by order, by position; no verdicts, and no repairs."""

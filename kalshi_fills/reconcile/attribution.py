@@ -9,10 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
-from kalshi_fills.pipeline.fills import FillKey
-from kalshi_fills.reconcile.breaks import Break
-from kalshi_fills.reconcile.survey import Evidence, Writer
+if TYPE_CHECKING:
+    from kalshi_fills.pipeline.fills import FillKey
+    from kalshi_fills.reconcile.breaks import Break
+    from kalshi_fills.reconcile.lookups import TableLookups
+
+
+class Writer(NamedTuple):
+    """Who wrote the row of a fill."""
+
+    fill_id: str
+    exchange_order_id: str
+    by_sync: bool
+    as_written: bool
+    """The content is still the one that its sync wrote."""
+    passes_gates: bool
+    """It could be a fill: `truncate --garbage` leaves it."""
 
 
 @dataclass(slots=True)
@@ -29,8 +43,8 @@ class Attribution:
     """Written by a sync and changed since."""
     of_others: list[FillKey] = field(default_factory=list)
     """With another content than the exchange's, and written by no sync."""
-    told_otherwise: list[FillKey] = field(default_factory=list)
-    """Still as a sync wrote them: the exchange told them otherwise then."""
+    changed_by_exchange: list[FillKey] = field(default_factory=list)
+    """Still as a sync wrote them: the exchange sent another content then."""
 
     @property
     def left_by_garbage(self) -> list[FillKey]:
@@ -39,13 +53,13 @@ class Attribution:
 
 
 def attribute(
-    breaks: Iterable[Break], evidence: Evidence, is_listed: Callable[[FillKey], bool]
+    breaks: Iterable[Break], lookups: TableLookups, is_listed: Callable[[FillKey], bool]
 ) -> Attribution:
     """Return who wrote the rows of breaks of scope fill; those without an id are left out.
 
     Args:
         breaks: what differs.
-        evidence: the tables, of today's schema.
+        lookups: the fills table, of today's schema.
         is_listed: returns whether the exchange lists a fill.
 
     Raises:
@@ -56,9 +70,9 @@ def attribute(
     unexpected = _keys(one for one in of_fills if one.kind == "unexpected")
     mismatched = _keys(one for one in of_fills if one.kind == "mismatch")
     unlisted = [key for key in unexpected if not is_listed(key)]
-    writers = evidence.writers([*unlisted, *mismatched])
+    writers = lookups.writers([*unlisted, *mismatched])
     # A row whose id is not UTF-8 cannot be looked up by it, and may be one that could be a fill.
-    nobody = Writer(by_sync=False, as_written=False, passes_gates=True)
+    nobody = Writer("", "", by_sync=False, as_written=False, passes_gates=True)
     for key in unlisted:
         writer = writers.get(key, nobody)
         if writer.by_sync and writer.as_written:
@@ -72,7 +86,7 @@ def attribute(
         if not writer.by_sync:
             found.of_others.append(key)
         elif writer.as_written:
-            found.told_otherwise.append(key)
+            found.changed_by_exchange.append(key)
         else:
             found.altered.append(key)
     return found
@@ -80,4 +94,4 @@ def attribute(
 
 def _keys(breaks: Iterable[Break]) -> list[FillKey]:
     """Return the fills of breaks, each once, in their order."""
-    return list(dict.fromkeys(FillKey(one.fill_id or "", one.order_id or "") for one in breaks))
+    return list(dict.fromkeys(one.key for one in breaks))

@@ -1,11 +1,48 @@
-"""One disagreement between exchange and table."""
+"""What a break is: one disagreement between exchange and table, both sides as values.
+
+Sentences are made of breaks in `report` only; nothing here or elsewhere reads one back.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import NamedTuple
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final, NamedTuple
 
-from kalshi_fills.pipeline.content import Content
+from kalshi_fills.pipeline.content import Content, time_of
+from kalshi_fills.pipeline.fills import Fill, FillKey, side_price_dollars
+
+MAX_BREAKS: Final = 10_000
+"""Breaks that a sync or a diagnosis lists; the report says where there are more."""
+
+Value = str | bool | int | Decimal | datetime
+"""One field of a fill, an order or a position; an empty text where it is not known."""
+
+_DECIMALS = ("price_cents", "yes_price_dollars", "no_price_dollars", "size", "fee_dollars")
+
+_FLAGS = {"true": True, "false": False}
+
+
+class StoredRow(NamedTuple):
+    """One row of the table: whose it is, and its content."""
+
+    key: FillKey
+    content: Content
+
+
+class FillSide(NamedTuple):
+    """A fill that one side has and the other has not."""
+
+    executed_at: datetime
+    outcome: str
+    """yes or no; what the table holds may be neither."""
+    price_dollars: Decimal
+    """The price of its outcome."""
+    contracts: Decimal
+
+
+Side = FillSide | Value
+"""A whole fill, or the value of the field in which both sides differ."""
 
 
 class Break(NamedTuple):
@@ -19,23 +56,56 @@ class Break(NamedTuple):
     order_id: str | None
     market_ticker: str | None
     field: str | None
-    exchange: str | None
-    """What the exchange says; None where it knows nothing of it."""
-    table: str | None
-    """What the table says; None where it has nothing of it."""
+    """The field that differs; None where one side lacks the fill."""
+    exchange: Side | None
+    """What the exchange has; None where it has nothing of it."""
+    table: Side | None
+    """What the table has; None where it has nothing of it."""
+
+    @property
+    def key(self) -> FillKey:
+        """The identity of the fill; parts that are not known are empty."""
+        return FillKey(self.fill_id or "", self.order_id or "")
+
+    @property
+    def executed_at(self) -> datetime | None:
+        """When the fill was traded that one side lacks; None for any other break."""
+        for side in (self.exchange, self.table):
+            if isinstance(side, FillSide):
+                return side.executed_at
+        return None
 
 
-def describe_fill(texts: Content) -> str:
-    """Write a fill in a few words: 3.00 yes at 0.410000 (the price of its side) on its time."""
-    price = texts[10] if texts[4] == "no" else texts[9]
-    return f"{texts[11]} {texts[4]} at {price} on {texts[0]}"
+def missing_fill(fill: Fill) -> Break:
+    """Return the break of a fill that the table lacks."""
+    side = FillSide(fill.executed_at, fill.outcome, side_price_dollars(fill), fill.contracts)
+    return Break("missing", "fill", fill.fill_id, fill.order_id, fill.ticker, None, side, None)
 
 
-def time_told(told: str | None) -> str:
-    """Give the time at the end of a fill in words, as text that compares like times."""
-    return (told or "").rpartition(" on ")[2]
+def unexpected_row(key: FillKey, row: Content) -> Break:
+    """Return the break of a row that is not among the exchange's fills."""
+    outcome = row.side
+    price = row.no_price_dollars if outcome == "no" else row.yes_price_dollars
+    side = FillSide(time_of(row), outcome, Decimal(price), Decimal(row.size))
+    ticker = row.market_ticker
+    return Break("unexpected", "fill", key.fill_id, key.order_id, ticker, None, None, side)
 
 
-def content_time(moment: datetime) -> str:
-    """Write a time as contents do, so that texts of the same width compare like times."""
-    return moment.isoformat(" ", "microseconds")[:26]
+def mismatch(key: FillKey, ticker: str, field: str, exchange: Value, table: Value) -> Break:
+    """Return the break of a fill that both sides have, with another value of one field."""
+    return Break("mismatch", "fill", key.fill_id, key.order_id, ticker, field, exchange, table)
+
+
+def value_of(field: str, text: str) -> Value:
+    """Return the value that a content has as text."""
+    if not text:
+        return text
+    if field == "ts":
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    if field in _DECIMALS:
+        return Decimal(text)
+    if field in ("subaccount_number", "exchange_index"):
+        return int(text)
+    if field in ("is_taker", "direction_inferred"):
+        return _FLAGS.get(text, text)
+    return text

@@ -1,179 +1,147 @@
-"""Fills against rows."""
+"""Fills against rows: which hours differ, and in them which fills. Sync and diagnose use it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kalshi_fills.pipeline.content import CONTENT_FIELDS, Content, content, differences, merge
-from kalshi_fills.pipeline.fills import Fill, FillKey
+from kalshi_fills.pipeline.content import Content, content, differences, merge, time_of
 from kalshi_fills.pipeline.seen import HourDigest
 from kalshi_fills.pipeline.window import Window
-from kalshi_fills.reconcile.breaks import Break, content_time, describe_fill
-from kalshi_fills.warehouse.store import FillStore
+from kalshi_fills.reconcile.breaks import (
+    Break,
+    StoredRow,
+    mismatch,
+    missing_fill,
+    unexpected_row,
+    value_of,
+)
+
+if TYPE_CHECKING:
+    from kalshi_fills.pipeline.fills import Fill, FillKey
+    from kalshi_fills.warehouse.store import FillStore
 
 _HOUR: Final = timedelta(hours=1)
 
 _HOURS_AT_ONCE: Final = 24
+"""Hours that are compared fill by fill at once, so that memory stays that of a day."""
 
 _LAST_OF_SECOND: Final = timedelta(microseconds=999_999)
 
-_TICKER: Final = CONTENT_FIELDS.index("market_ticker")
+
+class Stretch(NamedTuple):
+    """Neighbouring hours in which both sides differ."""
+
+    since: datetime
+    until: datetime
+
+    @property
+    def window(self) -> Window:
+        """The stretch as a range of event times."""
+        return Window(self.since, self.until)
+
+    def surely_holds(self, fill: Fill) -> bool:
+        """Return whether a fill lies in it, also where the table knows its time more finely."""
+        moment = fill.executed_at
+        latest = moment if moment.microsecond else moment + _LAST_OF_SECOND
+        return self.window.holds(moment) and self.window.holds(latest)
 
 
-def compare(
-    expected: Mapping[datetime, HourDigest],
-    store: FillStore,
-    window: Window,
-    ask_again: Callable[[Window], Iterator[Fill]],
-    *,
-    known_to_pass: Callable[[FillKey], bool],
-    current_until: datetime,
-    pending_from: datetime | None = None,
-    on_pending: Callable[[Fill], None] = lambda _: None,
-    visible: Callable[[Content], bool] = lambda _: True,
-) -> Iterator[tuple[Break, datetime]]:
-    """Compare what the exchange sent in a window with what the table now holds.
+def differing_stretches(
+    expected: Mapping[datetime, HourDigest], store: FillStore, window: Window
+) -> Iterator[Stretch]:
+    """Yield the ranges of a window in which the table is not what was expected.
 
     Args:
-        expected: count and digest of the fills sent, by hour.
+        expected: count and digest of the exchange's fills, by hour.
         store: the table.
         window: the range that is compared.
-        ask_again: yields the exchange's fills of a range, gated, possibly twice.
-        known_to_pass: says whether the pass had met a fill; one it had not is no break, it came
-            after.
-        current_until: event time up to which the exchange's answers are current; a row of ours
-            after it may be ahead of the exchange.
-        pending_from: event time from which on a fill need not be in the table yet.
-        on_pending: is called with each fill that is not in the table and need not be yet.
-        visible: says whether the exchange shows a fill of ours to this key at all.
-
-    Yields:
-        The breaks, by hour, as they are found, each with the start of what was compared then;
-        none if both sides agree.
 
     Raises:
-        KalshiFillsError: either side could not be read.
+        WarehouseError: the table could not be read.
     """
-    held = store.hours(window.start, window.end)
+    stored = store.hours(window.start, window.end)
     differing = sorted(
         hour
-        for hour in expected.keys() | held.keys()
-        if expected.get(hour, HourDigest()) != held.get(hour, HourDigest())
+        for hour in expected.keys() | stored.keys()
+        if expected.get(hour, HourDigest()) != stored.get(hour, HourDigest())
     )
-    for first, last in _stretches(differing):
-        start = first if window.start is None else max(first, window.start)
-        stretch = Window(start, min(last + _HOUR, window.end))
-        assert stretch.start is not None
-        held_rows = [
-            (row.key, row.content)
-            for row in store.rows_between(stretch.start, stretch.end)
-            if visible(row.content)
-        ]
+    for first, last in _joined_hours(differing):
+        since = first if window.start is None else max(first, window.start)
+        yield Stretch(since, min(last + _HOUR, window.end))
 
-        def must_be_there(fill: Fill, stretch: Window = stretch) -> bool:
-            if not _surely_holds(stretch, fill.executed_at) or not known_to_pass(fill.key):
-                return False
-            if pending_from is None or fill.executed_at < pending_from:
-                return True
-            on_pending(fill)
-            return False
 
-        for found in compare_fills(ask_again(stretch), held_rows, must_be_there, current_until):
-            yield found, start
+def rows_of(store: FillStore, stretch: Stretch) -> list[StoredRow]:
+    """Return the rows that the table has of a stretch."""
+    rows = store.rows_between(stretch.since, stretch.until)
+    return [StoredRow(row.key, row.content) for row in rows]
+
+
+def by_key(fills: Iterable[Fill]) -> dict[FillKey, Fill]:
+    """Return each fill once; of one sent with several contents the one that knows most."""
+    found: dict[FillKey, Fill] = {}
+    for fill in fills:
+        first = found.setdefault(fill.key, fill)
+        if first.raw_json != fill.raw_json:
+            found[fill.key] = merge(first, fill)
+    return found
 
 
 def compare_fills(
-    sent: Iterable[Fill],
-    held: Iterable[tuple[FillKey, Content]],
-    must_be_there: Callable[[Fill], bool],
-    current_until: datetime,
+    fills: Mapping[FillKey, Fill], rows: Iterable[StoredRow], current_until: datetime
 ) -> Iterator[Break]:
-    """Hold fills against rows, one by one.
-
-    Of a fill that was sent with several contents the one that knows most counts, as in the table.
+    """Compare fills with rows, one by one.
 
     Args:
-        sent: the exchange's fills, possibly twice.
-        held: identity and content of the table's rows.
-        must_be_there: says whether a fill that is not in the table is a break.
-        current_until: event time up to which the exchange's answers are current.
+        fills: what the exchange has.
+        rows: what the table has.
+        current_until: the event time up to which the exchange's answers are complete: a row after
+            it may be ahead of the exchange, and is no break.
 
     Yields:
-        The breaks; a second row of a fill is unexpected.
+        A break for each difference; a second row of a fill is unexpected. Whether a missing fill
+        had to be in the table, the caller knows.
     """
-    expected = by_key(sent)
-    rows: dict[FillKey, list[Content]] = {}
-    for key, texts in held:
-        if key in expected:
-            rows.setdefault(key, []).append(texts)
-        elif texts[0] < content_time(current_until):
-            yield _unexpected(key, texts)
-    for key, fill in expected.items():
-        texts = content(fill)
-        if key in rows:
-            # Of several rows of a fill the one that is most like it is the fill.
-            rows[key].sort(key=lambda row, texts=texts: len(differences(row, texts)))  # type: ignore[misc]
-            first, *others = rows[key]
-            yield from _mismatches(key, first, texts)
-            for again in others:
-                if key.fill_id and again[_TICKER] == first[_TICKER]:
-                    # The same row, of which it is not defined what it holds.
-                    yield from _mismatches(key, again, texts)
-                else:
-                    yield _unexpected(key, again)
-        elif must_be_there(fill):
-            yield Break(
-                "missing",
-                "fill",
-                key.fill_id,
-                key.order_id,
-                fill.ticker,
-                None,
-                describe_fill(texts),
-                None,
-            )
+    rows_of_fill: dict[FillKey, list[Content]] = {}
+    for key, row in rows:
+        if key in fills:
+            rows_of_fill.setdefault(key, []).append(row)
+        elif time_of(row) < current_until:
+            yield unexpected_row(key, row)
+    for key, fill in fills.items():
+        if key in rows_of_fill:
+            yield from _compare_rows(fill, rows_of_fill[key])
+        else:
+            yield missing_fill(fill)
 
 
-def _mismatches(key: FillKey, held: Content, sent: Content) -> Iterator[Break]:
-    for found in differences(held, sent):
-        yield Break(
-            "mismatch",
-            "fill",
-            key.fill_id,
-            key.order_id,
-            sent[_TICKER],
+def _compare_rows(fill: Fill, rows: list[Content]) -> Iterator[Break]:
+    """Yield how the rows of one fill differ from it; the one that is most like it is the fill."""
+    texts = content(fill)
+    first, *others = sorted(rows, key=lambda row: len(differences(row, texts)))
+    yield from _mismatches(fill, first)
+    for again in others:
+        if fill.fill_id and again.market_ticker == first.market_ticker:
+            # The same row, of which it is not defined what it holds.
+            yield from _mismatches(fill, again)
+        else:
+            yield unexpected_row(fill.key, again)
+
+
+def _mismatches(fill: Fill, row: Content) -> Iterator[Break]:
+    for found in differences(row, content(fill)):
+        yield mismatch(
+            fill.key,
+            fill.ticker,
             found.field,
-            found.reported,
-            found.stored,
+            value_of(found.field, found.reported),
+            value_of(found.field, found.stored),
         )
 
 
-def by_key(sent: Iterable[Fill]) -> dict[FillKey, Fill]:
-    """Return each fill once; of one sent with several contents the one that knows most."""
-    fills: dict[FillKey, Fill] = {}
-    for fill in sent:
-        first = fills.setdefault(fill.key, fill)
-        if first.raw_json != fill.raw_json:
-            fills[fill.key] = merge(first, fill)
-    return fills
-
-
-def _unexpected(key: FillKey, texts: Content) -> Break:
-    return Break(
-        "unexpected", "fill", key.fill_id, key.order_id, texts[3], None, None, describe_fill(texts)
-    )
-
-
-def _surely_holds(stretch: Window, moment: datetime) -> bool:
-    """Return whether a time lies in a range, also where the table knows it finer than seconds."""
-    latest = moment if moment.microsecond else moment + _LAST_OF_SECOND
-    return stretch.holds(moment) and stretch.holds(latest)
-
-
-def _stretches(hours: list[datetime]) -> Iterator[tuple[datetime, datetime]]:
-    """Join neighbouring hours, up to a day at once, so that memory stays that of a day."""
+def _joined_hours(hours: list[datetime]) -> Iterator[tuple[datetime, datetime]]:
+    """Yield the first and the last of neighbouring hours, a day at most."""
     index = 0
     while index < len(hours):
         first = last = hours[index]

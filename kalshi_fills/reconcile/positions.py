@@ -1,70 +1,238 @@
-"""Positions against what the fills of a market add up to."""
+"""The leg of positions: what a market's fills add up to against what the exchange says is held."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kalshi_fills.pipeline.fills import Fill
+from kalshi_fills.errors import ExchangeError
+from kalshi_fills.exchange.endpoints import (
+    Listed,
+    is_not_to_be_had,
+    is_restricted,
+    positions,
+)
 from kalshi_fills.reconcile.breaks import Break
+from kalshi_fills.reconcile.fills import by_key, compare_fills
+from kalshi_fills.reconcile.listed import Bounds, ListedFills, must_be_stored
+from kalshi_fills.reconcile.moved import join_moved_fills
+
+if TYPE_CHECKING:
+    from kalshi_fills.exchange.endpoints import Exchange
+    from kalshi_fills.exchange.records import Position
+    from kalshi_fills.pipeline.fills import Fill
+    from kalshi_fills.reconcile.lookups import TableLookups
+    from kalshi_fills.reconcile.reader import ExchangeReader
+    from kalshi_fills.reconcile.reconciliation import Reconciliation
+    from kalshi_fills.warehouse.store import FillStore
+
+_LOOKED_AT_AGAIN: Final = 200
+"""Markets whose positions differ that are looked at again."""
+
+
+class PositionDifference(NamedTuple):
+    """The contracts of one subaccount, or of all of them, where both sides differ."""
+
+    subaccount: int | None
+    """None for all of them together."""
+    exchange: Decimal
+    table: Decimal
 
 
 class MarketPosition(NamedTuple):
     """One market on both sides, in yes contracts."""
 
     ticker: str
-    told: Mapping[int, Decimal]
+    exchange: Mapping[int, Decimal]
     """What the exchange says is held, by subaccount."""
-    held: Mapping[int | None, Decimal]
-    """What the table's fills add up to, by subaccount; None where the fill does not tell."""
+    table: Mapping[int | None, Decimal]
+    """What the table's fills add up to, by subaccount; None where the fill does not say."""
 
-    def differing(self) -> list[tuple[int | None, Decimal, Decimal]]:
-        """Give subaccount, exchange's and table's contracts where they differ.
+    def differing(self) -> list[PositionDifference]:
+        """Return where the contracts differ.
 
         Where a fill's subaccount is not known, only the sums over all of them can be compared.
         """
-        if None in self.held:
-            told, held = sum(self.told.values(), Decimal(0)), sum(self.held.values(), Decimal(0))
-            return [(None, told, held)] if told != held else []
+        if None in self.table:
+            exchange = sum(self.exchange.values(), Decimal(0))
+            table = sum(self.table.values(), Decimal(0))
+            return [PositionDifference(None, exchange, table)] if exchange != table else []
         return [
-            (subaccount, contracts, self.held.get(subaccount, Decimal(0)))
-            for subaccount, contracts in sorted(self.told.items())
-            if contracts != self.held.get(subaccount, Decimal(0))
+            PositionDifference(subaccount, contracts, self.table.get(subaccount, Decimal(0)))
+            for subaccount, contracts in sorted(self.exchange.items())
+            if contracts != self.table.get(subaccount, Decimal(0))
         ]
 
     def is_met_by(self, more: Sequence[Fill]) -> bool:
-        """Whether each position agrees after some of these fills, taken one after the other."""
-        differing = {one[0] for one in self.differing()}
+        """Return whether each position agrees after some of these fills, one after the other."""
+        differing = {one.subaccount for one in self.differing()}
         for count in range(1, len(more) + 1):
             sums = sum_up(more[:count])
-            held = {
-                where: self.held.get(where, Decimal(0)) + sums.get(where, Decimal(0))
-                for where in self.held.keys() | sums.keys()
+            table = {
+                where: self.table.get(where, Decimal(0)) + sums.get(where, Decimal(0))
+                for where in self.table.keys() | sums.keys()
             }
-            differing &= {one[0] for one in self._replace(held=held).differing()}
+            differing &= {one.subaccount for one in self._replace(table=table).differing()}
         return not differing
 
     def is_moved_between_subaccounts(self) -> bool:
-        """Whether all subaccounts together agree: then contracts were moved, without a fill."""
-        return sum(self.told.values(), Decimal(0)) == sum(
-            (self.held.get(subaccount, Decimal(0)) for subaccount in self.told), Decimal(0)
+        """Return whether all subaccounts together agree: contracts only moved."""
+        return sum(self.exchange.values(), Decimal(0)) == sum(
+            (self.table.get(subaccount, Decimal(0)) for subaccount in self.exchange), Decimal(0)
         )
 
     def breaks(self) -> Iterator[Break]:
         """Yield a break of scope position for each subaccount that differs."""
-        for subaccount, told, held in self.differing():
+        for subaccount, exchange, table in self.differing():
             where = "position_fp" if subaccount is None else f"position_fp of {subaccount}"
-            yield Break(
-                "mismatch", "position", None, None, self.ticker, where, f"{told:.2f}", f"{held:.2f}"
-            )
+            yield Break("mismatch", "position", None, None, self.ticker, where, exchange, table)
 
 
 def sum_up(fills: Iterable[Fill]) -> dict[int | None, Decimal]:
-    """Add up the fills of one market by subaccount, yes contracts positive, no negative."""
+    """Return what fills of one market add up to by subaccount, in yes contracts."""
     sums: dict[int | None, Decimal] = {}
     for fill in fills:
         where = fill.subaccount_number
         signed = fill.contracts if fill.outcome == "yes" else -fill.contracts
         sums[where] = sums.get(where, Decimal(0)) + signed
     return sums
+
+
+@dataclass(slots=True)
+class PrimaryPositions:
+    """The positions of the primary subaccount, and what came of asking for them."""
+
+    positions: list[Position] = field(default_factory=list)
+    listing: Listed = field(default_factory=Listed)
+    restricted: bool = False
+    """The key is restricted to one subaccount."""
+    refused: str = ""
+    """Why positions cannot be had at all."""
+
+
+def read_primary_positions(exchange: Exchange) -> PrimaryPositions:
+    """Ask for the primary subaccount's positions: a restricted key is refused them."""
+    found = PrimaryPositions()
+    try:
+        pages = positions(exchange, 0, found.listing)
+        found.positions = [one for page in pages for one in page]
+    except ExchangeError as error:
+        if is_restricted(error):
+            found.restricted = True
+        elif is_not_to_be_had(error):
+            found.refused = error.message
+        else:
+            raise
+    return found
+
+
+def compare_positions(
+    reader: ExchangeReader,
+    store: FillStore,
+    lookups: TableLookups,
+    listed: ListedFills,
+    bounds: Bounds,
+    found: Reconciliation,
+    primary: PrimaryPositions,
+) -> None:
+    """Compare the positions that are held with what all fills of their markets add up to."""
+    if primary.restricted:
+        found.notes.append("Positions were not compared: the key may not read them.")
+        return
+    if primary.refused:
+        found.blind.append(f"Positions could not be compared: {primary.refused}.")
+        return
+    seen = {int(text) for text in listed.subaccounts if text}
+    held = _positions_by_market(reader.exchange, seen.union(lookups.subaccounts()), primary)
+    listing = primary.listing
+    if listing.unreadable:
+        sentence = (
+            f"{listing.unreadable:,} of {listing.items:,} positions could not be read and were "
+            "not compared; the exchange may have renamed position_fp."
+        )
+        (found.notes if held else found.blind).append(sentence)
+    sums = lookups.position_sums(sorted(held))
+    looked_at_again = 0
+    for ticker, subaccounts in sorted(held.items()):
+        market = MarketPosition(ticker, subaccounts, sums.get(ticker, {}))
+        if not market.differing():
+            found.proven.positions += len(subaccounts)
+            continue
+        if looked_at_again >= _LOOKED_AT_AGAIN:
+            found.blind.append(
+                f"More than {_LOOKED_AT_AGAIN} positions differ; the rest was not looked at."
+            )
+            return
+        looked_at_again += 1
+        _look_again(market, reader, store, lookups, listed, bounds, found)
+
+
+def _positions_by_market(
+    exchange: Exchange, subaccounts: set[int], primary: PrimaryPositions
+) -> dict[str, dict[int, Decimal]]:
+    held: dict[str, dict[int, Decimal]] = {}
+    for subaccount in sorted(subaccounts):
+        pages = (
+            [primary.positions]
+            if subaccount == 0
+            else positions(exchange, subaccount, primary.listing)
+        )
+        for page in pages:
+            for position in page:
+                held.setdefault(position.ticker, {})[subaccount] = position.contracts
+    return held
+
+
+def _look_again(
+    market: MarketPosition,
+    reader: ExchangeReader,
+    store: FillStore,
+    lookups: TableLookups,
+    listed: ListedFills,
+    bounds: Bounds,
+    found: Reconciliation,
+) -> None:
+    """Ask for every fill of a market whose position differs, and find what makes it differ."""
+    fills = by_key(reader.fills_of_market(market.ticker))
+    rows = lookups.fills_of_market(market.ticker)
+    breaks = (
+        one
+        for one in compare_fills(fills, rows, bounds.current_until)
+        if one.kind != "missing" or must_be_stored(fills[one.key], bounds, listed)
+    )
+    new = found.not_listed_yet(breaks)
+    if new:
+        found.add(join_moved_fills(new, store, reader, listed))
+    for one in new:
+        differing = fills.get(one.key)
+        found.note_difference(differing.executed_at if differing else None)
+    by_fills = market._replace(table=sum_up(fills.values()))
+    if not by_fills.differing():
+        return  # a fill differs, or is newer than what was compared: a break already, or pending
+    # Contracts may change hands any moment: the position is that of one between two readings.
+    by_fills = by_fills._replace(exchange=_position_now(market, reader.exchange))
+    later = by_key(reader.fills_of_market(market.ticker))
+    new_fills = [fill for key, fill in later.items() if key not in fills]
+    if by_fills.is_met_by(sorted(new_fills, key=lambda fill: fill.executed_at)):
+        return
+    by_fills = by_fills._replace(table=sum_up(later.values()))
+    if by_fills.is_moved_between_subaccounts():
+        found.notes.append(
+            f"{market.ticker}: contracts were moved between subaccounts, which leaves no fill; "
+            "all subaccounts together agree."
+        )
+        return
+    found.add(list(by_fills.breaks()))
+
+
+def _position_now(market: MarketPosition, exchange: Exchange) -> dict[int, Decimal]:
+    """Return a market's positions, asked for once more, in the same subaccounts."""
+    return {
+        one.subaccount_number: one.contracts
+        for subaccount in market.exchange
+        for page in positions(exchange, subaccount)
+        for one in page
+        if one.ticker == market.ticker
+    }

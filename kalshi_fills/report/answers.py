@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kalshi_fills.reconcile.survey import QueryResult
+    from kalshi_fills.diagnose.survey import QueryResult
 
 Record = TypeVar("Record", bound=NamedTuple)
 

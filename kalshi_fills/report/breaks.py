@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rich.console import Console
 from rich.text import Text
 
+from kalshi_fills.reconcile.breaks import FillSide
 from kalshi_fills.report.console import harmless, new_table
 
 if TYPE_CHECKING:
-    from kalshi_fills.reconcile.breaks import Break
+    from kalshi_fills.reconcile.breaks import Break, Side
 
 _SHOWN_BREAKS: Final = 20
+
+_PLACES: Final = {
+    "price_cents": 4,
+    "yes_price_dollars": 6,
+    "no_price_dollars": 6,
+    "fee_dollars": 6,
+    "fees_dollars": 6,
+}
+"""Decimal places of the fields that do not have two, as contracts do."""
 
 
 class BreakRow(NamedTuple):
@@ -59,12 +71,31 @@ def break_row(found: Break) -> BreakRow:
 
 def exchange_side(found: Break) -> str | None:
     """Return what the exchange has, in a few words; None if it has nothing."""
-    return found.exchange
+    return _side_text(found.exchange, found.field)
 
 
 def table_side(found: Break) -> str | None:
     """Return what the table has, in a few words; None if it has nothing."""
-    return found.table
+    return _side_text(found.table, found.field)
+
+
+def _side_text(side: Side | None, field: str | None) -> str | None:
+    if isinstance(side, FillSide):
+        return (
+            f"{side.contracts:.2f} {side.outcome} at {side.price_dollars:.6f} "
+            f"on {_time_text(side.executed_at)}"
+        )
+    if side is None or isinstance(side, str):
+        return side
+    if isinstance(side, bool):
+        return "true" if side else "false"
+    if isinstance(side, Decimal):
+        return f"{side:.{_PLACES.get(field or '', 2)}f}"
+    return _time_text(side) if isinstance(side, datetime) else str(side)
+
+
+def _time_text(moment: datetime) -> str:
+    return moment.isoformat(" ", "microseconds")[:26]
 
 
 def show_breaks(

@@ -18,7 +18,7 @@ from kalshi_fills.warehouse.statements import Tables
 
 if TYPE_CHECKING:
     from kalshi_fills.diagnose.run import Diagnosis
-    from kalshi_fills.reconcile.survey import QueryResult
+    from kalshi_fills.diagnose.survey import QueryResult
 
 _SHOWN_ROWS: Final = 5
 

@@ -15,7 +15,7 @@ from kalshi_fills.host.printable import visible
 from kalshi_fills.report.console import HarmlessConsole
 
 if TYPE_CHECKING:
-    from kalshi_fills.sync.run import SyncReport
+    from kalshi_fills.sync.report import SyncReport
 
 _PROGRESS_AFTER_SECONDS: Final = 1.0
 

@@ -22,7 +22,7 @@ from kalshi_fills.report.console import (
 from kalshi_fills.warehouse.statements import Tables
 
 if TYPE_CHECKING:
-    from kalshi_fills.sync.run import SyncReport
+    from kalshi_fills.sync.report import SyncReport
 
 _SHOWN_KEYS: Final = 8
 

@@ -1,1 +1,1 @@
-"""One bounded pass from the exchange into the table, and the watermark it may record."""
+"""One bounded pass from the exchange into the table, and the watermark; no repair of a schema."""

@@ -33,9 +33,11 @@ def read_claim(fingerprint: str, raw_json: str) -> Claim:
         item = decoder.decode(raw_json)
     except (ValueError, RecursionError):
         item = None
-    sent = item if isinstance(item, dict) else {}
+    fields = item if isinstance(item, dict) else {}
     # An id that came as a number is refused, and may come back as the text that it should be.
-    texts = {key: str(sent[key]) for key in (*_FILL_KEYS, *_ORDER_KEYS) if _is_id(sent.get(key))}
+    texts = {
+        key: str(fields[key]) for key in (*_FILL_KEYS, *_ORDER_KEYS) if _is_id(fields.get(key))
+    }
     return Claim(
         fingerprint,
         frozenset(texts[key] for key in _FILL_KEYS if key in texts),
@@ -56,7 +58,7 @@ def closed_claims(
 
     Args:
         claims: what is to be looked at.
-        met: says whether the pass met a fill.
+        met: returns whether the pass met a fill.
         keys_of: looks up the stored fills with one of these ids, for claims without an order id.
     """
     orderless = sorted({one for claim in claims if not claim.order_id for one in claim.fill_ids})

@@ -1,4 +1,4 @@
-"""One fill sent with two contents: the one that knows more is stored, and the other is told.
+"""One fill sent with two contents: the one that knows more is stored, the other is a break.
 
 The other one is kept in quarantine, where the operator can accept it by its content. From then on
 every pass waits for all reports of that fill before it stores one, so that neither replaces the
@@ -15,7 +15,7 @@ from kalshi_fills.exchange.decode import decoder
 from kalshi_fills.pipeline.content import Content, content, contradictions, merge, time_of
 from kalshi_fills.pipeline.fills import Fill, FillKey, Reason, Rejected
 from kalshi_fills.pipeline.parse import read_item, refuse
-from kalshi_fills.reconcile.breaks import Break
+from kalshi_fills.reconcile.breaks import Break, mismatch, value_of
 
 
 class Conflict(NamedTuple):
@@ -33,15 +33,12 @@ class Conflict(NamedTuple):
         """Return a break for each field in which the two disagree."""
         fill = self.other
         return [
-            Break(
-                "mismatch",
-                "fill",
-                fill.fill_id,
-                fill.order_id,
+            mismatch(
+                fill.key,
                 fill.ticker,
                 found.field,
-                found.reported,
-                found.stored,
+                value_of(found.field, found.reported),
+                value_of(found.field, found.stored),
             )
             for found in contradictions(self.stored, content(fill))
         ]
@@ -58,12 +55,12 @@ class Contested(NamedTuple):
 
     known: list[Content]
     """Contents that were not stored."""
-    sent: list[Fill]
+    reported: list[Fill]
     """Its reports of this pass, each once."""
 
     def all_known(self) -> bool:
         """Return whether every report of this pass has a content that was not stored before."""
-        return all(content(fill) in self.known for fill in self.sent)
+        return all(content(fill) in self.known for fill in self.reported)
 
 
 def contested_fills(payloads: Iterable[str], now: datetime) -> dict[FillKey, Contested]:

@@ -10,9 +10,10 @@ import contextlib
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kalshi_fills.pipeline.window import Window
+if TYPE_CHECKING:
+    from kalshi_fills.pipeline.window import Window
 
 _LISTED: Final = 100
 """Breaks that are kept one by one; of the others their number and range is kept."""
@@ -72,7 +73,7 @@ class OpenBreaks:
         return min(times, default=None)
 
     def outside(self, compared: Window) -> OpenBreaks:
-        """Return those that a comparison of a window says nothing about."""
+        """Return those that lie outside a window that was compared."""
         left = OpenBreaks(one for one in self.listed if not compared.holds(one.at))
         if self._more and self._more_since and self._more_until:
             covered = compared.holds(self._more_since) and compared.holds(self._more_until)
@@ -95,7 +96,9 @@ class OpenBreaks:
         if not len(self):
             return ""
         kept: dict[str, object] = {
-            "listed": [[*one[:3], one.at.isoformat()] for one in self.listed],
+            "listed": [
+                [one.kind, one.fill_id, one.order_id, one.at.isoformat()] for one in self.listed
+            ],
         }
         if self._more and self._more_since and self._more_until:
             kept["more"] = [self._more, self._more_since.isoformat(), self._more_until.isoformat()]

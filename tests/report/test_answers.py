@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kalshi_fills.reconcile.survey import QueryResult
+from kalshi_fills.diagnose.survey import QueryResult
 from kalshi_fills.report.answers import answer, records, select_from
 
 ORDERS = QueryResult("orders", "title", "shows", "normal", ("market", "rows"), [("KXT", 3)])

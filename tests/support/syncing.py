@@ -19,7 +19,8 @@ from kalshi_fills.practice.account import PracticeAccount, PracticeFill, generat
 from kalshi_fills.practice.exchange import Limits, PracticeExchange
 from kalshi_fills.practice.faults import Faults
 from kalshi_fills.practice.ledger import to_us
-from kalshi_fills.sync.run import SyncReport, sync
+from kalshi_fills.sync.report import SyncReport
+from kalshi_fills.sync.run import sync
 from kalshi_fills.sync.watermark import SyncRequest
 from kalshi_fills.warehouse.client import Warehouse
 from kalshi_fills.warehouse.standing import account_of

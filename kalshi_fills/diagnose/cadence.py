@@ -72,7 +72,7 @@ class _Sample(NamedTuple):
 
 
 def regularity(rows_per_minute: Mapping[datetime, int]) -> Regularity | None:
-    """Test counts per minute for a clock's evenness.
+    """Return whether counts per minute have a clock's evenness.
 
     Args:
         rows_per_minute: rows by the start of their minute; a minute left out has none.
@@ -104,7 +104,7 @@ def regularity(rows_per_minute: Mapping[datetime, int]) -> Regularity | None:
 
 
 def _test(part: list[_Sample], tests: int, minutes: int) -> Regularity:
-    """Test samples of one size of bins together, each about its own mean."""
+    """Return the test of samples of one size of bins together, each about its own mean."""
     statistic, degrees, log_evenest = 0.0, 0, 0.0
     total, bins = 0, 0
     for sample in part:
@@ -122,7 +122,7 @@ def _test(part: list[_Sample], tests: int, minutes: int) -> Regularity:
 
 
 def _stretches(rows_per_minute: Iterable[datetime]) -> Iterator[list[datetime]]:
-    """Cut the minutes with rows at every silence, and what is left into pieces of an hour."""
+    """Yield the minutes with rows, cut at every silence and after every hour."""
     piece: list[datetime] = []
     for minute in sorted(rows_per_minute):
         if piece and (minute - piece[-1] > _SILENCE or minute - piece[0] >= _STRETCH):
@@ -136,7 +136,7 @@ def _stretches(rows_per_minute: Iterable[datetime]) -> Iterator[list[datetime]]:
 def _sample(
     rows_per_minute: Mapping[datetime, int], minutes: list[datetime], bin_minutes: int
 ) -> _Sample:
-    """Count a stretch in bins; the first and the last may be cut off and are left out."""
+    """Return the counts of a stretch in bins; the first and the last may be cut off: left out."""
     width = bin_minutes * _MINUTE
     start = minutes[0] - timedelta(minutes=minutes[0].minute % bin_minutes)
     counts = [0] * ((minutes[-1] - start) // width + 1)
@@ -146,14 +146,14 @@ def _sample(
 
 
 def _chi_squared_below(statistic: float, degrees: int) -> float:
-    """Give P(chi-squared <= statistic), by Wilson and Hilferty's cube root."""
+    """Return P(chi-squared <= statistic), by Wilson and Hilferty's cube root."""
     spread = 2 / (9 * degrees)
     deviate = ((statistic / degrees) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
     return NormalDist().cdf(deviate)
 
 
 def _log_chance_of_evenest(total: int, bins: int) -> float:
-    """Give the log of the chance that independent events spread as evenly as they can."""
+    """Return the log of the chance that independent events spread as evenly as they can."""
     low, higher = divmod(total, bins)
     return (
         math.lgamma(total + 1)

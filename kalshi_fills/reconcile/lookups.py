@@ -1,0 +1,161 @@
+"""What a comparison looks up in the table: sums of orders and positions, fills, writers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from kalshi_fills.pipeline.fills import EARLIEST_FILL, FillKey
+from kalshi_fills.reconcile.attribution import Writer
+from kalshi_fills.reconcile.breaks import StoredRow
+from kalshi_fills.warehouse.client import TextTable, Warehouse, select
+
+if TYPE_CHECKING:
+    from kalshi_fills.pipeline.content import Content
+    from kalshi_fills.pipeline.window import Window
+    from kalshi_fills.warehouse.statements import Tables
+
+_LOOKED_UP_AT_ONCE: Final = 1_000
+
+
+class OrderSums(NamedTuple):
+    """What the table's fills of one order add up to."""
+
+    contracts: Decimal
+    fees_dollars: Decimal | None
+    """None where a fee is not known."""
+
+
+class OrderRows(NamedTuple):
+    """How many rows of an order the table has in the window."""
+
+    exchange_order_id: str
+    market: str
+    row_count: int
+
+
+class OrderOfFills(NamedTuple):
+    """An order that fills of the window belong to."""
+
+    exchange_order_id: str
+    market: str
+
+
+class _OrderSum(NamedTuple):
+    exchange_order_id: str
+    contracts: Decimal
+    fees_dollars: Decimal
+    fees_unknown: int
+
+
+class _PositionSum(NamedTuple):
+    market_ticker: str
+    subaccount_number: int | None
+    contracts: Decimal
+
+
+class _Subaccount(NamedTuple):
+    subaccount_number: int
+
+
+class _FillRow(NamedTuple):
+    fill_id: str
+    exchange_order_id: str
+    market_ticker: str
+    content: Content
+
+
+class TableLookups:
+    """The fills table, as a comparison of one window reads it."""
+
+    def __init__(
+        self, warehouse: Warehouse, tables: Tables, window: Window, *, replaces: bool
+    ) -> None:
+        """Remember where to look.
+
+        Args:
+            warehouse: where the table is.
+            tables: its names.
+            window: the range that is compared.
+            replaces: the table's engine replaces rows, so that it is read under FINAL.
+        """
+        self._warehouse = warehouse
+        self._tables = tables
+        self._replaces = replaces
+        self._bounds = {"start": window.start or EARLIEST_FILL, "end": window.end}
+
+    def rows_of_orders(self) -> dict[str, OrderRows]:
+        """Return how many rows each order has in the window, for a million orders at most."""
+        found = select(
+            self._warehouse, OrderRows, self._sql("reconcile/rows_of_orders"), self._bounds
+        )
+        return {one.exchange_order_id: one for one in found}
+
+    def orders_of_window(self) -> list[OrderOfFills]:
+        """Return the orders of the window's fills, the oldest first, 5,000 at most."""
+        return select(
+            self._warehouse, OrderOfFills, self._sql("reconcile/orders_of_window"), self._bounds
+        )
+
+    def writers(self, keys: Sequence[FillKey]) -> dict[FillKey, Writer]:
+        """Return who wrote the rows of these fills; those without any row are left out."""
+        found: dict[FillKey, Writer] = {}
+        for first in range(0, len(keys), _LOOKED_UP_AT_ONCE):
+            wanted = TextTable(("fill_id", "order_id"), keys[first:][:_LOOKED_UP_AT_ONCE])
+            for one in select(
+                self._warehouse, Writer, self._sql("reconcile/writers"), wanted=wanted
+            ):
+                found[FillKey(one.fill_id, one.exchange_order_id)] = one
+        return found
+
+    def order_sums(self, order_ids: Sequence[str]) -> dict[str, OrderSums]:
+        """Return what the fills of these orders add up to; those without any are left out."""
+        wanted = TextTable(("order_id",), [(order_id,) for order_id in order_ids])
+        found = select(self._warehouse, _OrderSum, self._sql("reconcile/order_sums"), wanted=wanted)
+        return {
+            one.exchange_order_id: OrderSums(
+                one.contracts, None if one.fees_unknown else one.fees_dollars
+            )
+            for one in found
+        }
+
+    def position_sums(self, tickers: Sequence[str]) -> dict[str, dict[int | None, Decimal]]:
+        """Return what the fills of these markets add up to by subaccount, in yes contracts."""
+        wanted = TextTable(("ticker",), [(ticker,) for ticker in tickers])
+        sums: dict[str, dict[int | None, Decimal]] = {}
+        for one in select(
+            self._warehouse, _PositionSum, self._sql("reconcile/position_sums"), wanted=wanted
+        ):
+            sums.setdefault(one.market_ticker, {})[one.subaccount_number] = one.contracts
+        return sums
+
+    def subaccounts(self) -> list[int]:
+        """Return the subaccounts that the table knows, and the primary one."""
+        found = select(self._warehouse, _Subaccount, self._sql("reconcile/subaccounts"))
+        return sorted({0, *(int(one.subaccount_number) for one in found)})
+
+    def fills_of_order(self, order_id: str) -> list[StoredRow]:
+        """Return every row of an order, of any age."""
+        wanted = TextTable(("order_id",), [(order_id,)])
+        return self._fills("reconcile/fills_of_orders", wanted=wanted)
+
+    def fills_of_market(self, ticker: str) -> list[StoredRow]:
+        """Return every row of a market."""
+        return self._fills("reconcile/fills_of_market", {"ticker": ticker})
+
+    def _fills(
+        self,
+        name: str,
+        params: Mapping[str, datetime | str] | None = None,
+        wanted: TextTable | None = None,
+    ) -> list[StoredRow]:
+        found = select(self._warehouse, _FillRow, self._sql(name), params, wanted=wanted)
+        return [
+            StoredRow(FillKey(one.fill_id, one.exchange_order_id), Content._make(one.content))
+            for one in found
+        ]
+
+    def _sql(self, name: str) -> str:
+        return self._tables.sql(name, final=self._replaces)

@@ -1,0 +1,81 @@
+"""The leg of fills: what the exchange listed for the window against the table's rows of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kalshi_fills.pipeline.fills import FillKey
+from kalshi_fills.reconcile.fills import (
+    by_key,
+    compare_fills,
+    differing_stretches,
+    rows_of,
+)
+from kalshi_fills.reconcile.moved import join_moved_fills
+
+if TYPE_CHECKING:
+    from kalshi_fills.pipeline.content import Content
+    from kalshi_fills.reconcile.breaks import StoredRow
+    from kalshi_fills.reconcile.listed import Bounds, ListedFills
+    from kalshi_fills.reconcile.reader import ExchangeReader
+    from kalshi_fills.reconcile.reconciliation import Reconciliation
+    from kalshi_fills.warehouse.store import FillStore
+
+
+def compare_window(
+    reader: ExchangeReader,
+    store: FillStore,
+    listed: ListedFills,
+    bounds: Bounds,
+    found: Reconciliation,
+) -> None:
+    """Compare the fills of the window with the table's rows of it, hour by hour.
+
+    Digests per hour come first; fills are asked for again only where an hour differs.
+    """
+    _compare_stretches(reader, store, listed, bounds, found)
+    hours = store.hours(found.compared.start, found.compared.end)
+    found.table_rows = sum(hour.fills for hour in hours.values()) - found.hidden
+    found.breaks = join_moved_fills(found.breaks, store, reader, listed)
+
+
+def _compare_stretches(
+    reader: ExchangeReader,
+    store: FillStore,
+    listed: ListedFills,
+    bounds: Bounds,
+    found: Reconciliation,
+) -> None:
+    for stretch in differing_stretches(listed.expected.hours, store, found.compared):
+        rows = _visible(rows_of(store, stretch), listed, found)
+        fills = by_key(reader.fills_of_window(stretch.window))
+        for one in compare_fills(fills, rows, bounds.current_until):
+            if one.kind == "missing":
+                fill = fills[one.key]
+                if not (stretch.surely_holds(fill) and listed.holds(fill.key)):
+                    continue
+                if bounds.pending_from is not None and fill.executed_at >= bounds.pending_from:
+                    found.pending += 1
+                    found.proven.remove(fill)
+                    continue
+            if not found.has_room():
+                return
+            found.breaks.append(one)
+            found.note_difference(stretch.since)
+
+
+def _visible(rows: list[StoredRow], listed: ListedFills, found: Reconciliation) -> list[StoredRow]:
+    """Return the rows of fills that the exchange shows to this key; count the others as hidden."""
+    if not found.restricted:
+        return rows
+    visible = [row for row in rows if _is_visible(row.content, listed)]
+    found.hidden += len(rows) - len(visible)
+    return visible
+
+
+def _is_visible(row: Content, listed: ListedFills) -> bool:
+    subaccount = row.subaccount_number
+    if subaccount:
+        return subaccount in listed.subaccounts
+    # Whose it is, only the exchange knows.
+    return listed.holds(FillKey(row.fill_id, row.exchange_order_id))

@@ -1,0 +1,122 @@
+"""Pages to blocks: what is new, what came again, what was refused. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from kalshi_fills.pipeline.batch import classify
+from kalshi_fills.pipeline.content import key_hash
+from kalshi_fills.pipeline.seen import SeenFills
+
+if TYPE_CHECKING:
+    from kalshi_fills.exchange.decode import Page
+    from kalshi_fills.pipeline.fills import Fill, FillKey, Rejected
+    from kalshi_fills.pipeline.window import Window
+    from kalshi_fills.sync.contested import Contested
+    from kalshi_fills.sync.report import SyncReport
+
+BLOCK_FILLS: Final = 20_000
+"""Fills in one insert."""
+
+
+class Refused(NamedTuple):
+    """A refused item, and the tier it came from."""
+
+    tier: str
+    item: Rejected
+
+
+@dataclass(slots=True)
+class Block:
+    """What is handed to the writer at once."""
+
+    fills: dict[FillKey, Fill] = field(default_factory=dict)
+    again: list[Fill] = field(default_factory=list)
+    """Fills that were met before with another content, in this block or an earlier one."""
+    refused: list[Refused] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return max(len(self.fills), len(self.again), len(self.refused))
+
+
+class Intake:
+    """What a pass remembers of the pages that it read."""
+
+    def __init__(self, now: datetime, contested: dict[FillKey, Contested]) -> None:
+        self._now = now
+        self._contested = contested
+        self._block = Block()
+        self.seen = SeenFills()
+        self.tiers_with_items: set[str] = set()
+        self.tiers_with_fills: set[str] = set()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether enough was gathered for a block."""
+        return len(self._block) >= BLOCK_FILLS
+
+    def next_block(self) -> Block:
+        """Return what was gathered, and begin the next block."""
+        block, self._block = self._block, Block()
+        return block
+
+    def take(self, page: Page, report: SyncReport) -> None:
+        """Take a page through the stages, and count it in the report."""
+        kept, rejected = classify(page.items, page.tier, self._now, report.counts)
+        for refusal in rejected:
+            report.refusals.add(refusal)
+            self._block.refused.append(Refused(page.tier, refusal))
+        if page.items:
+            self.tiers_with_items.add(page.tier)
+        if kept:
+            self.tiers_with_fills.add(page.tier)
+        for fill in kept:
+            self._take_fill(fill, report)
+        report.pages += 1
+        if page.share is not None:
+            report.share_read = max(page.share, report.share_read or 0.0)
+
+    def _take_fill(self, fill: Fill, report: SyncReport) -> None:
+        key = fill.key
+        mark = hash(fill.raw_json) & 0xFFFFFFFF
+        before = self.seen.add(key_hash(key), mark)
+        if before is None:
+            report.made_up_ids += fill.id_synthetic
+        else:
+            report.counts.n_duplicate += 1
+            if before == mark:  # word for word
+                return
+        if self._contested and key in self._contested:
+            self._contested[key].reported.append(fill)
+        elif before is None:
+            self._block.fills[key] = fill
+        else:
+            # It may be an archived row that lacks the newer fields, or a contradiction: the writer
+            # looks at it.
+            self._block.again.append(fill)
+
+    def beaten(self) -> list[FillKey]:
+        """Return the contested fills that came with contents only that are not stored."""
+        return [key for key, one in self._contested.items() if one.reported and one.all_known()]
+
+    def release_contested(self, stored: Mapping[FillKey, Fill], window: Window) -> None:
+        """Put every report of the fills known to be sent with two contents into one block.
+
+        Args:
+            stored: the stored reports of the fills that `beaten` returns. Where only the content
+                came that is not stored, it is the only one left, unless the stored one has an event
+                time that this pass did not ask for.
+            window: what this pass asks for.
+        """
+        for key, contested in self._contested.items():
+            fills = contested.reported
+            if not fills:
+                continue
+            elsewhere = stored.get(key)
+            if elsewhere is not None and not window.holds(elsewhere.executed_at):
+                fills = [elsewhere, *fills]
+            self._block.fills[key] = fills[0]
+            self._block.again += fills[1:]

@@ -1,0 +1,82 @@
+"""What the written blocks come to: counts, what the table must hold, what holds the watermark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from kalshi_fills.pipeline.fills import EARLIEST_FILL, Rejected
+from kalshi_fills.pipeline.seen import HourlyDigests
+from kalshi_fills.reconcile.breaks import MAX_BREAKS
+from kalshi_fills.sync.watermark import Caps
+
+if TYPE_CHECKING:
+    from kalshi_fills.pipeline.window import Window
+    from kalshi_fills.sync.contested import Conflict
+    from kalshi_fills.sync.report import SyncReport
+    from kalshi_fills.sync.writer import WrittenBlock
+    from kalshi_fills.warehouse.fills import Written
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the written blocks of a pass come to."""
+
+    window: Window
+    report: SyncReport
+    expected: HourlyDigests = field(default_factory=HourlyDigests)
+    caps: Caps = field(default_factory=Caps)
+    conflicts: dict[str, Conflict] = field(default_factory=dict)
+    """The first `MAX_BREAKS` conflicts, by the fingerprint of the report that was not stored."""
+    conflicts_since: datetime | None = None
+    """The earliest event time of any of them."""
+    barren_tiers: set[str] = field(default_factory=set)
+    """Tiers that sent refused items, not accepted, before they sent a fill."""
+
+    def add(self, block: WrittenBlock | None) -> None:
+        """Add what became of a block; None where none was written."""
+        if block is None:
+            return
+        for written in block.written:
+            self._count(written)
+            if self.window.holds(written.fill.executed_at):
+                self.expected.add(written.fill.executed_at, written.digest)
+        for written in block.enriched:
+            self._expect_instead(written)
+            self.report.corrections.add(written.fill, written.differences)
+        self.barren_tiers |= block.barren_tiers
+        for fingerprint, conflict in block.conflicts.items():
+            self.report.conflicts += fingerprint not in self.conflicts
+            if len(self.conflicts) < MAX_BREAKS:
+                self.conflicts[fingerprint] = conflict
+            self.conflicts_since = min(conflict.moment, self.conflicts_since or conflict.moment)
+        for item in block.claims:
+            self.report.claims += 1
+            self._cap_at_claim(item)
+
+    def _count(self, written: Written) -> None:
+        counts = self.report.counts
+        if written.before is None:
+            counts.n_new += 1
+        elif written.differences:
+            counts.n_corrected += 1
+            self.report.corrections.add(written.fill, written.differences)
+        else:
+            counts.n_known += 1
+
+    def _expect_instead(self, written: Written) -> None:
+        """Expect what a fill of an earlier block has become, at the time it has now."""
+        if written.before is None or written.time_before is None:  # its row is gone: a break
+            return
+        if self.window.holds(written.time_before):
+            self.expected.remove(written.time_before, written.before)
+        if self.window.holds(written.fill.executed_at):
+            self.expected.add(written.fill.executed_at, written.digest)
+
+    def _cap_at_claim(self, item: Rejected) -> None:
+        # A time outside the window it was listed in says nothing of where it will be found.
+        start = max(self.window.start or EARLIEST_FILL, EARLIEST_FILL)
+        at = item.executed_at
+        listed_there = at is not None and self.window._replace(start=start).holds(at)
+        self.caps.cap_at_claim(at if listed_there else None)

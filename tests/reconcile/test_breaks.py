@@ -1,0 +1,101 @@
+"""A break carries values; only a report makes texts of them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from kalshi_fills.pipeline.content import CONTENT_FIELDS, content
+from kalshi_fills.pipeline.fills import Fill, FillKey
+from kalshi_fills.reconcile.breaks import (
+    Break,
+    FillSide,
+    Value,
+    mismatch,
+    missing_fill,
+    unexpected_row,
+    value_of,
+)
+from kalshi_fills.report.breaks import break_json
+
+AT = datetime(2026, 11, 20, 14, 31, 9, 123456, tzinfo=UTC)
+
+KEY = FillKey("f1", "o1")
+
+
+def fill(outcome: str = "yes") -> Fill:
+    known = dict.fromkeys(Fill._fields)
+    known |= {
+        "fill_id": "f1",
+        "order_id": "o1",
+        "ticker": "KXT",
+        "executed_at": AT,
+        "outcome": outcome,
+        "action": "buy",
+        "yes_price_dollars": Decimal("0.41"),
+        "no_price_dollars": Decimal("0.59"),
+        "contracts": Decimal(3),
+        "raw_json": "{}",
+        "direction_inferred": False,
+    }
+    return Fill(**known)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("outcome", "price"), [("yes", "0.41"), ("no", "0.59")])
+def test_a_fill_that_one_side_lacks_is_the_same_seen_from_either_side(
+    outcome: str, price: str
+) -> None:
+    missing = missing_fill(fill(outcome))
+    unexpected = unexpected_row(KEY, content(fill(outcome)))
+
+    assert missing.exchange == FillSide(AT, outcome, Decimal(price), Decimal(3))
+    assert missing.table is None
+    assert unexpected.table == missing.exchange
+    assert unexpected.exchange is None
+    assert missing.executed_at == unexpected.executed_at == AT
+    assert missing.key == unexpected.key == KEY
+
+
+def test_a_break_without_a_whole_fill_has_no_time() -> None:
+    assert mismatch(KEY, "KXT", "ts", AT, AT + timedelta(hours=1)).executed_at is None
+
+
+def test_a_break_is_json_in_the_words_of_the_contract() -> None:
+    assert json.dumps(break_json(missing_fill(fill("no")))) == (
+        '{"kind": "missing", "scope": "fill", "fill_id": "f1", "order_id": "o1", '
+        '"market_ticker": "KXT", "field": null, '
+        '"exchange": "3.00 no at 0.590000 on 2026-11-20 14:31:09.123456", "table": null}'
+    )
+
+
+@pytest.mark.parametrize("field", CONTENT_FIELDS)
+def test_the_value_of_every_field_is_written_as_its_content_has_it(field: str) -> None:
+    text = content(fill())[CONTENT_FIELDS.index(field)]
+
+    shown = break_json(mismatch(KEY, "KXT", field, value_of(field, text), value_of(field, "")))
+
+    assert (shown["exchange"], shown["table"]) == (text, "")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "text"),
+    [
+        ("is_taker", True, "true"),
+        ("subaccount_number", 3, "3"),
+        ("fills", 17, "17"),
+        ("fill_count_fp", Decimal(7), "7.00"),
+        ("fees_dollars", Decimal("0.1"), "0.100000"),
+        ("position_fp of 1", Decimal("-1.5"), "-1.50"),
+        ("ts", AT, "2026-11-20 14:31:09.123456"),
+        ("action", "sold", "sold"),
+    ],
+)
+def test_a_value_is_written_with_the_places_of_its_field(
+    field: str, value: Value, text: str
+) -> None:
+    found = Break("mismatch", "order", None, "o1", "KXT", field, value, None)
+
+    assert break_json(found)["exchange"] == text
