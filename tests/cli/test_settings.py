@@ -1,4 +1,4 @@
-"""What the operator asked for: every form taken, every mistake told in a sentence of its own."""
+"""Options, environment and env file become one frozen Settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,12 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from support.mistakes import mistake
 
-from kalshi_fills.cli.options import duration, moment, share
 from kalshi_fills.cli.settings import OPTIONS, Settings, build
 from kalshi_fills.errors import Mistakes, SettingsError
 from kalshi_fills.exchange.signing import read_private_key
 
-NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
 URL = "clickhouse://user:hunter2-geheim@db.example:9000/trading"
 
 
@@ -45,17 +43,29 @@ def pem_of(
 
 
 RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
 ED_KEY = Ed25519PrivateKey.generate()
+
+
 EC_KEY = ec.generate_private_key(ec.SECP256R1())
+
+
 KEYS = {
     "RSA, PKCS#1": pem_of(RSA_KEY, PrivateFormat.TraditionalOpenSSL),
     "RSA, PKCS#8": pem_of(RSA_KEY),
     "Ed25519": pem_of(ED_KEY),
 }
+
+
 ENCRYPTED = pem_of(RSA_KEY, encryption=BestAvailableEncryption(b"passphrase"))
+
+
 ENCRYPTED_PKCS1 = pem_of(
     RSA_KEY, PrivateFormat.TraditionalOpenSSL, BestAvailableEncryption(b"passphrase")
 )
+
+
 PUBLIC = RSA_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
@@ -106,17 +116,6 @@ def make(tmp_path: Path) -> Callable[..., Settings]:
 
 
 Make = Callable[..., Settings]
-
-
-def mistake(act: Callable[[], object]) -> SettingsError:
-    with pytest.raises(SettingsError) as caught:
-        act()
-    error = caught.value
-    assert error.exit_code == 2
-    assert error.message
-    assert error.hint
-    assert "\n" not in error.message + error.hint
-    return error
 
 
 # Where a value comes from
@@ -225,9 +224,6 @@ def test_an_env_file_that_is_no_text_is_a_mistake(tmp_path: Path, make: Make) ->
     assert str(path) in mistake(lambda: make(env_file=str(path))).message
 
 
-# Mistakes
-
-
 MISTAKES: dict[str, tuple[dict[str, str], str]] = {
     "table": ({"table": "no-identifier"}, "the table name 'no-identifier'"),
     "table starting with a digit": ({"table": "1table"}, "the table name '1table'"),
@@ -266,6 +262,9 @@ MISTAKES: dict[str, tuple[dict[str, str], str]] = {
     ),
     "key file a folder": ({"api_key_id": "id", "private_key": "/"}, "/ cannot be read"),
 }
+
+
+# Mistakes
 
 
 @pytest.mark.parametrize("case", MISTAKES)
@@ -579,79 +578,7 @@ def test_any_text_as_an_url_is_a_settings_error_at_worst(
         assert error.hint  # noqa: PT017  # it may also be right
 
 
-# T
-
-
-@pytest.mark.parametrize(
-    ("text", "back"),
-    [
-        ("90s", timedelta(seconds=90)),
-        ("15m", timedelta(minutes=15)),
-        ("24h", timedelta(hours=24)),
-        ("7d", timedelta(days=7)),
-        ("0s", timedelta(0)),
-        (" 7d ", timedelta(days=7)),
-        ("36500d", timedelta(days=36500)),
-    ],
-)
-def test_a_duration_is_back_from_now(text: str, back: timedelta) -> None:
-    mistakes = Mistakes()
-    assert moment(text, NOW, "--since", mistakes) == NOW - back
-    assert duration(text, "--overlap", mistakes) == back
-    mistakes.raise_if_any()
-
-
-@pytest.mark.parametrize(
-    ("text", "meant"),
-    [
-        ("2026-11-20T15:00:00Z", datetime(2026, 11, 20, 15, tzinfo=UTC)),
-        ("2026-11-20T15:00:00", datetime(2026, 11, 20, 15, tzinfo=UTC)),
-        ("2026-11-20 15:00", datetime(2026, 11, 20, 15, tzinfo=UTC)),
-        ("2026-11-20", datetime(2026, 11, 20, tzinfo=UTC)),
-        ("2026-11-20T15:00:00.000417+01:00", datetime(2026, 11, 20, 14, 0, 0, 417, tzinfo=UTC)),
-        ("20261120T150000Z", datetime(2026, 11, 20, 15, tzinfo=UTC)),
-    ],
-)
-def test_an_instant_without_a_zone_is_utc(text: str, meant: datetime) -> None:
-    mistakes = Mistakes()
-    read = moment(text, NOW, "--since", mistakes)
-    mistakes.raise_if_any()
-    assert read == meant
-    assert read is not None
-    assert read.utcoffset() == timedelta(0)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", "yesterday", "24", "h", "-1h", "1.5h", "24 h", "24H", "1w", "1h30m", "now"),
-        *("\u0662h", "2026-13-01", "2026-02-31T00:00:00Z", "999999999d", "1795185069"),
-        "0001-01-01T00:00:00+10:00",
-    ],
-)
-def test_any_other_time_is_a_mistake_that_names_the_option(text: str) -> None:
-    mistakes = Mistakes()
-    assert moment(text, NOW, "--since", mistakes) is None
-    error = mistake(mistakes.raise_if_any)
-    assert "--since" in error.message
-
-
-@pytest.mark.parametrize("text", ["", "1", "h", "-1h", "2026-11-20", "1.5h"])
-def test_any_other_duration_is_a_mistake_that_names_the_option(text: str) -> None:
-    mistakes = Mistakes()
-    duration(text, "--overlap", mistakes)
-    error = mistake(mistakes.raise_if_any)
-    assert "--overlap" in error.message
-
-
-@pytest.mark.parametrize("value", [0.0, -0.5, 1.01, float("nan"), float("inf")])
-def test_a_share_is_above_0_and_at_most_1(value: float) -> None:
-    mistakes = Mistakes()
-    for right in (1.0, 0.001):
-        assert share(right, "--rate-share", mistakes) == right
-    mistakes.raise_if_any()
-    share(value, "--rate-share", mistakes)
-    assert "--rate-share" in mistake(mistakes.raise_if_any).message
+# Keys
 
 
 def test_a_key_in_place_of_its_path_is_a_mistake_that_does_not_show_it(make: Make) -> None:

@@ -17,7 +17,7 @@ from kalshi_fills.pipeline.fills import Fill, book_side, side_price_dollars
 from kalshi_fills.warehouse.client import TextTable, Warehouse
 from kalshi_fills.warehouse.statements import Tables, load, names, quote_identifier
 
-FOLDER = Path(__file__).parent.parent / "queries"
+FOLDER = Path(__file__).parents[2] / "queries"
 FILES = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.glob("**/*.sql"))
 FRAGMENTS = {name for name in FILES if name.startswith("fragments/")}
 STATEMENTS = [name for name in FILES if name not in FRAGMENTS]

@@ -401,7 +401,7 @@ def test_hostile_texts_are_harmless_on_screen(
 
 def by_hand(server: ClickHouseServer, database: str, name: str) -> list[dict[str, Any]]:
     """Run a file as it is, as an operator does, with the client."""
-    path = Path(__file__).parent.parent / "queries" / "diagnose" / f"{name}.sql"
+    path = Path(__file__).parents[2] / "queries" / "diagnose" / f"{name}.sql"
     done = subprocess.run(
         [
             os.environ["CLICKHOUSE_BINARY"], "client",
@@ -522,7 +522,7 @@ def _three_breaks(
     exchange = serve(account, cutoff=now - 15 * DAY, orders_cutoff=now - 14 * DAY, cached_rows=0)
     variables = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
         "HOME": str(folder),
         "CLICKHOUSE_URL": server.url(database),
         "KALSHI_API_URL": exchange.url,

@@ -1,4 +1,4 @@
-"""The page of `diagnose --report`: all is on it, nothing gets out of it, it is never a half."""
+"""The page: everything a diagnosis found, and nothing that runs."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from support.commandline import KEY_ID, ROOT
+from support.pages import HOUR, NOW, TABLES, Page, answers, diagnosis, page_of, query
 
 from kalshi_fills import __version__
 from kalshi_fills.diagnose.causes import Cause
 from kalshi_fills.diagnose.checks import Check
-from kalshi_fills.diagnose.run import Diagnosis, HourOfBoth, diagnose
-from kalshi_fills.diagnose.survey import QueryResult
+from kalshi_fills.diagnose.run import diagnose
 from kalshi_fills.errors import Mistakes, SettingsError
 from kalshi_fills.exchange.endpoints import Exchange
 from kalshi_fills.exchange.signing import Signer
@@ -27,143 +24,15 @@ from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import incident_rows, the_incident
 from kalshi_fills.reconcile.breaks import Break
 from kalshi_fills.report.page import render, require_page, write_page
-from kalshi_fills.report.plots import plots
 from kalshi_fills.warehouse.statements import Tables
 
-NOW = datetime(2026, 11, 2, 12, 30, 15, 417, UTC)
-HOUR = timedelta(hours=1)
-TABLES = Tables("kalshi")
-VOID = {"meta", "br", "hr", "img", "input", "link"}
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7*7 }}$\\frac{1}$&amp;"
+
 
 LEGACY = """CREATE TABLE {name} (ts DateTime64(3,'UTC'), engine_instance_id String,
 engine_version String, market_ticker String, exchange_order_id String, client_order_id String,
 side LowCardinality(String), price Float64, price_cents UInt16, size Float64, fee Float64,
 decision_id UUID, raw_json String) ENGINE = MergeTree ORDER BY (market_ticker, ts)"""
-
-
-@dataclass
-class Element:
-    tag: str
-    attributes: dict[str, str | None]
-    text: str = ""
-    inner: list[Element] = field(default_factory=list)
-
-    def all(self, tag: str = "", **wanted: str) -> Iterator[Element]:
-        for one in self.inner:
-            named = {name.rstrip("_"): value for name, value in wanted.items()}
-            if tag in ("", one.tag) and all(
-                one.attributes.get(name) == value for name, value in named.items()
-            ):
-                yield one
-            yield from one.all(tag, **wanted)
-
-    def one(self, tag: str = "", **wanted: str) -> Element:
-        (found,) = self.all(tag, **wanted)
-        return found
-
-    @property
-    def words(self) -> str:
-        return " ".join(self.text.split())
-
-
-class Page(HTMLParser):
-    """A page as a tree; a tag that is not closed in its place is an error."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.root = Element("", {})
-        self._open = [self.root]
-        self.feed(html)
-        self.close()
-        assert self._open == [self.root], "a tag stays open"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        element = Element(tag, dict(attrs))
-        self._open[-1].inner.append(element)
-        if tag not in VOID:
-            self._open.append(element)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._open[-1].inner.append(Element(tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop().tag == tag
-
-    def handle_data(self, data: str) -> None:
-        for element in self._open:
-            element.text += data
-
-
-def query(name: str, columns: str, *rows: tuple[object, ...]) -> QueryResult:
-    return QueryResult(name, f"title of {name}", "what", "nothing", columns.split(), list(rows))
-
-
-def answers(
-    minutes: dict[datetime, int] | None = None, order: str = "order-1"
-) -> list[QueryResult]:
-    counted = minutes or {NOW.replace(second=0, microsecond=0): 3}
-    return [
-        query(
-            "volume_per_minute", "minute rows price_0", *((at, n, 1) for at, n in counted.items())
-        ),
-        query(
-            "price_distribution",
-            "price_in_cents rows percent",
-            ("0 or less", 1, 25.0),
-            ("40 to 45", 3, 75.0),
-        ),
-        query(
-            "rows_per_order",
-            "order_id market_ticker rows fill_ids first_ts last_ts",
-            (order, "KXT", 900, 2, NOW, NOW),
-            ("", "KXT", 1, 0, NOW, NOW),
-        ),
-    ]
-
-
-def diagnosis(**changes: object) -> Diagnosis:
-    found = Diagnosis(Window(NOW - 24 * HOUR, NOW), offline=False)
-    found.checks = [
-        Check(
-            "volume_matches_api",
-            "fail",
-            "exchange 5, table 4,774",
-            "all",
-            "No.",
-            "kalshi-fills sync",
-        ),
-        Check("schema_migrated", "pass", "as it must be", "today's", "Yes.", ""),
-        Check("prices_valid", "warn", "observed-3", "expected-3", "Perhaps.", "look"),
-        Check("no_periodic_cadence", "skip", "too few", "p >= 1e-06", "Cannot say.", ""),
-        Check("no_duplicate_rows", "fail", "5 fills in 358", "once", "Again.", "kalshi-fills y"),
-    ]
-    found.causes = [
-        Cause(
-            "schema_never_migrated", "Never came.", ["no fill_id", "no key"], "kalshi-fills migrate"
-        ),
-        Cause("fills_missing", "Not there.", [], "kalshi-fills sync --since 2026-11-01"),
-    ]
-    found.breaks = [
-        Break("missing", "fill", "fill-1", "order-1", "KXT", None, "10 on 2026", None),
-        Break("mismatch", "position", None, None, "KXU", "position_fp", "1.00", "1.01"),
-    ]
-    found.notes = ["Compared up to noon.", "Something was moved."]
-    found.hours = [HourOfBoth(NOW.replace(minute=0, second=0, microsecond=0), 5, 4774)]
-    found.queries = answers()
-    found.requests, found.elapsed_seconds = 1234, 2.25
-    for name, value in changes.items():
-        setattr(found, name, value)
-    return found
-
-
-def page_of(found: Diagnosis) -> Element:
-    return Page(render(found, TABLES, NOW)).root
-
-
-def hours_of(count: int, exchange: int | None = 3, table: int = 3) -> list[HourOfBoth]:
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    return [HourOfBoth(start + number * HOUR, exchange, table) for number in range(count)]
 
 
 def test_the_head_tells_verdict_window_and_version() -> None:
@@ -325,153 +194,7 @@ def test_ids_are_unique_and_what_refers_to_one_finds_it() -> None:
     assert used <= set(ids)
 
 
-def test_four_plots_can_be_read_without_being_seen() -> None:
-    page = page_of(diagnosis())
-
-    figures = list(page.all("figure"))
-    assert len(figures) == 4
-    for figure in figures:
-        title, says = figure.one("h3"), figure.one("p")
-        drawings = list(figure.all("svg"))
-        assert [drawing.attributes["class"] for drawing in drawings] == ["wide", "narrow"]
-        for drawing in drawings:
-            assert drawing.attributes["role"] == "img"
-            assert drawing.attributes["aria-labelledby"] == title.attributes["id"]
-            assert drawing.attributes["aria-describedby"] == says.attributes["id"]
-        assert len(says.words) > 40
-        assert len(list(figure.one("details").one("tbody").all("tr"))) >= 1
-
-
-def test_the_plots_say_what_they_show() -> None:
-    hours, minutes, prices, orders = (plot.says for plot in plots(diagnosis()))
-
-    assert "5 fills of the exchange, 4,774 rows of the table" in hours
-    assert "exchange 5, table 4,774" in hours
-    assert "3 rows in 1 of the 1 minute between 2026-11-02 12:30 and 2026-11-02 12:31" in minutes
-    assert "1 of 4 rows (25.0%) have an impossible price" in prices
-    assert "order-1, has 900, with 2 distinct fill ids" in orders
-
-
-def test_drawings_follow_the_page_into_the_dark() -> None:
-    for plot in plots(diagnosis()):
-        for drawing in (plot.wide, plot.narrow):
-            assert not re.search(r"#[0-9a-fA-F]{3}", drawing)
-            assert "font-family: inherit" in drawing
-            assert "DejaVu" not in drawing
-            assert "var(--ink)" in drawing or "var(--muted)" in drawing
-
-
-def _contrast(one: str, other: str) -> float:
-    def light(colour: str) -> float:
-        digits = colour.removeprefix("#")
-        digits = "".join(2 * digit for digit in digits) if len(digits) == 3 else digits
-        parts = [part / 255 for part in bytes.fromhex(digits)]
-        red, green, blue = (
-            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
-        )
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-    high, low = sorted((light(one), light(other)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-
-@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
-def test_every_colour_stands_out_from_the_paper(scheme: int) -> None:
-    """Text at 4.5 to 1 as WCAG asks, on plain paper and on the box of the next command."""
-    style = page_of(diagnosis()).one("style").text
-    colours = dict(
-        re.findall(r"--(\w+): (#\w+)", re.findall(r":root \{(.*?)\}", style, re.S)[scheme])
-    )
-    for name in ("ink", "muted", "link", "pass", "warn", "fail", "skip", "exchange", "table"):
-        assert _contrast(colours[name], colours["paper"]) >= 4.5, name
-    for name in ("ink", "link"):
-        assert _contrast(colours[name], colours["raised"]) >= 4.5, name
-
-
-def test_the_scale_is_logarithmic_where_one_side_dwarfs_the_other() -> None:
-    even = plots(diagnosis(hours=hours_of(24)))[0]
-    uneven = plots(diagnosis(hours=hours_of(24, exchange=5, table=5000)))[0]
-
-    assert "logarithmic" not in even.wide + even.narrow
-    assert "logarithmic" in uneven.wide
-    assert "logarithmic" in uneven.narrow
-
-
-@pytest.mark.parametrize("count", [1, 2, 24, 2_000, 50_000])
-def test_any_number_of_hours_is_a_drawable_number_of_bars_that_add_up(count: int) -> None:
-    found = diagnosis(hours=hours_of(count, table=4), window=Window(None, NOW))
-
-    plot = plots(found)[0]
-
-    assert 1 <= len(plot.rows) <= 96
-    assert sum(row[1] for row in plot.rows) == 3 * count
-    assert sum(row[2] for row in plot.rows) == 4 * count
-    for drawing, at_most in ((plot.wide, 2 * 96), (plot.narrow, 2 * 32)):
-        bars = drawing.count("fill: var(--exchange)") + drawing.count("stroke: var(--table)")
-        assert 2 <= bars <= at_most
-        assert len(drawing) < 100_000
-
-
-def test_an_hour_that_differs_is_marked_even_if_the_sums_of_a_day_agree() -> None:
-    hours = hours_of(2_000)
-    hours[700] = hours[700]._replace(table=4)
-    hours[701] = hours[701]._replace(table=2)
-
-    plot = plots(diagnosis(hours=hours))[0]
-
-    assert "2 hours of 2,000 with data differ" in plot.says
-    assert any(key.mark == "differs" for key in plot.legend)
-    assert not any(key.mark == "differs" for key in plots(diagnosis(hours=hours_of(9)))[0].legend)
-
-
-@pytest.mark.parametrize("count", [1, 60, 1_440, 100_000])
-def test_any_number_of_minutes_can_be_drawn(count: int) -> None:
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    minutes = {start + number * timedelta(minutes=1): 1 + number % 7 for number in range(count)}
-
-    plot = plots(diagnosis(queries=answers(minutes)))[1]
-
-    assert len(plot.rows) <= 160
-    assert sum(row[1] for row in plot.rows) == sum(minutes.values())
-    assert f"has {min(count, 7)}." in plot.says
-    assert len(plot.wide) < 150_000
-
-
-def test_a_quiet_minute_counts_as_one_without_rows() -> None:
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    minutes = {start + number * timedelta(minutes=2): 6 for number in range(720)}
-
-    plot = plots(diagnosis(queries=answers(minutes)))[1]
-
-    *_, lowest, mean, highest = plot.rows[0]
-    assert (lowest, mean, highest) == (0, 3.0, 6)
-
-
-def test_offline_the_exchange_has_no_bars() -> None:
-    found = diagnosis(hours=hours_of(5, exchange=None), offline=True, breaks=[])
-
-    plot = plots(found)[0]
-    page = page_of(found)
-
-    assert "The exchange was not asked." in plot.says
-    assert "var(--exchange)" not in plot.wide
-    assert plot.columns == ("from", "table")
-    assert "not asked (offline)" in page.words
-    assert "so none could be found" in page.words
-
-
-@pytest.mark.parametrize("offline", [True, False])
-def test_without_data_each_plot_says_so(offline: bool) -> None:
-    empty = diagnosis(
-        hours=[],
-        offline=offline,
-        queries=[query(one.name, " ".join(one.columns)) for one in answers()],
-    )
-
-    page = page_of(empty)
-
-    assert not list(page.all("svg"))
-    assert page.words.count("There is no data: ") == 4
+# Page again
 
 
 def test_the_same_diagnosis_gives_the_same_page(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,139 @@
+"""Fills to be stored, and the tables they are stored in."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from kalshi_fills.migrate.run import migrate
+from kalshi_fills.pipeline.fills import Fill, Rejected
+from kalshi_fills.pipeline.parse import read_item
+from kalshi_fills.pipeline.stages import Counts
+from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.warehouse.fills import Written
+from kalshi_fills.warehouse.runs import Run
+from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.warehouse.store import FillStore
+
+NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+DECISION = uuid.UUID("5b0d2a1f-51c3-4d0b-9f57-8e0f7a3e9c11")
+
+
+LINKS = "client_order_id, engine_instance_id, engine_version, decision_id"
+
+
+FILL = Fill(
+    executed_at=datetime(2026, 11, 22, 10, 0, 0, 417, tzinfo=UTC),
+    fill_id="3f2a0000-0000-0000-0000-000000000001",
+    order_id="9c1b0000-0000-0000-0000-000000000001",
+    ticker="KXHIGHNY-26NOV23-B52.5",
+    outcome="yes",
+    action="buy",
+    yes_price_dollars=Decimal("0.4100"),
+    no_price_dollars=Decimal("0.5900"),
+    contracts=Decimal("10.00"),
+    fee_dollars=Decimal("0.169330"),
+    is_taker=True,
+    subaccount_number=0,
+    exchange_index=2,
+    direction_inferred=False,
+    id_synthetic=False,
+    client_order_id="",
+    source="live",
+    raw_json='{"fill_id": "one"}',
+)
+
+
+class Book:
+    """The tables of one account, migrated; every write is a run of its own."""
+
+    def __init__(self, warehouse: Warehouse, tables: Tables) -> None:
+        self.warehouse = warehouse
+        self.tables = tables
+        migrate(warehouse, tables, NOW)
+
+    def store(
+        self,
+        at: datetime = NOW,
+        *,
+        dry_run: bool = False,
+        warehouse: Warehouse | None = None,
+        run_id: uuid.UUID | None = None,
+    ) -> FillStore:
+        return FillStore(
+            warehouse or self.warehouse, self.tables, run_id or uuid.uuid4(), at, dry_run
+        )
+
+    def write(self, *fills: Fill, **how: Any) -> dict[str, Written]:
+        written = self.store(**how).write({fill.key: fill for fill in fills})
+        return {one.fill.fill_id: one for one in written}
+
+    def engine(self, fill: Fill = FILL, **changes: Any) -> None:
+        """Write a row as an engine does, with its own column list."""
+        row = {
+            "ts": fill.executed_at.replace(microsecond=0),
+            "engine_instance_id": "mm-3f",
+            "engine_version": "0.9.3",
+            "market_ticker": fill.ticker,
+            "exchange_order_id": fill.order_id,
+            "client_order_id": "engine-order",
+            "side": fill.outcome,
+            "price_cents": 41,
+            "size": 10,
+            "decision_id": DECISION,
+            "fill_id": fill.fill_id,
+            "raw_json": "{}",
+        } | changes
+        self.insert(row)
+
+    def insert(self, *rows: Mapping[str, Any]) -> None:
+        names = list(rows[0])
+        self.warehouse.insert(self.tables.name(), names, [list(row.values()) for row in rows])
+
+    def rows(self, what: str, suffix: str = "", order: str = "ALL") -> list[tuple[Any, ...]]:
+        return self.warehouse.rows(
+            f"SELECT {what} FROM {self.tables.name(suffix)} FINAL ORDER BY {order}"
+        )
+
+    def merge(self, suffix: str = "") -> None:
+        self.warehouse.command(f"OPTIMIZE TABLE {self.tables.name(suffix)} FINAL")
+
+    def once(self, what: str) -> tuple[Any, ...]:
+        """Give the only row there is, the same before and after a merge."""
+        before = self.rows(what)
+        self.merge()
+        assert self.rows(what) == before
+        assert len(before) == 1
+        return before[0]
+
+
+def kind(written: Written) -> str:
+    return "new" if written.before is None else "corrected" if written.differences else "known"
+
+
+def refusal(item: object, text: str | None = None) -> Rejected:
+    raw = json.dumps(item) if text is None else text
+    refused = read_item(json.loads(raw, parse_float=Decimal), raw, "live", NOW)
+    assert isinstance(refused, Rejected)
+    return refused
+
+
+def run(**changes: Any) -> Run:
+    return Run(
+        run_id=uuid.UUID(int=7),
+        status="running",
+        started_at=NOW,
+        finished_at=None,
+        window_start=None,
+        window_end=NOW,
+        watermark=None,
+        counts=Counts(),
+        host="host",
+        pid=4711,
+    )._replace(**changes)

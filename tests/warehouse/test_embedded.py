@@ -1,0 +1,103 @@
+"""The embedded engine's folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.values import assert_one_sentence
+
+from kalshi_fills.errors import LockedError, WarehouseError
+from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.warehouse.embedded import open_embedded
+
+HOLD = """
+import sys
+from pathlib import Path
+from kalshi_fills.warehouse.embedded import open_embedded
+held = open_embedded(Path(sys.argv[1]))
+print("open", flush=True)
+sys.stdin.read()
+held.close()
+"""
+
+
+def test_a_folder_that_another_process_has_open_is_refused_naming_it(
+    tmp_path: Path, embedded: Warehouse
+) -> None:
+    folder = tmp_path / "held"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == "open\n"
+
+        with pytest.raises(LockedError) as caught:
+            open_embedded(folder)
+
+        holder.stdin.close()
+    assert caught.value.exit_code == 75
+    assert str(holder.pid) in caught.value.message
+    assert str(folder) in caught.value.message
+
+
+def test_a_folder_is_free_again_when_its_process_was_killed(
+    tmp_path: Path, embedded: Warehouse
+) -> None:
+    folder = tmp_path / "held"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        holder.kill()
+        holder.wait()
+
+    again = subprocess.run(
+        [sys.executable, "-c", HOLD, str(folder)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (again.returncode, again.stdout) == (0, "open\n")
+
+
+@pytest.mark.parametrize("below", ["", "/below/it"])
+def test_a_file_where_the_folder_should_be_is_refused(
+    tmp_path: Path, embedded: Warehouse, below: str
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("not a folder")
+
+    with pytest.raises(WarehouseError) as caught:
+        open_embedded(Path(f"{path}{below}"))
+
+    assert str(path) in caught.value.message
+    assert_one_sentence(caught.value)
+    assert path.read_text() == "not a folder"
+
+
+@pytest.mark.parametrize("name", ["with space", "ümlaut-日本", "per%cent&amp#hash", "it's"])
+def test_a_folder_may_have_any_usual_name(tmp_path: Path, embedded: Warehouse, name: str) -> None:
+    folder = tmp_path / name
+    done = subprocess.run(
+        [sys.executable, "-c", HOLD, str(folder)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "open\n", "")
+    assert any(folder.iterdir())
