@@ -29,6 +29,7 @@ from kalshi_fills.warehouse.replicas import (
     require_all_alive,
     require_one_shard,
 )
+from kalshi_fills.warehouse.runs import RunLedger
 from kalshi_fills.warehouse.schema import (
     applied_migrations,
     foreign_name,
@@ -37,7 +38,6 @@ from kalshi_fills.warehouse.schema import (
     why_not_fills,
 )
 from kalshi_fills.warehouse.statements import Tables
-from kalshi_fills.warehouse.store import FillStore
 from kalshi_fills.warehouse.there import declared_columns, tables_there
 
 
@@ -110,7 +110,7 @@ def look(place: Place, kept: list[str]) -> Found:
     _require_fills_here(tables, there, hosts)
     left, in_fills = there.get(NEXT), columns[""]
     reasons = list(rebuild_reasons(in_fills, there[""])) if "" in there else []
-    ledger = FillStore(warehouse, tables, NO_UUID, place.now, dry_run=True)
+    ledger = RunLedger(warehouse, tables, NO_UUID)
     return Found(
         there=there,
         columns=columns,

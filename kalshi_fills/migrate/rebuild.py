@@ -21,8 +21,8 @@ from kalshi_fills.warehouse.declared import (
 )
 from kalshi_fills.warehouse.in_flight import wait_for_inserts
 from kalshi_fills.warehouse.ownership import NEXT
+from kalshi_fills.warehouse.runs import RunLedger, table_state
 from kalshi_fills.warehouse.schema import own_columns
-from kalshi_fills.warehouse.store import FillStore
 
 
 class _FillCount(NamedTuple):
@@ -107,8 +107,8 @@ class Rebuild:
         self._keep(self.suffix_kept)
         total = self._count_rows(self.suffix_kept, everywhere)
         if is_as_recorded:
-            ledger = FillStore(warehouse, tables, uuid4(), now, dry_run=False)
-            ledger.note_rebuild(ledger.table_state(None)._replace(rows=self._carried), now)
+            state = table_state(warehouse, tables, None)._replace(rows=self._carried)
+            RunLedger(warehouse, tables, uuid4()).note_rebuild(state, now)
         return (
             f"kept as {tables.fills}{self.suffix_kept} with all {total:,} rows: {self._carried:,} "
             f"fills were carried over, {total - self._carried:,} rows are no valid fills, have no "

@@ -10,8 +10,8 @@ from uuid import UUID
 from kalshi_fills.truncate.names import backup_suffix, stamp_of
 from kalshi_fills.warehouse.client import Warehouse
 from kalshi_fills.warehouse.replicas import as_spread
+from kalshi_fills.warehouse.runs import RunLedger
 from kalshi_fills.warehouse.statements import Tables
-from kalshi_fills.warehouse.store import FillStore
 
 
 class Place(NamedTuple):
@@ -19,7 +19,7 @@ class Place(NamedTuple):
 
     warehouse: Warehouse
     tables: Tables
-    ledger: FillStore
+    ledger: RunLedger
     now: datetime
 
     @property
@@ -51,5 +51,5 @@ def place_of(warehouse: Warehouse, tables: Tables, run_id: UUID, now: datetime) 
         now: when it begins.
     """
     tables = as_spread(warehouse, tables)
-    ledger = FillStore(warehouse, tables, run_id, now, dry_run=False)
+    ledger = RunLedger(warehouse, tables, run_id)
     return Place(warehouse, tables, ledger, now)

@@ -30,6 +30,7 @@ from kalshi_fills.truncate.removal import (
 )
 from kalshi_fills.warehouse.in_flight import wait_for_inserts
 from kalshi_fills.warehouse.replicas import wait_for_replicas
+from kalshi_fills.warehouse.runs import table_state
 from kalshi_fills.warehouse.standing import TableState
 from kalshi_fills.warehouse.there import tables_there
 
@@ -187,7 +188,7 @@ def _rewinding(place: Place, report: TruncationReport, why: str) -> Iterator[Non
 
 def _state_now(place: Place) -> TableState:
     """Return which table is there now, and its fills: so that the next sync knows it again."""
-    return place.ledger.table_state(None)._replace(rows=rows_of(place, ""))
+    return table_state(place.warehouse, place.tables, None)._replace(rows=rows_of(place, ""))
 
 
 def _is_refusal(place: Place, error: WarehouseError) -> bool:

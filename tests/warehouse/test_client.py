@@ -15,6 +15,8 @@ from kalshi_fills.errors import InsertUnknown, WarehouseError
 from kalshi_fills.warehouse.client import Column, Warehouse
 from kalshi_fills.warehouse.statements import Tables, quote_identifier
 
+pytestmark = pytest.mark.both_engines
+
 NEXT_LINE = "\u0085 next line, which Python counts as a line's end"
 
 

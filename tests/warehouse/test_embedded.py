@@ -13,6 +13,8 @@ from kalshi_fills.errors import LockedError, WarehouseError
 from kalshi_fills.warehouse.client import Warehouse
 from kalshi_fills.warehouse.embedded import open_embedded
 
+pytestmark = pytest.mark.both_engines
+
 HOLD = """
 import sys
 from pathlib import Path

@@ -17,6 +17,8 @@ from kalshi_fills.pipeline.fills import Fill
 from kalshi_fills.warehouse import fills as store_module
 from kalshi_fills.warehouse.client import Column, Warehouse
 
+pytestmark = pytest.mark.both_engines
+
 
 def many(count: int) -> list[Fill]:
     return [

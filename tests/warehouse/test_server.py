@@ -16,6 +16,8 @@ from support.values import assert_one_sentence
 from kalshi_fills.errors import InsertUnknown, KalshiFillsError, WarehouseError
 from kalshi_fills.warehouse.server import open_server
 
+pytestmark = pytest.mark.both_engines
+
 
 @pytest.fixture
 def refused() -> Callable[[str], WarehouseError]:
