@@ -7,13 +7,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from kalshi_fills.pipeline.content import Content
 from kalshi_fills.pipeline.fills import EARLIEST_FILL, FillKey
 from kalshi_fills.reconcile.attribution import Writer
 from kalshi_fills.reconcile.breaks import StoredRow
 from kalshi_fills.warehouse.client import TextTable, Warehouse, select
 
 if TYPE_CHECKING:
-    from kalshi_fills.pipeline.content import Content
     from kalshi_fills.pipeline.window import Window
     from kalshi_fills.warehouse.statements import Tables
 
