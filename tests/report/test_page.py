@@ -210,7 +210,7 @@ def test_the_same_diagnosis_gives_the_same_page(monkeypatch: pytest.MonkeyPatch)
 
 def test_no_window_of_plots_is_opened() -> None:
     code = (
-        "import sys; from kalshi_fills.report.page import render; sys.path.insert(0, 'tests')\n"
+        "import sys; from kalshi_fills.report.page import render; sys.path[:0] = ['tests', 'tests/report']\n"
         "import test_page; render(test_page.diagnosis(), test_page.TABLES, test_page.NOW)\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
@@ -280,7 +280,7 @@ def test_where_matplotlib_finds_nothing_as_it_likes_it_the_page_is_written(
 ) -> None:
     file = tmp_path / "page.html"
     code = (
-        "import sys; sys.path.insert(0, 'tests')\n"
+        "import sys; sys.path[:0] = ['tests', 'tests/report']\n"
         "from test_page import NOW, TABLES, diagnosis, write_page\n"
         "write_page(diagnosis(), TABLES, NOW, sys.argv[1])"
     )
@@ -403,7 +403,7 @@ def test_a_killed_run_leaves_the_earlier_page(tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     file.write_text("an earlier page")
     code = (
-        "import os, signal, sys; sys.path.insert(0, 'tests'); import test_page\n"
+        "import os, signal, sys; sys.path[:0] = ['tests', 'tests/report']; import test_page\n"
         "os.fsync = lambda number: os.kill(os.getpid(), signal.SIGKILL)\n"
         "test_page.write_page(test_page.diagnosis(), test_page.TABLES, test_page.NOW, sys.argv[1])"
     )

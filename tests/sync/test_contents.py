@@ -433,7 +433,7 @@ def test_a_pass_that_died_before_it_told_tells_again(
     rich = fill_at(FINE).payload("current")
     contested(bench, rich, rich | {"count_fp": "77.00", "fee_cost": None})
     with monkeypatch.context() as patched:
-        patched.setattr(intake, "compare", lambda *_, **__: 1 / 0)
+        patched.setattr(comparison, "compare_fills", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             bench.run()
 
