@@ -210,7 +210,8 @@ def test_the_same_diagnosis_gives_the_same_page(monkeypatch: pytest.MonkeyPatch)
 
 def test_no_window_of_plots_is_opened() -> None:
     code = (
-        "import sys; from kalshi_fills.report.page import render; sys.path[:0] = ['tests', 'tests/report']\n"
+        "import sys; from kalshi_fills.report.page import render\n"
+        "sys.path[:0] = ['tests', 'tests/report']\n"
         "import test_page; render(test_page.diagnosis(), test_page.TABLES, test_page.NOW)\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )

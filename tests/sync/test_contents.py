@@ -25,6 +25,7 @@ from kalshi_fills.pipeline.content import (
 from kalshi_fills.pipeline.fills import Fill, FillKey
 from kalshi_fills.practice.account import PracticeFill
 from kalshi_fills.sync import comparison, intake
+from kalshi_fills.sync import run as run_module
 from kalshi_fills.sync.contested import join, reports
 
 MICROS = timedelta(microseconds=700_417)
@@ -433,7 +434,7 @@ def test_a_pass_that_died_before_it_told_tells_again(
     rich = fill_at(FINE).payload("current")
     contested(bench, rich, rich | {"count_fp": "77.00", "fee_cost": None})
     with monkeypatch.context() as patched:
-        patched.setattr(comparison, "compare_fills", lambda *_, **__: 1 / 0)
+        patched.setattr(run_module, "compare_with_table", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             bench.run()
 
