@@ -362,6 +362,7 @@ def wait_for(what: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_asked_to_end_ends_with_130_and_the_next_one_completes(
     cli: Cli,

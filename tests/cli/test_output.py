@@ -112,7 +112,7 @@ def migrate(start: Start, variables: dict[str, str]) -> None:
 # Streams that take nothing
 
 
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(15)
 @pytest.mark.parametrize("form", ["table", "json"])
 @pytest.mark.parametrize("how", CLOSED)
 def test_a_run_that_cannot_print_ends_as_it_would_and_is_recorded(
@@ -128,7 +128,7 @@ def test_a_run_that_cannot_print_ends_as_it_would_and_is_recorded(
     assert target.read("SELECT count() FROM DB.mm_fills FINAL") == [(300,)]
 
 
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(19)
 @pytest.mark.parametrize("how", CLOSED)
 @pytest.mark.parametrize(
     ("words", "code"),
@@ -257,7 +257,7 @@ def test_a_run_under_nohup_goes_on(
     assert json.loads(out)["stages"]["n_new"] == 500
 
 
-@pytest.mark.sampled(11)
+@pytest.mark.sampled(17)
 @pytest.mark.parametrize("pause", [0.0, 0.05, 0.3, 0.8])
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
@@ -337,7 +337,7 @@ ODD = {
 }
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("odd", ODD)
 @server_only
 def test_odd_surroundings_break_nothing(

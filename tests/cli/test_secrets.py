@@ -165,6 +165,7 @@ URLS = [
 ]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("form", ["table", "json"])
 @pytest.mark.parametrize("url", URLS)
 def test_a_url_where_another_value_is_due_is_refused_and_not_shown(

@@ -432,6 +432,7 @@ def told_plainly(value: object) -> object:
 STATES = ("today", "today, empty", "legacy", "legacy, empty", "legacy with an id")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.server
 @pytest.mark.parametrize("state", STATES)
 def test_every_query_runs_by_hand_and_gives_what_the_tool_gives(

@@ -66,7 +66,7 @@ def read(exchange: Exchange, window: Window = ALL) -> Counter[str]:
     )
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("window", [ALL, Window(NOW - 70 * DAY, NOW)], ids=["all", "since"])
 @pytest.mark.parametrize("mode", MODES)
 def test_every_fill_comes_exactly_once_however_they_are_listed(

@@ -231,6 +231,7 @@ ENDLESS = {
 # Listings without an end
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("what", ENDLESS)
 def test_a_listing_without_an_end_is_given_up_and_moves_no_watermark(
     warehouse: Warehouse,

@@ -324,6 +324,7 @@ def _on_the_server(server: ClickHouseServer, home: Path, *, rows: int, kills: in
     return killer.figures
 
 
+@pytest.mark.torture
 @pytest.mark.server
 def test_killed_beside_a_writing_engine_it_loses_nothing(
     server: ClickHouseServer, tmp_path: Path
@@ -376,6 +377,7 @@ def test_killed_fifty_times_with_the_embedded_engine_it_loses_nothing(
     assert len(figures.kills) >= 3
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.server
 @pytest.mark.parametrize("after", ["new table", "carry over", "exchange"])
 def test_the_server_killed_in_the_middle_loses_nothing(tmp_path: Path, after: str) -> None:

@@ -65,6 +65,7 @@ def fill_one(warehouse: Warehouse, tables: Tables, cents: int = 41, name: str = 
     )
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("suffix", "statement"),
     [
@@ -223,7 +224,7 @@ def test_the_source_of_a_view_is_read_whatever_its_name(
     assert source_of(Table(*found[0])) == Source(tables.database, name)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize(
     "statement",
     [PLAIN, CLAIMING, VIEW, MATERIALIZED, DICTIONARY, "VIEW {name} AS SELECT * FROM {fills}"],

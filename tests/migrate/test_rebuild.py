@@ -311,7 +311,7 @@ def _start_column_missing(warehouse: Warehouse, tables: Tables) -> None:
 # Killed, and run again
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize(
     ("start", "least"),
     [

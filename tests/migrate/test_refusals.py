@@ -41,7 +41,7 @@ FOREIGN = {
 # Refusals
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("made", FOREIGN.values(), ids=FOREIGN.keys())
 def test_a_table_that_is_no_fills_table_is_refused_untouched(
     target: Target, cli: Callable[..., Done], made: str

@@ -246,7 +246,7 @@ NULLABLE = {
 } | {"side": "LowCardinality(Nullable(String))"}
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize(
     ("types", "changes", "expected"),
     [

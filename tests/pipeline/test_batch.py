@@ -109,6 +109,7 @@ ODD_VALUES = [
 ]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("key", sorted(KNOWN_KEYS))
 def test_an_odd_value_that_all_items_have_or_one_of_them(key: str) -> None:
     for value in ODD_VALUES:

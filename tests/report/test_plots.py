@@ -90,6 +90,7 @@ def test_the_scale_is_logarithmic_where_one_side_dwarfs_the_other() -> None:
     assert "logarithmic" in uneven.narrow
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("count", [1, 2, 24, 2_000, 50_000])
 def test_any_number_of_hours_is_a_drawable_number_of_bars_that_add_up(count: int) -> None:
     found = diagnosis(hours=hours_of(count, table=4), window=Window(None, NOW))
@@ -117,6 +118,7 @@ def test_an_hour_that_differs_is_marked_even_if_the_sums_of_a_day_agree() -> Non
     assert not any(key.mark == "differs" for key in plots(diagnosis(hours=hours_of(9)))[0].legend)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("count", [1, 60, 1_440, 100_000])
 def test_any_number_of_minutes_can_be_drawn(count: int) -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)

@@ -110,7 +110,7 @@ def test_an_archive_of_whole_seconds_replaces_no_finer_time(bench: Bench) -> Non
     assert before[0][0] == FINE
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("spelled", ["ts alone", "created_time without a fraction"])
 @both_block_sizes
 def test_both_tiers_agree_where_one_sends_whole_seconds(
@@ -153,7 +153,7 @@ def test_a_stored_time_of_whole_seconds_is_corrected_once(bench: Bench) -> None:
     assert bench.run(full=True).counts.n_inserted == 0
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("edge", ["until", "since"])
 @both_block_sizes
 def test_a_window_that_ends_within_the_second_finds_no_break(
@@ -196,7 +196,7 @@ def rows_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "compare_fills", refuse)
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(7)
 @pytest.mark.usefixtures("rows_unread")
 @pytest.mark.parametrize("stored_before", [False, True])
 @pytest.mark.parametrize(
@@ -275,6 +275,7 @@ def test_a_richer_fill_of_another_hour_is_expected_there(
     assert bench.rows("ts, is_taker", more=f"WHERE fill_id = '{fill.fill_id}'") == [(FINE, True)]
 
 
+@pytest.mark.sampled(4)
 @both_block_sizes
 def test_three_reports_that_each_know_something_come_to_one(
     bench: Bench, blocks: Callable[[int], None], block: int
@@ -308,7 +309,7 @@ def contested(bench: Bench, *payloads: dict[str, Any]) -> None:
         )
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @both_block_sizes
 @pytest.mark.parametrize("rich_first", [True, False])
 def test_the_one_that_knows_more_is_stored_and_the_other_can_be_accepted(

@@ -227,6 +227,7 @@ def backfill(target: Target, start: Start, cli: Cli, tmp_path: Path) -> Backfill
     return Backfill(target, start, cli, tmp_path / "chdb")
 
 
+@pytest.mark.sampled(2)
 def test_killed_at_six_moments_of_a_backfill_it_loses_and_doubles_nothing(
     backfill: Backfill, serve: Serve, now: datetime
 ) -> None:
@@ -424,6 +425,7 @@ def test_asked_to_end_it_does_not_wait_for_a_server_that_is_silent_in_mid_insert
 # Two at once
 
 
+@pytest.mark.sampled(2)
 def test_of_two_syncs_on_one_host_the_second_ends_with_75_and_the_first_is_right(
     cli: Cli, start: Start, target: Target, serve: Serve, now: datetime
 ) -> None:
@@ -443,6 +445,7 @@ def test_of_two_syncs_on_one_host_the_second_ends_with_75_and_the_first_is_right
     assert target.read("SELECT status, n_new FROM DB.mm_fills_runs FINAL") == [("done", 2_500)]
 
 
+@pytest.mark.sampled(2)
 @server_only
 @pytest.mark.parametrize("host", ["", "another-host"], ids=["same host", "another host"])
 def test_two_syncs_with_a_lock_folder_each_both_end_well_and_the_table_is_right(

@@ -118,7 +118,7 @@ def test_a_row_nobody_knows_is_unexpected(bench: Bench, window: dict[str, Any]) 
     assert bench.rows("count()") == [(81,)]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize(
     ("changes", "field", "told", "held"),
     [

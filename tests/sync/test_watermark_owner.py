@@ -256,7 +256,7 @@ BY_HAND: dict[str, list[str]] = {
 }
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("what", BY_HAND)
 def test_starting_over_by_hand_reads_everything_again_and_says_why(bench: Bench, what: str) -> None:
     bench.serve(month())
@@ -403,7 +403,7 @@ def test_merges_corrections_and_a_rename_and_back_are_no_reason(bench: Bench) ->
 # truncate and migrate say themselves what they did
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "request_", [{}, {"keep": False}, {"before": NOW - 5 * DAY}, {"garbage": True}], ids=str
 )

@@ -218,6 +218,7 @@ REFUSALS: dict[str, tuple[Callable[[Warehouse, Tables], None], list[TruncateRequ
 # Refusals
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("start", "requests", "error", "hint"), REFUSALS.values(), ids=REFUSALS.keys()
 )

@@ -95,6 +95,7 @@ def test_without_a_terminal_and_without_yes_it_refuses(filled: Target, cli: Cli)
     assert _told(filled) == before
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "words",
     [
@@ -164,7 +165,7 @@ class Terminal:
         return Done(self.process.returncode, (out or b"").decode(), self.shown)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("words", [(), ("--format", "json")], ids=["table", "json"])
 def test_it_asks_for_the_table_s_name(
     filled: Target, api_key: Account, tmp_path: Path, words: tuple[str, ...]

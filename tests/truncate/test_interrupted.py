@@ -172,7 +172,7 @@ FOR_GOOD = {
 }
 
 
-@pytest.mark.sampled(7)
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("request_", [*MODES.values(), *FOR_GOOD.values()], ids=[*MODES, *FOR_GOOD])
 def test_a_run_killed_after_any_statement_is_ended_right_by_the_next(
     warehouse: Warehouse, tables: Tables, request_: TruncateRequest

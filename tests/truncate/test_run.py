@@ -361,7 +361,7 @@ CASES = {
 # The watermark
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_the_watermark_is_rewound_to_what_must_be_read_again(
     warehouse: Warehouse, tables: Tables, case: Case

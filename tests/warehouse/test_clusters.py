@@ -86,7 +86,7 @@ def insert(warehouse: Warehouse, database: str, ids: range, *, version: int = 5)
     )
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("name", "told"),
     [(HALVES, "2 shards"), (TWICE, "more than once"), ("nobody", "knows no cluster")],

@@ -17,8 +17,6 @@ from kalshi_fills.pipeline.fills import Fill
 from kalshi_fills.warehouse import fills as store_module
 from kalshi_fills.warehouse.client import Column, Warehouse
 
-pytestmark = pytest.mark.both_engines
-
 
 def many(count: int) -> list[Fill]:
     return [
@@ -99,6 +97,7 @@ def test_the_price_is_that_of_the_outcome_acquired(book: Book) -> None:
     )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("changes", "column", "value"),
     [
@@ -321,6 +320,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("what", HOSTILE)
 def test_hostile_ids_are_stored_and_known_again(book: Book, what: str) -> None:
     text = HOSTILE[what]
@@ -342,6 +342,7 @@ def test_hostile_ids_are_stored_and_known_again(book: Book, what: str) -> None:
     )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("what", HOSTILE)
 def test_the_table_computes_the_same_digest_as_the_tool(book: Book, what: str) -> None:
     fill = FILL._replace(ticker=f"t{HOSTILE[what]}", action=HOSTILE[what])
@@ -441,6 +442,7 @@ def unreliable(book: Book, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Unr
 # An insert of unknown fate
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "fates",
     [["stored"], ["lost"], ["half"], ["lost", "lost", "half", "stored"], ["half", "half", "half"]],

@@ -10,8 +10,6 @@ from support.book import DECISION, FILL, LINKS, NOW, Book, kind
 
 from kalshi_fills.warehouse.fills import NO_UUID
 
-pytestmark = pytest.mark.both_engines
-
 
 def test_an_engines_row_is_replaced_by_the_exchanges_which_keeps_its_links(book: Book) -> None:
     book.engine(price_cents=0, size=0)

@@ -153,7 +153,7 @@ def works(users: Users, desk: Desk, as_user: Warehouse) -> None:
     assert_well(desk.diagnose(DAY * 2))
 
 
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(13)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_setting_of_the_profile_decides_nothing(
     users: Users, desk_of: Callable[[Warehouse], Desk], name: str

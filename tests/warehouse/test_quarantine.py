@@ -9,8 +9,6 @@ from datetime import timedelta
 import pytest
 from support.book import NOW, Book, refusal
 
-pytestmark = pytest.mark.both_engines
-
 CLAIM = {"order_id": "o", "fill_id": "f", "created_time": "2026-11-22T10:00:00Z", "novel_key": 1}
 
 

@@ -246,7 +246,7 @@ def test_a_lookup_of_known_fills_reads_no_more_of_a_larger_table(bench: Bench) -
 # Bytes that are no UTF-8
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "column", ["action", "raw_json", "side", "exchange_order_id", "engine_version", "fill_id"]
 )

@@ -6,12 +6,9 @@ import uuid
 from datetime import timedelta
 from decimal import Decimal
 
-import pytest
 from support.book import FILL, NOW, Book, kind, run
 
 from kalshi_fills.pipeline.stages import Counts
-
-pytestmark = pytest.mark.both_engines
 
 
 def test_a_run_is_one_row_that_says_how_it_ended(book: Book) -> None:
