@@ -31,7 +31,7 @@ COMMANDS = sorted(command_names())
 # Usage
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -112,7 +112,7 @@ def migrate(start: Start, variables: dict[str, str]) -> None:
 # Streams that take nothing
 
 
-@pytest.mark.sampled(15)
+@pytest.mark.sampled(45)
 @pytest.mark.parametrize("form", ["table", "json"])
 @pytest.mark.parametrize("how", CLOSED)
 def test_a_run_that_cannot_print_ends_as_it_would_and_is_recorded(
@@ -241,6 +241,7 @@ def test_a_terminal_that_is_closed_ends_a_run_with_130(
     assert target.read(runs) == [("failed", 1)]
 
 
+@pytest.mark.torture
 def test_a_run_under_nohup_goes_on(
     start: Start, serve: Serve, target: Target, now: datetime
 ) -> None:
@@ -257,7 +258,7 @@ def test_a_run_under_nohup_goes_on(
     assert json.loads(out)["stages"]["n_new"] == 500
 
 
-@pytest.mark.sampled(17)
+@pytest.mark.sampled(33)
 @pytest.mark.parametrize("pause", [0.0, 0.05, 0.3, 0.8])
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
@@ -292,6 +293,7 @@ def test_a_signal_at_any_moment_ends_with_130_or_after_the_end(start: Start) -> 
             assert_calm(err if "kalshi_fills" in err else "")
 
 
+@pytest.mark.torture
 @pytest.mark.sampled(2)
 def test_a_terminal_that_vanishes_under_a_progress_bar_breaks_nothing(
     start: Start, slow: tuple[Any, dict[str, str]], target: Target
@@ -337,7 +339,7 @@ ODD = {
 }
 
 
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(23)
 @pytest.mark.parametrize("odd", ODD)
 @server_only
 def test_odd_surroundings_break_nothing(

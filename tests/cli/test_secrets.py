@@ -100,7 +100,7 @@ def assert_silent(done: Done, *secrets: str) -> None:
 # A key's text
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("form", ["table", "json"])
 @pytest.mark.parametrize("kind", KEY_TEXTS)
 def test_a_key_as_its_own_path_is_refused_and_not_shown(kind: str, form: str, cli: Cli) -> None:
@@ -131,6 +131,7 @@ def test_a_key_as_its_id_is_refused_and_not_shown(kind: str, cli: Cli, tmp_path:
         assert_silent(done, *pieces(KEY_TEXTS[kind]), "PRIVATE KEY--")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", KEY_TEXTS)
 @pytest.mark.parametrize("option", [*SHARED, *COMMAND_OF])
 def test_a_key_as_any_other_value_is_not_shown(kind: str, option: str, tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ def users(server_with_users: ServerWithUsers) -> Iterator[Users]:
     made.close()
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @pytest.mark.server
 @pytest.mark.parametrize("readonly", ["", "SETTINGS readonly = 1", "SETTINGS readonly = 2"])
 @pytest.mark.parametrize("state", ["legacy", "today"])

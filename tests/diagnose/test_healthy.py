@@ -156,10 +156,10 @@ def look_at(
     return look
 
 
-@pytest.mark.sampled(5)
-@pytest.mark.parametrize("first", range(0, 40, 8))
+@pytest.mark.sampled(10)
+@pytest.mark.parametrize("first", range(0, 40, 4))
 def test_healthy_accounts_raise_no_alarm(look_at: Callable[[int], None], first: int) -> None:
-    for seed in range(first, first + 8):
+    for seed in range(first, first + 4):
         look_at(seed)
 
 

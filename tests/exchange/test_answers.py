@@ -106,6 +106,7 @@ print(exchange.requests, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - b
 """
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "script",
     [

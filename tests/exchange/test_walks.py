@@ -66,7 +66,7 @@ def read(exchange: Exchange, window: Window = ALL) -> Counter[str]:
     )
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("window", [ALL, Window(NOW - 70 * DAY, NOW)], ids=["all", "since"])
 @pytest.mark.parametrize("mode", MODES)
 def test_every_fill_comes_exactly_once_however_they_are_listed(
@@ -212,7 +212,7 @@ def test_what_the_exchange_lists_twice_is_passed_on_twice() -> None:
     assert tier.side_by_side > 1
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("mode", ["keyset", "bound", "sharded", "unordered"])
 def test_a_first_sync_is_whole_however_fills_are_listed(
     mode: ListingMode, now: datetime, serve: Serve, cli: Cli, tmp_path: Any

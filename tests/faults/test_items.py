@@ -197,7 +197,7 @@ def items_of_every_kind(count: int) -> Iterator[list[Any]]:
     batch: list[Any] = []
 
     @settings(
-        max_examples=20,
+        max_examples=8,
         deadline=None,
         database=None,
         phases=[Phase.generate],

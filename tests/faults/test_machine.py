@@ -112,6 +112,7 @@ def test_a_full_disk_is_told_and_the_next_run_repairs(
 # A clock that is off
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("off", [8, -8])
 def test_a_clock_that_is_a_little_off_loses_nothing(bench: Bench, off: int) -> None:
     """The exchange takes timestamps that are up to ten seconds off."""

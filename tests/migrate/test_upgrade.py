@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from support.commandline import Done, Target, run_statement
 from support.faulty import assert_failed
 
@@ -87,6 +88,7 @@ def test_a_fresh_table_is_that_of_an_upgraded_one(
     }
 
 
+@pytest.mark.torture
 def test_a_truncate_of_0_1_on_upgraded_tables_is_taken_into_account(
     older: Callable[..., Done], cli: Cli, target: Target, serve: Serve
 ) -> None:
@@ -103,6 +105,7 @@ def test_a_truncate_of_0_1_on_upgraded_tables_is_taken_into_account(
     assert target.read("SELECT count() FROM DB.mm_fills FINAL") == [(20,)]
 
 
+@pytest.mark.torture
 def test_a_sync_of_0_1_in_between_moves_no_watermark_of_ours(
     older: Callable[..., Done], cli: Cli, target: Target, serve: Serve
 ) -> None:
@@ -153,6 +156,7 @@ def test_a_ledger_of_a_newer_version_stops_a_sync(cli: Cli, target: Target, serv
     assert exchange.requests.total() == 0
 
 
+@pytest.mark.torture
 def test_a_ledger_table_that_was_dropped_is_made_whole_again(cli: Cli, target: Target) -> None:
     cli("migrate", url=target.url)
     run_statement(target, "DROP TABLE DB.mm_fills_runs SYNC")

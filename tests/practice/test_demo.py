@@ -132,6 +132,7 @@ class Recorder:
         self.results.append(done.json)
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize(
     "target", [pytest.param("server", marks=pytest.mark.server)], indirect=True
 )

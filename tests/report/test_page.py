@@ -137,6 +137,7 @@ def test_a_hostile_text_is_text() -> None:
         assert not [name for name in element.attributes if name.startswith("on")]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("letter", "told"),
     [("\x00", "\\x00"), ("\u202e", "\\u202e"), ("\x1b", "\\x1b"), ("\ud800", "\\ud800")],

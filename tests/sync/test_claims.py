@@ -243,6 +243,7 @@ def test_a_dry_run_closes_no_claim(bench: Bench) -> None:
     assert open_claims(bench) == 1
 
 
+@pytest.mark.torture
 def test_thousands_of_claims_are_kept_counted_and_closed(bench: Bench) -> None:
     account = one_day(6_000, eras="current")
     bench.serve(account_of())

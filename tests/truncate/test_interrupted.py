@@ -259,6 +259,7 @@ def test_an_empty_table_under_a_backup_s_name_is_dropped_by_the_next_run(
     assert "held no row and was dropped" in done.unfinished[0]
 
 
+@pytest.mark.torture
 def test_what_somebody_changed_beside_a_killed_run_is_kept_whole(
     warehouse: Warehouse, tables: Tables
 ) -> None:
@@ -285,6 +286,7 @@ def test_what_somebody_changed_beside_a_killed_run_is_kept_whole(
     assert kept[0].name in done.unfinished[0]
 
 
+@pytest.mark.torture
 @pytest.mark.server
 def test_beside_an_engine_that_never_stops_garbage_goes_and_nothing_else(
     server: ClickHouseServer,

@@ -398,6 +398,7 @@ def test_a_replica_that_is_down_stops_no_sync_but_migrate_and_truncate(
     back.close()
 
 
+@pytest.mark.torture
 def test_what_lies_on_a_dead_host_alone_does_not_hang_a_sync_on_another(
     cluster, both, cli: Cli, serve, now
 ) -> None:

@@ -126,6 +126,7 @@ def test_what_truncate_removes_is_kept_and_restored_on_every_replica(
     assert (again.json["stages"]["n_known"], again.json["breaks"]) == (60, [])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("what", ["garbage", "before"])
 def test_what_stays_stays_on_every_replica(cluster, both, cli, what):
     database = f"sifted_{what}"

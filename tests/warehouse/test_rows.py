@@ -72,6 +72,7 @@ def test_thousands_of_fills_with_two_rows_of_one_version_are_right_after_a_sync(
     assert bench.run(full=True).counts.n_known == MANY
 
 
+@pytest.mark.torture
 @pytest.mark.sampled(2)
 def test_thousands_of_such_fills_are_right_where_their_rows_were_merged_by_chance(
     bench: Bench,
