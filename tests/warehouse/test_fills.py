@@ -193,6 +193,16 @@ def test_a_row_under_another_ticker_is_removed(book: Book) -> None:
     assert kind(book.write(FILL)[FILL.fill_id]) == "known"
 
 
+def test_the_last_row_of_a_move_is_newer_than_the_one_without_a_hash(book: Book) -> None:
+    book.write(FILL._replace(ticker="KXWRONG"))
+    moved_at = NOW + timedelta(hours=1)
+
+    book.write(FILL, at=moved_at)
+
+    unfinished = int(moved_at.timestamp() * 1_000_000)
+    assert book.once(f"version > {unfinished}, content_hash > 0") == (True, True)
+
+
 def test_a_stale_row_beside_the_right_one_is_removed_where_it_is_looked_for(book: Book) -> None:
     book.write(FILL)
     book.engine(market_ticker="KXWRONG")
