@@ -85,7 +85,7 @@ class Context:
 
     @property
     def json(self) -> bool:
-        """Whether the result is printed as JSON."""
+        """Return whether the result is printed as JSON."""
         return self.settings.format == "json"
 
 

@@ -1,4 +1,4 @@
-"""Whether counts per minute are too even to be trading: the index of dispersion, lower tail.
+"""Counts per minute that are too even to be trading: the index of dispersion, lower tail.
 
 Trades come at least as unevenly as independent events (Poisson): bursts and quiet stretches only
 add variance. What is evener than chance allows was written by a clock. For n neighbouring bins
@@ -59,7 +59,7 @@ class Regularity(NamedTuple):
 
     @property
     def is_periodic(self) -> bool:
-        """Whether this is too even to be trading."""
+        """Return whether this is too even to be trading."""
         return self.p_value < FALSE_ALARM_RATE
 
 

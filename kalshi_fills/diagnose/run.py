@@ -1,4 +1,4 @@
-"""Whether table and exchange agree, and if not, why: five checks, breaks, root causes.
+"""Does the table agree with the exchange, and if not, why: five checks, breaks, root causes.
 
     survey the tables -> compare with the exchange -> check -> name the causes
 
@@ -97,7 +97,7 @@ class Diagnosis:
 
     @property
     def proves_nothing(self) -> bool:
-        """Whether the exchange was asked, and nothing could be compared."""
+        """Return whether the exchange was asked, and nothing could be compared."""
         return not self.offline and any(
             check.name == VOLUME and check.status == SKIP for check in self.checks
         )

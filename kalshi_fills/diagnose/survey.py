@@ -89,7 +89,7 @@ class Profile(NamedTuple):
 
     @property
     def by_sync(self) -> bool:
-        """Whether sync wrote these rows."""
+        """Return whether sync wrote these rows."""
         return self.writer in ("live", "historical")
 
 
@@ -325,7 +325,7 @@ class TableSurvey:
 
     @property
     def is_today(self) -> bool:
-        """Whether all tables are of today's schema."""
+        """Return whether all tables are of today's schema."""
         return self.schema.exists and not self.schema.problems and not self.schema.others_missing
 
     @property
@@ -335,7 +335,7 @@ class TableSurvey:
 
     @property
     def has_rows_of_sync(self) -> bool:
-        """Whether a sync wrote some of the rows."""
+        """Return whether a sync wrote some of the rows."""
         return any(part.by_sync for part in self.profile)
 
     def garbage(self, *where: str) -> int:

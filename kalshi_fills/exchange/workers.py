@@ -119,7 +119,7 @@ class RangeReader:
         self._meter: ShareMeter | None = None
 
     def measure(self, low: datetime | None, high: datetime, window: Window) -> None:
-        """Let pages carry which share of the window is read.
+        """Make pages carry which share of the window is read.
 
         Args:
             low: where the tier's fills of the window begin; None if that is still to be found.

@@ -56,7 +56,7 @@ class MigrationReport:
 
     @property
     def changed(self) -> bool:
-        """Whether anything was changed, or in a dry run would be."""
+        """Return whether anything was changed, or in a dry run would be."""
         return any(step.status != NOTHING for step in self.steps)
 
 

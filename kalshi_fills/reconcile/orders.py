@@ -51,7 +51,7 @@ class OrderOutcome(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether contracts and fees are the same on both sides."""
+        """Return whether contracts and fees are the same on both sides."""
         return not self.breaks and not self.pending
 
 

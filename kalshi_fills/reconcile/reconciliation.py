@@ -104,7 +104,7 @@ class Reconciliation:
 
     @property
     def every_fill_agrees(self) -> bool:
-        """Whether each fill of the window was compared and found right, and none is hidden."""
+        """Return whether each fill of the window was compared and found right, with none hidden."""
         return not (
             self.not_compared
             or self.of("fill")

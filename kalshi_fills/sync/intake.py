@@ -55,7 +55,7 @@ class Intake:
 
     @property
     def is_full(self) -> bool:
-        """Whether enough was gathered for a block."""
+        """Return whether enough was gathered for a block."""
         return len(self._block) >= BLOCK_FILLS
 
     def next_block(self) -> Block:

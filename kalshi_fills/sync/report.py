@@ -60,7 +60,7 @@ class SyncReport:
 
     @property
     def has_findings(self) -> bool:
-        """Whether the operator must look: something may be missing, or both sides differ."""
+        """Return whether the operator must look: something may be missing, or both sides differ."""
         return (
             self.claims > 0 or self.refused_everything or self.made_up_ids > 0 or bool(self.breaks)
         )

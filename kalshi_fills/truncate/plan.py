@@ -111,7 +111,7 @@ class TruncationReport:
 
     @property
     def has_work(self) -> bool:
-        """Whether there is anything to do."""
+        """Return whether there is anything to do."""
         return bool(self.rows_removed or self.rows_repaired or self.unfinished or self.restored)
 
     @property

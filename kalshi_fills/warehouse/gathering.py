@@ -60,7 +60,7 @@ class Spread(NamedTuple):
 
     @property
     def is_sound(self) -> bool:
-        """Whether it is one replicated table on every host that has it."""
+        """Return whether it is one replicated table on every host that has it."""
         found = self.tables.values()
         alike = {table.identity for table in found if "{uuid}" in table.engine_full}
         return bool(found) and all(table.is_replicated for table in found) and len(alike) <= 1

@@ -56,12 +56,12 @@ class Table(NamedTuple):
 
     @property
     def is_marked(self) -> bool:
-        """Whether it is a table that bears our mark."""
+        """Return whether it is a table that bears our mark."""
         return "MergeTree" in self.engine and self.comment.startswith(MARK)
 
     @property
     def is_replicated(self) -> bool:
-        """Whether every replica of the table has, or is to have, all its rows."""
+        """Return whether every replica of the table has, or is to have, all its rows."""
         return self.engine.startswith(("Replicated", "Shared"))
 
 

@@ -100,7 +100,7 @@ class Tables:
 
     @property
     def replicated(self) -> bool:
-        """Whether the tables are to be replicated."""
+        """Return whether the tables are to be replicated."""
         return self.cluster is not None or self.spread_by_database
 
     @property

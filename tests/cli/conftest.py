@@ -13,7 +13,7 @@ from support.outcomes import Cli
 
 @pytest.fixture
 def failed(api_key: Account) -> Callable[..., Any]:
-    """Hold a command to a failure of the contract's form; give its error and hint as one text."""
+    """Assert the contract's form of a failure; return its error and hint as one text."""
 
     def check(done: Done, code: int, command: str | None = None) -> str:
         assert done.code == code, done.err

@@ -35,7 +35,7 @@ def stored(target: Target) -> list[tuple[Any, ...]]:
 
 
 def log_lines(done: Done) -> list[dict[str, Any]]:
-    """Give the log, one object a line; anything else on stderr is an error's two lines."""
+    """Return the log, one object a line; anything else on stderr is an error's two lines."""
     lines = [line for line in done.err.splitlines() if not re.match("(error|hint): ", line)]
     return [json.loads(line) for line in lines]
 

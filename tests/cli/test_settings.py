@@ -71,7 +71,7 @@ PUBLIC = RSA_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPub
 
 @pytest.fixture(autouse=True)
 def embedded_engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
-    """Say that the embedded engine is installed, or with False that it is not."""
+    """Pretend that the embedded engine is installed, or with False that it is not."""
     find = importlib.util.find_spec
 
     def say(installed: bool) -> None:

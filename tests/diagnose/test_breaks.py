@@ -57,7 +57,7 @@ Well = tuple[Desk, PracticeAccount]
 
 
 def some(account: PracticeAccount) -> list[PracticeFill]:
-    """Give a fill of each tier, of orders with several fills."""
+    """Return a fill of each tier, of orders with several fills."""
     many = Counter(fill.order_id for fill in account.fills)
     several = [fill for fill in account.fills if many[fill.order_id] > 1]
     return [several[5], several[-5]]

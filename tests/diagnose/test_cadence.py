@@ -19,14 +19,14 @@ HALF_A_DAY = DAY_MINUTES // 2
 
 
 def series(counts: Iterable[int], start: datetime = START) -> dict[datetime, int]:
-    """Give rows by minute, as the query does: a minute without rows is left out."""
+    """Return rows by minute, as the query does: a minute without rows is left out."""
     return {start + number * MINUTE: count for number, count in enumerate(counts) if count}
 
 
 def polled(
     seconds: float, rows: int, hours: float = 24, offset: float = 0.0
 ) -> dict[datetime, int]:
-    """Give what a poller writes that stores so many rows every so many seconds."""
+    """Return what a poller writes that stores so many rows every so many seconds."""
     times = (offset + number * seconds for number in range(int(hours * 3600 / seconds)))
     found = Counter(int(at // 60) for at in times)
     return {START + minute * MINUTE: polls * rows for minute, polls in found.items()}
@@ -185,7 +185,7 @@ MAKERS: tuple[Maker, ...] = (plain, bursty, seasonal, single_minute)
 
 
 def alarms(count: int) -> list[tuple[int, str, Regularity]]:
-    """Give the series of trading that were called periodic."""
+    """Return the series of trading that were called periodic."""
     found = []
     for seed in range(count):
         rng = random.Random(seed)

@@ -57,7 +57,7 @@ def test_schema_never_migrated_where_there_is_no_table(desk: Desk) -> None:
 
 
 def garbage(moment: datetime, number: int = 0, **changes: object) -> dict[str, object]:
-    """Give an order as the broken engine wrote it: at price 0."""
+    """Return an order as the broken engine wrote it: at price 0."""
     order = {"order_id": f"order-{number % 3}", "status": "resting", "remaining_count_fp": "5.00"}
     row = legacy_row(number, ts=moment, price_cents=0, size=0, raw_json=json.dumps(order))
     row |= {"exchange_order_id": f"order-{number % 3}"}

@@ -51,7 +51,7 @@ def account_of_a_day(now: datetime, fills: int = 40) -> PracticeAccount:
 
 
 def everything(target: Target) -> list[tuple[Any, ...]]:
-    """Give every table of the database: how it was made, when, and how many rows it has."""
+    """Return every table of the database: how it was made, when, and how many rows it has."""
     return snapshot(lambda sql, params=None: target.read(sql, **(params or {})), target.database)
 
 

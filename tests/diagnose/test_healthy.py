@@ -98,7 +98,7 @@ class Case:
         self.desk.exchange.add(self._fill(now_us - number) for number in range(count))
 
     def _fill(self, at_us: int) -> PracticeFill:
-        """Give one more fill, of an order that there is where there is one."""
+        """Return one more fill, of an order that there is where there is one."""
         number = next(self._new)
         fills = self.account.fills
         like = self._rng.choice(fills) if fills and self._rng.random() < 0.8 else None

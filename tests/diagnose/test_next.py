@@ -182,7 +182,7 @@ def test_a_copied_row_under_another_id_is_none_that_the_exchange_withdrew(desk: 
 
 
 def equal_version(desk: Desk, fill: PracticeFill, what: str) -> None:
-    """Give a fill a second row of the version it has, with another content."""
+    """Return a fill a second row of the version it has, with another content."""
     names = ", ".join(
         row[0]
         for row in desk.warehouse.rows(

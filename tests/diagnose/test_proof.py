@@ -33,12 +33,12 @@ VOLUME = "volume_matches_api"
 
 
 def answer(desk: Desk, path: str, how: Callable[[_Request], _Answer]) -> None:
-    """Let the exchange answer a path in another way."""
+    """Make the exchange answer a path in another way."""
     desk.exchange._private[path] = how
 
 
 def empty(desk: Desk, *paths: str) -> None:
-    """Let the exchange answer these listings with an empty 200, whatever is asked."""
+    """Make the exchange answer these listings with an empty 200, whatever is asked."""
     for path in paths:
         body = {"cursor": "", path.rpartition("/")[2]: [], "market_positions": []}
         answer(desk, path, lambda _, body=body: _json_answer(200, body))  # type: ignore[misc]
@@ -287,7 +287,7 @@ def refused(status: int) -> Callable[[_Request], _Answer]:
 
 
 def renamed(inner: Callable[[_Request], _Answer], key: str) -> Callable[[_Request], _Answer]:
-    """Let the exchange call a key by another name."""
+    """Make the exchange call a key by another name."""
 
     def answered(request: _Request) -> _Answer:
         given = inner(request)

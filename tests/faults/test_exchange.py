@@ -56,7 +56,7 @@ def faults_of(which: str, seed: int) -> Faults:
 
 
 def years(fills: int, now: datetime) -> tuple[PracticeAccount, datetime]:
-    """Give an account of all eras with junk in between, and where its tiers meet."""
+    """Return an account of all eras with junk in between, and where its tiers meet."""
     account = generate_account(
         31, fills, start=datetime(2025, 4, 1, tzinfo=UTC), end=now - HOUR, junk_share=0.05
     )

@@ -153,7 +153,7 @@ class Killer:
         )
 
     def measure(self) -> None:
-        """Let a run end by itself, to know how long one takes and its steps."""
+        """Wait for a run to end by itself, to know how long one takes and its steps."""
         process = self.start()
         self._until(process, "migrate_plan")
         began = time.monotonic()
@@ -207,7 +207,7 @@ def seed(read: Callable[..., Any], database: str, rows: int) -> None:
 
 
 def left_behind(read: Callable[..., Any], database: str) -> str:
-    """Say in which of its states a kill left the migration."""
+    """Return in which of its states a kill left the migration."""
     found = dict(
         read("SELECT name, engine FROM system.tables WHERE database = {d:String}", d=database)
     )
@@ -219,7 +219,7 @@ def left_behind(read: Callable[..., Any], database: str) -> str:
 def assert_whole(
     read: Callable[..., Any], database: str, rows: int, acknowledged: set[str] = frozenset()
 ) -> None:
-    """Hold that every row is there, every fill once, and the tables are today's."""
+    """Assert that every row is there, every fill once, and the tables are today's."""
     names = {
         row[0]
         for row in read("SELECT name FROM system.tables WHERE database = {d:String}", d=database)

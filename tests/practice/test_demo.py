@@ -24,7 +24,7 @@ LEGACY_COLUMNS = """ts engine_instance_id engine_version market_ticker exchange_
 
 
 def normalised(text: str) -> list[str]:
-    """Give the lines of an output without what differs from run to run."""
+    """Return the lines of an output without what differs from run to run."""
     text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "ID", text)
     text = re.sub(r"\d[\d,.:TZe-]*", "0", text)
     text = re.sub(r"[A-Z]{3,}-0\w*", "TICKER", text)

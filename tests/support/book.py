@@ -105,7 +105,7 @@ class Book:
         self.warehouse.command(f"OPTIMIZE TABLE {self.tables.name(suffix)} FINAL")
 
     def once(self, what: str) -> tuple[Any, ...]:
-        """Give the only row there is, the same before and after a merge."""
+        """Return the only row there is, the same before and after a merge."""
         before = self.rows(what)
         self.merge()
         assert self.rows(what) == before

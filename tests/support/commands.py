@@ -17,7 +17,7 @@ server_only = pytest.mark.parametrize(
 
 
 def assert_harmless(done: Done, api_key: Account) -> None:
-    """Hold both streams to: no secret, no traceback, no colour."""
+    """Assert of both streams: no secret, no traceback, no colour."""
     shown = done.out + done.err
     pem = api_key.path.read_text()
     for secret in (PASSWORD, "hunter2", "PRIVATE KEY", pem.splitlines()[1]):

@@ -33,7 +33,7 @@ def fill_break(kind: str, fill: PracticeFill, **more: Any) -> Break:
 
 
 def open_market(account: PracticeAccount) -> str:
-    """Give a market that is not settled by now."""
+    """Return a market that is not settled by now."""
     now_us = int(NOW.timestamp() * 1_000_000)
     return next(
         fill.ticker for fill in account.fills if not account.is_settled(fill.ticker, now_us)

@@ -172,7 +172,7 @@ class Desk(Bench):
 
 
 def engine_row(fill: PracticeFill, **changes: object) -> dict[str, object]:
-    """Give a fill as an engine of today inserts it into the table of today: it knows no id."""
+    """Return a fill as an engine of today inserts it into the table of today: it knows no id."""
     cents = fill.yes_price * 100
     return {
         "ts": datetime.fromtimestamp(0, NOW.tzinfo) + timedelta(microseconds=fill.executed_at_us),
@@ -204,7 +204,7 @@ def causes(found: Diagnosis) -> list[str]:
 
 
 def assert_well(found: Diagnosis) -> None:
-    """Hold a diagnosis of a healthy account to finding nothing at all."""
+    """Assert that a diagnosis of a healthy account finds nothing at all."""
     assert found.breaks == []
     assert set(statuses(found).values()) <= {"pass", "skip"}, found.checks
     assert found.verdict == "pass"

@@ -27,7 +27,7 @@ server_only = pytest.mark.parametrize(
 
 
 def refused(read: Callable[..., list[tuple[Any, ...]]], table: str) -> Counter[str]:
-    """Give the items in quarantine; more than one row of an item would count as many."""
+    """Return the items in quarantine; more than one row of an item would count as many."""
     return Counter(
         canonical(json.loads(raw)) for (raw,) in read(f"SELECT raw_json FROM {table} FINAL")
     )

@@ -24,7 +24,7 @@ COLUMNS = f"{TRUTH_COLUMNS}, raw_json, price, fee"
 def disagreements(
     held: Iterable[tuple[Any, ...]], account: PracticeAccount, cutoff: datetime | None = None
 ) -> list[str]:
-    """Say in what the table's rows, by COLUMNS, differ from the account's fills.
+    """Return in what the table's rows, by COLUMNS, differ from the account's fills.
 
     Nothing is left to chance: an id too few, an id too many, a second row of an id, and each column
     that differs, with both values.
@@ -67,7 +67,7 @@ def stored(target: Target) -> list[tuple[Any, ...]]:
 
 
 def assert_failed(done: Done, code: int) -> str:
-    """Hold a command to one sentence and one hint; give both."""
+    """Assert that a command printed one sentence and one hint; return both."""
     assert done.code == code, done.err
     assert "Traceback" not in done.err
     told = [line for line in done.err.splitlines() if re.match("(error|hint): .", line)]

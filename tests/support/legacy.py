@@ -88,12 +88,12 @@ def insert(
 
 
 def content(warehouse: Warehouse, name: str) -> list[Row]:
-    """Give every row of a table, in an order that does not depend on how it is stored."""
+    """Return every row of a table, in an order that does not depend on how it is stored."""
     return sorted(warehouse.rows(f"SELECT * FROM {name}"), key=repr)
 
 
 def snapshot(read: Callable[..., list[Row]], database: str) -> list[Row]:
-    """Give what is there: databases, tables, how they were made, when, and their rows.
+    """Return what is there: databases, tables, how they were made, when, and their rows.
 
     Not their bytes, which a merge in the background changes.
     """

@@ -49,7 +49,7 @@ def migrate(warehouse: Warehouse, tables: Tables, *, dry_run: bool = False) -> M
 def fills(
     warehouse: Warehouse, tables: Tables, wanted: str = "fill_id", order: str = "fill_id"
 ) -> list[Row]:
-    """Give the logical fills, as the view shows them."""
+    """Return the logical fills, as the view shows them."""
     return warehouse.rows(f"SELECT {wanted} FROM {tables.name('_current')} ORDER BY {order}")
 
 

@@ -42,7 +42,7 @@ TRUTH_COLUMNS = (
 
 
 def truth(account: PracticeAccount, cutoff: datetime | None = None) -> list[tuple[Any, ...]]:
-    """Give the rows that the account's fills must be, by TRUTH_COLUMNS, sorted.
+    """Return the rows that the account's fills must be, by TRUTH_COLUMNS, sorted.
 
     Values are the account's own; only which of them the exchange told is read from the payload.
     """
@@ -194,7 +194,7 @@ def assert_identity(counts: Counts) -> None:
 
 
 def one_day(fills: int = 60, seed: int = 5, **options: Any) -> PracticeAccount:
-    """Give an account that traded for the day before now, the last hour left out."""
+    """Return an account that traded for the day before now, the last hour left out."""
     return generate_account(seed, fills, start=NOW - DAY, end=NOW - HOUR, **options)
 
 
@@ -221,7 +221,7 @@ def account_of(*fills: PracticeFill) -> PracticeAccount:
 
 
 def claim(moment: datetime | None = None, **changes: Any) -> dict[str, Any]:
-    """Give an item that claims to be a fill and cannot be read as one."""
+    """Return an item that claims to be a fill and cannot be read as one."""
     item = fill_at(moment or NOW, 99).payload("current")
     item |= {"count_fp": "many", "new_key_of_tomorrow": 1}
     if moment is None:

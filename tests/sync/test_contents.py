@@ -43,7 +43,7 @@ def blocks(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 def without_fraction(fill: PracticeFill) -> dict[str, Any]:
-    """Give the payload with `ts` alone."""
+    """Return the payload with `ts` alone."""
     payload = fill.payload("current")
     del payload["created_time"]
     return payload

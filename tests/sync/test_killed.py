@@ -89,7 +89,7 @@ def start(api_key: Account, tmp_path: Path) -> Iterator[Start]:
 
 
 def renamed(host: str) -> list[str]:
-    """Give what makes a command believe that its host has that name."""
+    """Return what makes a command believe that its host has that name."""
     if not host:
         return []
     prefix = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', host]
@@ -148,7 +148,7 @@ class Backfill:
             self._target.read(f"TRUNCATE TABLE DB.mm_fills{suffix}")
 
     def measure(self, exchange: PracticeExchange, account: PracticeAccount) -> None:
-        """Let one run end by itself, to know how long its parts take and what it leaves."""
+        """Wait for one run to end by itself, to know how long its parts take and what it leaves."""
         self._exchange, self._fills = exchange, len(account.fills)
         began = time.monotonic()
         process = self._start(self._target.url, exchange.url)

@@ -26,7 +26,7 @@ from kalshi_fills.report.breaks import break_json
 
 
 def replaced(bench: Bench, fill: PracticeFill, changes: str) -> str:
-    """Give the statement that writes a later version of a fill's row."""
+    """Return the statement that writes a later version of a fill's row."""
     return (
         f"INSERT INTO {bench.tables.name()} SELECT * REPLACE (version + 1 AS version, {changes}) "
         f"FROM {bench.tables.name()} FINAL WHERE fill_id = '{fill.fill_id}'"

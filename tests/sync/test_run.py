@@ -372,7 +372,7 @@ def test_counts_that_do_not_add_up_record_nothing_as_done(
 
 
 def dead_pid() -> int:
-    """Give the id of a process that has ended."""
+    """Return the id of a process that has ended."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
     return process.pid

@@ -51,7 +51,7 @@ JUDGES = "note of each row whether it goes"
 
 
 def _everywhere(warehouse: Warehouse, tables: Tables, what: str = "client_order_id") -> list[Any]:
-    """Give a column of all rows, of the table and of its backups."""
+    """Return a column of all rows, of the table and of its backups."""
     names = [tables.fills, *(backup.name for backup in backups(warehouse, tables))]
     return [
         found[0]

@@ -151,7 +151,7 @@ class Killer:
         )
 
     def measure(self, mode: str) -> None:
-        """Let a run end by itself, to know how long one takes and its steps."""
+        """Wait for a run to end by itself, to know how long one takes and its steps."""
         process = self.start(mode)
         assert self._until(process, "truncate_plan")
         began = time.monotonic()
@@ -212,14 +212,14 @@ def names_there(read: Read, database: str) -> list[str]:
 
 
 def held(read: Read, tables: list[str], named: str) -> set[str]:
-    """Give the names of the rows that stand in any of these tables."""
+    """Return the names of the rows that stand in any of these tables."""
     union = " UNION ALL ".join(f"SELECT client_order_id AS it FROM DB.{name}" for name in tables)
     found = read(f"SELECT DISTINCT it FROM ({union}) WHERE startsWith(it, {{n:String}})", n=named)
     return {row[0] for row in found}
 
 
 def state_left(names: list[str], rows_in_table: int, rows: int) -> str:
-    """Say how far the killed run came."""
+    """Return how far the killed run came."""
     if any(name.endswith("_removed") for name in names):
         return "the removed half copied"
     if any("__truncate" in name for name in names):
@@ -228,7 +228,7 @@ def state_left(names: list[str], rows_in_table: int, rows: int) -> str:
 
 
 def assert_no_hole(read: Read, mode: str) -> None:
-    """Hold that what a sync wrote and is gone will be read again."""
+    """Assert that what a sync wrote and is gone will be read again."""
     ((gone,),) = read("SELECT count() FROM DB.mm_fills FINAL WHERE source = 'live'")
     ((mark,),) = read(
         "SELECT watermark FROM DB.mm_fills_runs FINAL WHERE status = 'done' "
@@ -241,7 +241,7 @@ def assert_no_hole(read: Read, mode: str) -> None:
 
 
 def assert_done(read: Read, database: str, mode: str, rows: int, acknowledged: set[str]) -> None:
-    """Hold that every row is where it belongs."""
+    """Assert that every row is where it belongs."""
     names = names_there(read, database)
     backups = [name for name in names if "_backup_" in name]
     assert not [name for name in names if "__truncate" in name]

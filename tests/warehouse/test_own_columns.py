@@ -36,7 +36,7 @@ def column_of(number: int, kind: str) -> str:
 
 
 def as_bits(bench: Bench, name: str) -> list[tuple[object, ...]]:
-    """Give each fill's value of a column as the very bytes the engine writes."""
+    """Return each fill's value of a column as the very bytes the engine writes."""
     return bench.rows(f"fill_id, hex(formatRowNoNewline('RowBinary', `{name}`))")
 
 

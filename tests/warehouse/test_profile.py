@@ -112,7 +112,7 @@ def users(server_with_users: ServerWithUsers) -> Iterator[Users]:
 def desk_of(
     users: Users, api_key: Account, serve: Callable[..., PracticeExchange]
 ) -> Callable[[Warehouse], Desk]:
-    """Give the desk of a user; the tables are the same for all."""
+    """Return the desk of a user; the tables are the same for all."""
     return lambda warehouse: Desk(warehouse, users.tables, api_key, serve)
 
 
@@ -132,7 +132,7 @@ def filled(desk: Desk) -> PracticeAccount:
 
 
 def works(users: Users, desk: Desk, as_user: Warehouse) -> None:
-    """Hold a sync and a diagnosis of a user to what they are for everybody."""
+    """Assert that a sync and a diagnosis of a user are what they are for everybody."""
     account = filled(desk)
     desk.warehouse = as_user
     done = desk.run(full=True)

@@ -159,7 +159,7 @@ def test_a_quoted_name_is_one_name_to_the_engine(hostile: str, warehouse: Wareho
 
 
 def changes_schema(name: str) -> bool:
-    """Whether it is DDL; a DELETE travels with the replicated table, not with the cluster."""
+    """Return whether it is DDL; DELETE travels with the replicated table, not with the cluster."""
     sql = bare(load(name).text)
     verb = re.match(r"\s*(CREATE|ALTER|DROP|RENAME|EXCHANGE|TRUNCATE)\b", sql)
     return verb is not None and not re.match(r"\s*ALTER TABLE\s+(DELETE|UPDATE)\b", sql)
