@@ -117,15 +117,24 @@ def require_own_folder(folder: Path) -> None:
 def require_not_for_everybody(path: Path) -> None:
     """Check a file or folder that the operator named; one that does not exist passes.
 
+    Pipes and devices pass as well: `read_file` refuses them as what they are. Nobody is advised to
+    change the rights of a folder that is meant to be shared, such as /tmp.
+
     Raises:
         OSError: it cannot be looked at.
         Untrusted: everybody can write it.
     """
     with contextlib.suppress(FileNotFoundError):
-        if os.stat(path).st_mode & stat.S_IWOTH:
-            raise Untrusted(
-                "can be written by everybody", f"look at what is in it, then: chmod o-w {path}"
-            )
+        mode = os.stat(path).st_mode
+        if not mode & stat.S_IWOTH or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            return
+        shared = stat.S_ISDIR(mode) and mode & stat.S_ISVTX
+        raise Untrusted(
+            "can be written by everybody",
+            "name a folder of your own inside it"
+            if shared
+            else f"look at what is in it, then: chmod o-w {path}",
+        )
 
 
 def _require_owner(found: os.stat_result) -> None:
