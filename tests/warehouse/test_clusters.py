@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from support.cluster import CLUSTER, GONE, HALVES, TWICE, Cluster
+from support.cluster import CLUSTER, GONE, HALVES, TWICE
 from support.commandline import Done
 
 from kalshi_fills.errors import WarehouseError
@@ -28,28 +27,6 @@ Cli = Callable[..., Done]
 OURS = ("mm_fills", "mm_fills_migrations", "mm_fills_rejected", "mm_fills_runs")
 ON = ("--cluster", CLUSTER, "--format", "json")
 ALONE = ("--format", "json")
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    binary = os.environ.get("CLICKHOUSE_BINARY")
-    if not binary:
-        pytest.skip("no ClickHouse server to test against: CLICKHOUSE_BINARY is not set")
-    made = Cluster(binary, tmp_path_factory.mktemp("cluster"))
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
-
-
-@pytest.fixture
-def both(cluster: Cluster) -> Iterator[list[Warehouse]]:
-    """A connection to each replica."""
-    opened = [open_server(replica.url("default")) for replica in cluster.replicas]
-    yield opened
-    for warehouse in opened:
-        warehouse.close()
 
 
 def same_on(both: list[Warehouse], table: str, what: str = "count()") -> list[tuple[Any, ...]]:

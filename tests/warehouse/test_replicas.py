@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from support.cluster import CLUSTER, Cluster
+from support.cluster import CLUSTER
 
 from kalshi_fills.practice.account import generate_account, incident_rows
 from kalshi_fills.warehouse.client import Warehouse
-from kalshi_fills.warehouse.server import open_server
 
 pytestmark = pytest.mark.server
 
@@ -20,28 +17,6 @@ LEGACY = """CREATE TABLE {name} (ts DateTime64(3,'UTC'), engine_instance_id Stri
     side LowCardinality(String), price Float64, price_cents UInt16, size Float64, fee Float64,
     decision_id UUID, raw_json String)
     ENGINE = MergeTree PARTITION BY toDate(ts) ORDER BY (market_ticker, ts)"""
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    binary = os.environ.get("CLICKHOUSE_BINARY")
-    if not binary:
-        pytest.skip("no ClickHouse server to test against: CLICKHOUSE_BINARY is not set")
-    made = Cluster(binary, tmp_path_factory.mktemp("cluster"))
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
-
-
-@pytest.fixture
-def both(cluster: Cluster) -> Iterator[list[Warehouse]]:
-    """A connection to each replica."""
-    opened = [open_server(replica.url("default")) for replica in cluster.replicas]
-    yield opened
-    for warehouse in opened:
-        warehouse.close()
 
 
 def _same_on(both: list[Warehouse], sql: str) -> list[tuple]:
