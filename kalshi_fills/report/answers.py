@@ -24,6 +24,4 @@ def answer(queries: Sequence[QueryResult], name: str) -> QueryResult | None:
 
 def select_from(query: QueryResult | None, row_type: type[Record]) -> list[Record]:
     """Return the rows of an answer, each as a NamedTuple of the columns its fields name."""
-    if query is None:
-        return []
-    return [row_type._make(record[name] for name in row_type._fields) for record in records(query)]
+    return [] if query is None else query.select(row_type)
