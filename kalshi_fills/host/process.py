@@ -36,6 +36,7 @@ _SIZE: Final = re.compile(r"[1-9][0-9]{1,3}").fullmatch
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _SAME_REQUEST_SECONDS: Final = 0.5
+_RAISED_AGAIN_SECONDS: Final = 0.01
 
 _SHOW_CURSOR: Final = b"\x1b[?25h"
 
@@ -183,18 +184,26 @@ class Endings:
 
     def __init__(self) -> None:
         self._asked_at: float | None = None
+        self._swallowed: BaseException | None = None
         self.last_words: Callable[[], None] = lambda: None
         """What is printed when the second signal ends the process at once."""
 
     def watch(self) -> None:
-        """Handle the signals from now on."""
+        """Handle the signals from now on.
+
+        Where a signal arrives during a finalizer or a weak reference's callback, Python would
+        print what the handler raises, and go on: it is raised once more a moment later.
+        """
+        sys.unraisablehook = self._note_unraisable
+        signal.signal(signal.SIGALRM, self._raise_again)
         for number in _ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._end)
 
     def leave(self) -> None:
         """Ignore the signals from now on: everything is done and printed."""
-        for number in _ENDING:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number in (*_ENDING, signal.SIGALRM):
             with contextlib.suppress(ValueError):
                 signal.signal(number, signal.SIG_IGN)
 
@@ -212,6 +221,18 @@ class Endings:
         # A terminal and a calling script may both pass on the same signal.
         if now - self._asked_at > _SAME_REQUEST_SECONDS:
             self._end_now()
+
+    def _note_unraisable(self, found: sys.UnraisableHookArgs) -> None:
+        if isinstance(found.exc_value, KeyboardInterrupt | Interrupted):
+            self._swallowed = found.exc_value
+            signal.setitimer(signal.ITIMER_REAL, _RAISED_AGAIN_SECONDS)
+        else:
+            sys.__unraisablehook__(found)
+
+    def _raise_again(self, number: int, frame: FrameType | None) -> None:
+        if self._swallowed is not None:
+            swallowed, self._swallowed = self._swallowed, None
+            raise swallowed
 
     def _end_now(self) -> NoReturn:
         self.leave()

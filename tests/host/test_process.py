@@ -1,0 +1,41 @@
+"""A signal to end is never lost, whatever the interpreter is doing when it arrives."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from support.commandline import ROOT
+
+ENDED_IN_A_CALLBACK = """
+import os, sys, time, weakref
+from kalshi_fills.errors import Interrupted
+from kalshi_fills.host.process import Endings
+
+class Gone:
+    pass
+
+Endings().watch()
+gone = Gone()
+kept = weakref.ref(gone, lambda _: [os.kill(os.getpid(), int(sys.argv[1])), time.sleep(0.05)])
+try:
+    del gone
+    time.sleep(30)
+except (KeyboardInterrupt, Interrupted):
+    print("ended")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_arrives_in_a_callback_ends_the_run_in_silence(number: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ENDED_IN_A_CALLBACK, str(int(number))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=25,
+    )
+
+    assert (done.stdout, done.stderr) == ("ended\n", "")
