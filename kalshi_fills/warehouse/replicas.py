@@ -23,7 +23,7 @@ from kalshi_fills.warehouse.statements import Tables
 log = logging.getLogger(__name__)
 
 
-WRITTEN: Final = ("", "_rejected")
+WRITTEN: Final = ("", "_rejected", "_settlements")
 """Suffixes of the tables that a run's ledger entry vouches for."""
 
 _WAIT_SECONDS: Final = 60.0

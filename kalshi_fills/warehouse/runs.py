@@ -32,6 +32,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATER_COLUMNS: Final = (
     "environment",
     "key_digest",
+    "settlements_watermark",
     "table_identity",
     "fills_held",
     "open_breaks",
@@ -96,6 +97,8 @@ class Run(NamedTuple):
     open_breaks: int = 0
     open_breaks_listed: str = ""
     notes: Sequence[str] = ()
+    settlements_watermark: datetime | None = None
+    """Up to when every settlement is known to be stored."""
 
 
 class Unfinished(NamedTuple):

@@ -58,18 +58,15 @@ def require_today(warehouse: Warehouse, tables: Tables) -> None:
     tables = as_spread(warehouse, tables)
     require_one_shard(warehouse, tables)
     there = tables_there(warehouse, tables)
-    for suffix in sorted(SUFFIX_OF.values()):  # the fills table first: it is what people know
-        if suffix != VIEW and suffix not in there:
-            raise SchemaError(
-                f"the table {tables.database}.{tables.fills}{suffix} does not exist",
-                hint=_MIGRATE_HINT,
-            )
+    _require_there(tables, there, "")  # first: it is what people know
     problems = list(schema_problems(declared_columns(warehouse, tables), there[""]))
     if problems:
         raise SchemaError(
             f"the table {tables.database}.{tables.fills} is not of today's schema: {problems[0]}",
             hint=_MIGRATE_HINT,
         )
+    for suffix in OUR_TABLES:
+        _require_there(tables, there, suffix)
     if any(suffix + NEXT in there for suffix in SUFFIX_OF.values()):
         raise SchemaError(
             f"a migration of {tables.database}.{tables.fills} was not finished",
@@ -86,6 +83,14 @@ def require_today(warehouse: Warehouse, tables: Tables) -> None:
     if behind:
         raise SchemaError(behind[0], hint=_MIGRATE_HINT)
     catch_up(warehouse, tables, OUR_TABLES)
+
+
+def _require_there(tables: Tables, there: Mapping[str, Table], suffix: str) -> None:
+    if suffix not in there:
+        raise SchemaError(
+            f"the table {tables.database}.{tables.fills}{suffix} does not exist",
+            hint=_MIGRATE_HINT,
+        )
 
 
 class _Applied(NamedTuple):

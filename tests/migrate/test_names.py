@@ -80,6 +80,7 @@ def fill_one(warehouse: Warehouse, tables: Tables, cents: int = 41, name: str = 
         ("_runs", CLAIMING),
         ("_runs", MATERIALIZED),
         ("_runs", DICTIONARY),
+        ("_settlements", PLAIN),
         ("_migrations", PLAIN),
         ("_migrations", VIEW),
         ("__next", PLAIN),
@@ -117,7 +118,7 @@ def test_a_view_of_the_operator_s_own_on_the_fills_is_not_replaced(
     require_today(warehouse, tables)  # a sync does not need the view
 
 
-@pytest.mark.parametrize("suffix", ["_rejected", "_runs", "_migrations"])
+@pytest.mark.parametrize("suffix", ["_rejected", "_runs", "_settlements", "_migrations"])
 def test_a_sync_and_a_diagnosis_find_a_foreign_table_before_they_need_it(
     warehouse: Warehouse, tables: Tables, suffix: str
 ) -> None:
@@ -145,7 +146,7 @@ def test_a_migration_that_was_half_done_is_known_as_ours(
     migrate(warehouse, tables)
     fill_one(warehouse, tables)
     copied = Tables(tables.database, "copied")
-    for suffix in ("", "_rejected", "_runs", "_migrations"):
+    for suffix in ("", "_rejected", "_runs", "_settlements", "_migrations"):
         warehouse.command(f"CREATE TABLE {copied.name(suffix)} AS {tables.name(suffix)}")
         warehouse.command(f"INSERT INTO {copied.name(suffix)} SELECT * FROM {tables.name(suffix)}")
     warehouse.command(
@@ -167,7 +168,7 @@ def test_a_view_that_reads_the_table_of_before_is_stale(
     migrate(warehouse, tables)
     fill_one(warehouse, tables)
     renamed = Tables(tables.database, "renamed")
-    for suffix in ("", "_rejected", "_runs", "_migrations", "_current"):
+    for suffix in ("", "_rejected", "_runs", "_settlements", "_migrations", "_current"):
         warehouse.command(f"RENAME TABLE {tables.name(suffix)} TO {renamed.name(suffix)}")
     migrate(warehouse, tables)
     fill_one(warehouse, tables, name="of another account")

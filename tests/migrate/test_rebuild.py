@@ -487,7 +487,7 @@ def test_an_old_table_under_the_unfinished_name_is_never_destroyed(
     assert left == {"client-1", "client-2", "client-3"}
 
 
-@pytest.mark.parametrize("lost", ["_runs", "_rejected", "_current", "_migrations"])
+@pytest.mark.parametrize("lost", ["_runs", "_rejected", "_settlements", "_current", "_migrations"])
 def test_a_table_of_ours_that_was_dropped_is_made_again(
     warehouse: Warehouse, tables: Tables, lost: str
 ) -> None:

@@ -91,7 +91,12 @@ def test_one_migrate_adds_the_column_to_a_table_of_0_1_in_place(
 
     assert migrated.code == 0, migrated.err
     acted = [step["name"] for step in migrated.json["steps"] if step["status"] == "done"]
-    assert acted == ["0006_alter_runs", "0099_add_venue_note", "0005_create_current_view"]
+    assert acted == [
+        "0006_alter_runs",
+        "0007_create_settlements",
+        "0099_add_venue_note",
+        "0005_create_current_view",
+    ]
     assert acted == [step["name"] for step in planned.json["steps"] if step["status"] == "planned"]
     assert migrated.json["kept"] == []
     assert "venue_note" in migrated.json["columns"]
@@ -181,13 +186,14 @@ def schema_check(cli: Cli, target: Target, exchange: PracticeExchange) -> dict[s
 
 
 def test_a_migration_says_itself_which_table_it_is_about() -> None:
-    assert [SUFFIX_OF[number] for number, _ in numbered_migrations()][:6] == [
+    assert [SUFFIX_OF[number] for number, _ in numbered_migrations()][:7] == [
         "_migrations",
         "",
         "_rejected",
         "_runs",
         "_current",
         "_runs",
+        "_settlements",
     ]
     added = Statement("migrations/0099_add_venue_note", ADDED)
     assert subject_of(added) == ""

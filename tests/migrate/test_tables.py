@@ -43,6 +43,7 @@ def test_where_nothing_is_everything_is_created(warehouse: Warehouse, tables: Ta
         "mm_fills",
         "mm_fills_rejected",
         "mm_fills_runs",
+        "mm_fills_settlements",
         "mm_fills_migrations",
         "mm_fills_current",
     }
@@ -60,6 +61,7 @@ def test_another_name_of_the_table_is_followed_by_the_others(
         "",
         "_rejected",
         "_runs",
+        "_settlements",
         "_migrations",
         "_current",
     }

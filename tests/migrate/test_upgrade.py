@@ -35,7 +35,7 @@ def test_one_migrate_brings_tables_of_0_1_to_today(
 
     # Before migrate: sync says what is missing, diagnose, too; nothing is written.
     told = assert_failed(cli("sync", url=target.url, api=exchange.url), 5)
-    assert "lacks the column environment" in told
+    assert "mm_fills_settlements does not exist" in told
     assert "kalshi-fills migrate" in told
     looked = cli("diagnose", "--format", "json", url=target.url, api=exchange.url)
     (schema,) = [one for one in looked.json["checks"] if one["name"] == "schema_migrated"]
@@ -46,7 +46,7 @@ def test_one_migrate_brings_tables_of_0_1_to_today(
     assert planned.json["changed"]
     migrated = cli("migrate", "--format", "json", url=target.url)
     acted = [step["name"] for step in migrated.json["steps"] if step["status"] == "done"]
-    assert acted == ["0006_alter_runs"]
+    assert acted == ["0006_alter_runs", "0007_create_settlements"]
     assert migrated.json["kept"] == []
     assert not cli("migrate", "--format", "json", url=target.url).json["changed"]
     assert target.read(made, d=target.database) == before

@@ -24,7 +24,13 @@ pytestmark = pytest.mark.server
 
 Cli = Callable[..., Done]
 
-OURS = ("mm_fills", "mm_fills_migrations", "mm_fills_rejected", "mm_fills_runs")
+OURS = (
+    "mm_fills",
+    "mm_fills_migrations",
+    "mm_fills_rejected",
+    "mm_fills_runs",
+    "mm_fills_settlements",
+)
 ON = ("--cluster", CLUSTER, "--format", "json")
 ALONE = ("--format", "json")
 

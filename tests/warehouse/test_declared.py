@@ -38,8 +38,9 @@ def test_what_the_migrations_make() -> None:
         "_rejected",
         "_runs",
         "_current",
+        "_settlements",
     ]
-    assert OUR_TABLES == ("_migrations", "_rejected", "_runs")
+    assert OUR_TABLES == ("_migrations", "_rejected", "_runs", "_settlements")
 
 
 def test_the_columns_that_a_migration_adds() -> None:
