@@ -33,6 +33,8 @@ LATER_COLUMNS: Final = (
     "environment",
     "key_digest",
     "settlements_watermark",
+    "settlements_subaccounts",
+    "settlements_held",
     "table_identity",
     "fills_held",
     "open_breaks",
@@ -98,7 +100,10 @@ class Run(NamedTuple):
     open_breaks_listed: str = ""
     notes: Sequence[str] = ()
     settlements_watermark: datetime | None = None
-    """Up to when every settlement is known to be stored."""
+    """Up to when every settlement of these subaccounts is known to be stored."""
+    settlements_subaccounts: Sequence[int] = ()
+    settlements_held: int = 0
+    """Settlements that their table held at least."""
 
 
 class Unfinished(NamedTuple):
@@ -359,6 +364,7 @@ class RunLedger:
         }
         del facts["counts"]
         facts["notes"] = list(run.notes)
+        facts["settlements_subaccounts"] = list(run.settlements_subaccounts)
         if not self._ledger_has_columns():  # truncate also works before migrate
             for name in LATER_COLUMNS:
                 del facts[name]

@@ -94,6 +94,7 @@ def test_one_migrate_adds_the_column_to_a_table_of_0_1_in_place(
     assert acted == [
         "0006_alter_runs",
         "0007_create_settlements",
+        "0008_alter_runs",
         "0099_add_venue_note",
         "0005_create_current_view",
     ]
@@ -186,7 +187,7 @@ def schema_check(cli: Cli, target: Target, exchange: PracticeExchange) -> dict[s
 
 
 def test_a_migration_says_itself_which_table_it_is_about() -> None:
-    assert [SUFFIX_OF[number] for number, _ in numbered_migrations()][:7] == [
+    assert [SUFFIX_OF[number] for number, _ in numbered_migrations()][:8] == [
         "_migrations",
         "",
         "_rejected",
@@ -194,6 +195,7 @@ def test_a_migration_says_itself_which_table_it_is_about() -> None:
         "_current",
         "_runs",
         "_settlements",
+        "_runs",
     ]
     added = Statement("migrations/0099_add_venue_note", ADDED)
     assert subject_of(added) == ""

@@ -46,7 +46,7 @@ def test_one_migrate_brings_tables_of_0_1_to_today(
     assert planned.json["changed"]
     migrated = cli("migrate", "--format", "json", url=target.url)
     acted = [step["name"] for step in migrated.json["steps"] if step["status"] == "done"]
-    assert acted == ["0006_alter_runs", "0007_create_settlements"]
+    assert acted == ["0006_alter_runs", "0007_create_settlements", "0008_alter_runs"]
     assert migrated.json["kept"] == []
     assert not cli("migrate", "--format", "json", url=target.url).json["changed"]
     assert target.read(made, d=target.database) == before
@@ -166,6 +166,7 @@ def test_a_ledger_table_that_was_dropped_is_made_whole_again(cli: Cli, target: T
     assert [step["name"] for step in steps if step["status"] == "done"] == [
         "0004_create_runs",
         "0006_alter_runs",
+        "0008_alter_runs",
     ]
     assert not cli("migrate", "--format", "json", url=target.url).json["changed"]
 
