@@ -253,6 +253,25 @@ def positions(
         yield [position for position in page if position is not None]
 
 
+def settlements(
+    exchange: Exchange, subaccount_number: int, since: datetime | None
+) -> Iterator[list[Item]]:
+    """Yield the items of a subaccount's list of settlements, page by page.
+
+    Args:
+        exchange: the account.
+        subaccount_number: whose; the exchange's rows do not name it.
+        since: the time of the earliest settlement to list; None lists all there are.
+
+    Raises:
+        ExchangeError: see `Exchange.walk`.
+    """
+    filters = {"subaccount": str(subaccount_number)}
+    if since is not None:
+        filters["min_ts"] = str(int(since.timestamp()) - 1)
+    yield from exchange.walk("/portfolio/settlements", filters, "settlements")
+
+
 def is_restricted(error: ExchangeError) -> bool:
     """Return whether a refusal means that the key is restricted to one subaccount."""
     message = error.message.lower()

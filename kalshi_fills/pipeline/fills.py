@@ -250,14 +250,14 @@ def gate(fill: Fill, now: datetime) -> Reason | None:
     yes, no = fill.yes_price_dollars, fill.no_price_dollars
     if not (ZERO < yes < ONE and ZERO < no < ONE):
         return Reason.PRICE_OUT_OF_RANGE
-    if not (_fits(yes, 6) and _fits(no, 6)):
+    if not (fits(yes, 6) and fits(no, 6)):
         return Reason.PRICE_TOO_FINE
     if not ZERO < fill.contracts < MAX_CONTRACTS:
         return Reason.QUANTITY_OUT_OF_RANGE
-    if not _fits(fill.contracts, 2):
+    if not fits(fill.contracts, 2):
         return Reason.QUANTITY_TOO_FINE
     fee = fill.fee_dollars
-    if fee is not None and not (ZERO <= fee < _MAX_FEE_DOLLARS and _fits(fee, 6)):
+    if fee is not None and not (ZERO <= fee < _MAX_FEE_DOLLARS and fits(fee, 6)):
         return Reason.FEE_OUT_OF_RANGE
     if fill.outcome not in BOOK_OF_OUTCOME:
         return Reason.SIDE_OUT_OF_RANGE
@@ -286,5 +286,6 @@ def side_price_dollars(fill: Fill) -> Decimal:
 
 
 @lru_cache(1 << 14)
-def _fits(value: Decimal, decimals: int) -> bool:
+def fits(value: Decimal, decimals: int) -> bool:
+    """Return whether a number of 2 or 6 decimals holds the value exactly."""
     return value == value.quantize(_SCALES[decimals], context=_EXACTLY)

@@ -22,8 +22,6 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
-import xxhash
-
 from kalshi_fills.pipeline.fills import (
     BOOK_OF_OUTCOME,
     EARLIEST_FILL,
@@ -35,6 +33,7 @@ from kalshi_fills.pipeline.fills import (
     Rejected,
     gate,
 )
+from kalshi_fills.pipeline.items import fingerprint, keys_of
 from kalshi_fills.pipeline.lookalikes import LOOKALIKES
 from kalshi_fills.pipeline.values import (
     EPOCH_SECONDS_END,
@@ -404,14 +403,14 @@ _LEGACY_ALIASES: Final[Mapping[str, Callable[[JsonValue], None]]] = {
 
 
 def _rejected(item: JsonValue, raw_json: str, reason: Reason) -> Rejected:
-    keys: tuple[str, ...] = ()
     claims, executed_at = False, None
     if isinstance(item, dict):
-        keys = tuple(key.encode(errors="backslashreplace").decode() for key in item)
         present = _present(item)
         claims = _claims_fill(present)
         executed_at = _readable_time(present)
-    return Rejected(reason, keys, raw_json, claims, executed_at, _fingerprint(item, raw_json))
+    return Rejected(
+        reason, keys_of(item), raw_json, claims, executed_at, fingerprint(item, raw_json)
+    )
 
 
 def _claims_fill(present: Mapping[str, JsonValue]) -> bool:
@@ -436,11 +435,3 @@ def _readable_time(present: Mapping[str, JsonValue]) -> datetime | None:
         if moment is not None:
             return moment
     return None
-
-
-def _fingerprint(item: JsonValue, raw_json: str) -> str:
-    try:
-        canonical = json.dumps(item, sort_keys=True, default=lambda number: {"number": str(number)})
-    except RecursionError:  # nested almost to the decoder's limit: the text itself must do
-        canonical = raw_json
-    return xxhash.xxh3_128_hexdigest(canonical.encode(errors="surrogatepass"))

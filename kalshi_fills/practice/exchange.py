@@ -12,21 +12,17 @@ import ipaddress
 import itertools
 import json
 import socket
-import struct
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from email.message import Message
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import parse_qs
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -35,7 +31,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from kalshi_fills.practice.account import PracticeAccount
-from kalshi_fills.practice.faults import Faults, Mishap
+from kalshi_fills.practice.faults import Faults
 from kalshi_fills.practice.ledger import (
     SECOND_US,
     PracticeFill,
@@ -56,18 +52,26 @@ from kalshi_fills.practice.listing import (
     bind_cursor,
     unbind_cursor,
 )
+from kalshi_fills.practice.server import Handler, Server
+from kalshi_fills.practice.wire import (
+    MAX_LIMIT,
+    Answer,
+    Parameters,
+    Refused,
+    Request,
+    error_answer,
+    json_answer,
+    unauthenticated,
+)
 
 PublicKey = RSAPublicKey | Ed25519PublicKey
 
 PREFIX = "/trade-api/v2"
 TOKENS_PER_GET = 10
-MAX_LIMIT = 1000
 CLOCK_TOLERANCE_MS = 10_000
 CACHED_ROWS = 400_000
 """Rendered fills kept in memory, about 600 bytes each; more are rendered again when asked for."""
 
-_ENDLESS_BYTES = 1 << 40
-_DRIP_SECONDS = 0.02
 _HTML = b"<!DOCTYPE html><html><head><title>Just a moment</title></head><body></body></html>"
 _PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.DIGEST_LENGTH)
 
@@ -132,91 +136,6 @@ class _Junk:
 _Row = PracticeFill | _Junk
 
 
-@dataclass(slots=True)
-class _Answer:
-    status: int
-    chunks: Sequence[bytes]
-    content_type: str = "application/json"
-    headers: Mapping[str, str] = field(default_factory=dict)
-    mishap: Mishap | None = None
-    """`reset`, `truncate` or `endless_body`: how sending goes wrong."""
-
-
-class _Refused(Exception):
-    """An answer, raised from where it is known."""
-
-    def __init__(self, answer: _Answer) -> None:
-        super().__init__(answer.status)
-        self.answer = answer
-
-
-def _json_answer(status: int, body: Any) -> _Answer:
-    return _Answer(status, [json.dumps(body, separators=(",", ":")).encode()])
-
-
-def _error(status: int, code: str, message: str | None = None, **more: str) -> _Answer:
-    error = {"code": code, "message": message or code.replace("_", " "), **more}
-    return _json_answer(status, {"error": error})
-
-
-def _unauthenticated(details: str) -> _Refused:
-    code = "authentication_error"
-    return _Refused(_error(401, code, code, details=details))
-
-
-class _Parameters:
-    """The query of one request; a wrong one is refused as the exchange refuses it."""
-
-    def __init__(self, operation: str, query: str) -> None:
-        self._operation = operation
-        self._given = {name: values[-1] for name, values in parse_qs(query).items()}
-
-    def _refusal(self, name: str, tag: str) -> _Refused:
-        title = "".join(part.capitalize() for part in name.split("_"))
-        message = (
-            f"Parameter validation failed for {self._operation}: "
-            f"Key: '{self._operation}Params.{title}' "
-            f"Error:Field validation for '{title}' failed on the '{tag}' tag"
-        )
-        return _Refused(_json_answer(400, {"msg": message}))
-
-    def text(self, name: str) -> str | None:
-        return self._given.get(name)
-
-    def texts(self, name: str) -> frozenset[str] | None:
-        given = self._given.get(name)
-        return None if given is None else frozenset(given.split(","))
-
-    def number(self, name: str, least: int = -(2**53), most: int = 2**53) -> int | None:
-        given = self._given.get(name)
-        if given is None:
-            return None
-        try:
-            value = int(given)
-        except ValueError:
-            raise self._refusal(name, "numeric") from None
-        if value < least:
-            raise self._refusal(name, "gte")
-        if value > most:
-            raise self._refusal(name, "lte")
-        return value
-
-    def limit(self) -> int:
-        given = self.number("limit", 1, MAX_LIMIT)
-        return 100 if given is None else given
-
-    def filters(self) -> str:
-        """Return everything that was asked for, except the page, as one text."""
-        filters = {**self._given, "cursor": "", "limit": ""}
-        return json.dumps(filters, sort_keys=True)
-
-    def one_of(self, name: str, allowed: Collection[str]) -> str | None:
-        given = self._given.get(name)
-        if given is not None and given not in allowed:
-            raise self._refusal(name, "oneof")
-        return given
-
-
 def _shard(row: _Row) -> int:
     return row.exchange_index if isinstance(row, PracticeFill) else 0
 
@@ -231,92 +150,6 @@ _ORDERS: dict[str, Callable[[_Row], object] | None] = {
     "sharded": _shard,
     "unordered": _shuffled,
 }
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-    exchange: "PracticeExchange"
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Print errors of our own, but not that a client went away."""
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    @property
-    def _exchange(self) -> "PracticeExchange":
-        assert isinstance(self.server, _Server)
-        return self.server.exchange
-
-    def setup(self) -> None:
-        super().setup()
-        self._exchange._connected(self.connection)
-
-    def finish(self) -> None:
-        self._exchange._disconnected(self.connection)
-        super().finish()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base's name
-        """Print nothing."""
-
-    def do_GET(self) -> None:
-        self._send(self._exchange._answer("GET", self.path, self.headers))
-
-    def _other(self) -> None:
-        # A body may follow that nobody reads, so the connection cannot be used again.
-        self.close_connection = True
-        self._send(self._exchange._answer(self.command, self.path, self.headers))
-
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = _other
-
-    def _send(self, answer: _Answer) -> None:
-        if answer.mishap == "reset":
-            # Lingering for no time turns the close into a reset.
-            linger = struct.pack("ii", 1, 0)
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            self.connection.close()
-            self.close_connection = True
-            return
-        if answer.mishap == "truncate":
-            self.close_connection = True
-        length = sum(map(len, answer.chunks))
-        if answer.mishap == "endless_body":
-            length += _ENDLESS_BYTES
-        lines = [
-            f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
-            f"Date: {self.date_time_string(self._exchange.now_seconds())}",
-            f"Content-Type: {answer.content_type}",
-            f"Content-Length: {length}",
-            *(f"{name}: {value}" for name, value in answer.headers.items()),
-        ]
-        if self.close_connection:
-            lines.append("Connection: close")
-        head = "\r\n".join((*lines, "", "")).encode("latin-1", "replace")
-        if self.command == "HEAD":
-            self.connection.sendall(head)
-        elif answer.mishap == "truncate":
-            body = b"".join(answer.chunks)
-            self.connection.sendall(head + body[: length // 2])
-        elif answer.mishap == "endless_body":
-            self.connection.sendall(b"".join((head, *answer.chunks)))
-            while True:  # until the client hangs up, or the server on it
-                time.sleep(_DRIP_SECONDS)
-                self.connection.sendall(b" ")
-        else:
-            self.connection.sendall(b"".join((head, *answer.chunks)))
-
-
-@dataclass(slots=True)
-class _Request:
-    path: str
-    headers: Message
-    query: str
 
 
 class PracticeExchange:
@@ -398,7 +231,7 @@ class PracticeExchange:
         self._orders: Listing[PracticeOrder] | None = None
         self._changed_orders: dict[str, Mapping[str, Any] | None] = {}
         self._moved: Counter[tuple[str, int]] = Counter()
-        self._server: _Server | None = None
+        self._server: Server | None = None
         self._thread: threading.Thread | None = None
         self._connections: set[socket.socket] = set()
         self.requests: Counter[str] = Counter()
@@ -407,12 +240,12 @@ class PracticeExchange:
         """429 answers sent."""
         self.served_items = 0
         """Items of fills listings sent, junk and repeats included."""
-        self._public: dict[str, Callable[[], _Answer]] = {
+        self._public: dict[str, Callable[[], Answer]] = {
             "/historical/cutoff": self._get_cutoff,
             "/account/endpoint_costs": self._get_endpoint_costs,
             "/exchange/status": self._get_status,
         }
-        self._private: dict[str, Callable[[_Request], _Answer]] = {
+        self._private: dict[str, Callable[[Request], Answer]] = {
             "/portfolio/fills": self._get_fills,
             "/historical/fills": self._get_fills,
             "/portfolio/orders": self._get_orders,
@@ -437,7 +270,7 @@ class PracticeExchange:
 
     def __enter__(self) -> Self:
         """Listen, and serve from a thread of its own."""
-        self._server = _Server((self._host, self._port), _Handler)
+        self._server = Server((self._host, self._port), Handler)
         self._server.exchange = self
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
@@ -468,11 +301,13 @@ class PracticeExchange:
             except OSError:
                 continue
 
-    def _connected(self, connection: socket.socket) -> None:
+    def connected(self, connection: socket.socket) -> None:
+        """Note a connection, so that it can be hung up on."""
         with self._lock:
             self._connections.add(connection)
 
-    def _disconnected(self, connection: socket.socket) -> None:
+    def disconnected(self, connection: socket.socket) -> None:
+        """Note that a connection ended."""
         with self._lock:
             self._connections.discard(connection)
 
@@ -540,7 +375,8 @@ class PracticeExchange:
 
     # Answers
 
-    def _answer(self, method: str, target: str, headers: Message) -> _Answer:
+    def answer(self, method: str, target: str, headers: Message) -> Answer:
+        """Return the answer to one request."""
         path, _, query = target.partition("?")
         short = path.removeprefix(PREFIX)
         with self._lock:
@@ -549,38 +385,38 @@ class PracticeExchange:
             time.sleep(self._latency_seconds)
         try:
             if method != "GET":
-                answer = _error(405, "method_not_allowed")
+                answer = error_answer(405, "method_not_allowed")
                 answer.headers = {"Allow": "GET"}
                 return answer
             if path.startswith(PREFIX + "/") and path.endswith("/"):
                 location = path.rstrip("/") + (f"?{query}" if query else "")
-                return _Answer(301, [], headers={"Location": location})
+                return Answer(301, [], headers={"Location": location})
             if not path.startswith(PREFIX + "/"):
-                return _error(404, "not_found")
+                return error_answer(404, "not_found")
             if short in self._public:
                 return self._public[short]()
             if short not in self._private:
-                return _error(404, "not_found")
+                return error_answer(404, "not_found")
             self._authenticate(path, headers)
             if self._bucket is not None and not self._bucket.take(TOKENS_PER_GET):
                 return self._too_many()
-            return self._with_faults(_Request(short, headers, query))
-        except _Refused as refused:
+            return self._with_faults(Request(short, headers, query))
+        except Refused as refused:
             return refused.answer
 
     def _authenticate(self, path: str, headers: Message) -> None:
         signature = headers.get("KALSHI-ACCESS-SIGNATURE")
         if not signature:
-            raise _Refused(_error(401, "signature_is_missing_from_headers"))
+            raise Refused(error_answer(401, "signature_is_missing_from_headers"))
         stamp = headers.get("KALSHI-ACCESS-TIMESTAMP", "")
         now_ms = int(self._clock() * 1000)
         if not (stamp.isascii() and stamp.isdigit()) or (
             abs(now_ms - int(stamp[:20])) > CLOCK_TOLERANCE_MS
         ):
-            raise _Refused(_error(401, "header_timestamp_expired"))
+            raise Refused(error_answer(401, "header_timestamp_expired"))
         key = self._keys.get(headers.get("KALSHI-ACCESS-KEY", ""))
         if key is None:
-            raise _unauthenticated("NOT_FOUND")
+            raise unauthenticated("NOT_FOUND")
         signed = f"{stamp}GET{path}".encode()
         try:
             given = base64.b64decode(signature, validate=True)
@@ -589,37 +425,37 @@ class PracticeExchange:
             else:
                 key.verify(given, signed, _PSS, hashes.SHA256())
         except (InvalidSignature, binascii.Error, ValueError):
-            raise _unauthenticated("INCORRECT_API_KEY_SIGNATURE") from None
+            raise unauthenticated("INCORRECT_API_KEY_SIGNATURE") from None
 
-    def _too_many(self) -> _Answer:
+    def _too_many(self) -> Answer:
         with self._lock:
             self.throttled += 1
             flat = self.throttled % 2 == 1
         # Both bodies have been seen; neither comes with a Retry-After.
         if flat:
-            return _json_answer(429, {"error": "too many requests"})
-        return _error(429, "too_many_requests")
+            return json_answer(429, {"error": "too many requests"})
+        return error_answer(429, "too_many_requests")
 
-    def _with_faults(self, request: _Request) -> _Answer:
+    def _with_faults(self, request: Request) -> Answer:
         delay = self._faults.delay()
         if delay > 0:
             time.sleep(delay)
         match self._faults.mishap():
             case "fail_first":
-                return _error(503, "service_unavailable")
+                return error_answer(503, "service_unavailable")
             case "reset":
-                return _Answer(200, [], mishap="reset")
+                return Answer(200, [], mishap="reset")
             case "throttle":
                 return self._too_many()
             case "server_error":
                 status = self._faults.server_error_status()
                 if status == 502:  # this one comes from the edge, which speaks HTML
-                    return _Answer(status, [_HTML], content_type="text/html")
-                return _error(status, HTTPStatus(status).phrase.lower().replace(" ", "_"))
+                    return Answer(status, [_HTML], content_type="text/html")
+                return error_answer(status, HTTPStatus(status).phrase.lower().replace(" ", "_"))
             case "empty_body":
-                return _Answer(200, [])
+                return Answer(200, [])
             case "html_instead_of_json":
-                return _Answer(200, [_HTML], content_type="text/html; charset=utf-8")
+                return Answer(200, [_HTML], content_type="text/html; charset=utf-8")
             case "truncate" | "endless_body" as mishap:
                 answer = self._private_answer(request)
                 answer.mishap = mishap
@@ -627,17 +463,17 @@ class PracticeExchange:
             case None:
                 return self._private_answer(request)
 
-    def _private_answer(self, request: _Request) -> _Answer:
+    def _private_answer(self, request: Request) -> Answer:
         open_to_restricted = request.path.endswith(("/fills", "/orders"))
         if self._restricted is not None and not open_to_restricted:
             raise self._forbidden()
         return self._private[request.path](request)
 
-    def _forbidden(self) -> _Refused:
+    def _forbidden(self) -> Refused:
         message = f"this API key is restricted to one sub-account ({self._restricted})"
-        return _Refused(_error(403, "forbidden", message))
+        return Refused(error_answer(403, "forbidden", message))
 
-    def _subaccount(self, parameters: _Parameters, default: int | None = None) -> int | None:
+    def _subaccount(self, parameters: Parameters, default: int | None = None) -> int | None:
         asked = parameters.number("subaccount", 0, 63)
         if self._restricted is None:
             return default if asked is None else asked
@@ -645,9 +481,9 @@ class PracticeExchange:
             raise self._forbidden()
         return self._restricted
 
-    def _get_fills(self, request: _Request) -> _Answer:
+    def _get_fills(self, request: Request) -> Answer:
         live = request.path.startswith("/portfolio")
-        parameters = _Parameters("GetFills" if live else "GetHistoricalFills", request.query)
+        parameters = Parameters("GetFills" if live else "GetHistoricalFills", request.query)
         limit, cursor = parameters.limit(), parameters.text("cursor")
         # `min_ts` is inclusive and `max_ts` exclusive; the real API does not say.
         min_ts, max_ts = parameters.number("min_ts"), parameters.number("max_ts")
@@ -665,13 +501,13 @@ class PracticeExchange:
             bodies = [self._bodies[index] or self._render(index) for index in page.rows]
             self.served_items += len(bodies)
         if self._legacy_bare_list:
-            return _Answer(200, [b"[", b",".join(bodies), b"]"])
+            return Answer(200, [b"[", b",".join(bodies), b"]"])
         start = f'{{"cursor":"{page.cursor}","fills":['.encode()
-        return _Answer(200, [start, b",".join(bodies), b"]}"])
+        return Answer(200, [start, b",".join(bodies), b"]}"])
 
     def _fills_page(
         self,
-        parameters: _Parameters,
+        parameters: Parameters,
         span: tuple[Place, Place],
         cursor: str | None,
         limit: int,
@@ -688,7 +524,7 @@ class PracticeExchange:
                     place = unbind_cursor(cursor, filters)
                 except ValueError:
                     message = "cursor does not belong to these filters"
-                    raise _Refused(_error(400, "invalid_cursor", message)) from None
+                    raise Refused(error_answer(400, "invalid_cursor", message)) from None
                 page = self._listing.page(span, place, limit, match, draw)
                 return Page(page.rows, bind_cursor(page.cursor, filters))
             case other:
@@ -705,7 +541,7 @@ class PracticeExchange:
             self._bodies[index] = body
         return body
 
-    def _fill_filter(self, parameters: _Parameters, *, live: bool) -> Callable[[_Row], bool] | None:
+    def _fill_filter(self, parameters: Parameters, *, live: bool) -> Callable[[_Row], bool] | None:
         """Return what a row must satisfy, or None if there is no filter."""
         subaccount = self._subaccount(parameters)
         order_id = exchange_index = None
@@ -743,9 +579,9 @@ class PracticeExchange:
     def _now_us(self) -> int:
         return int(self._clock() * SECOND_US)
 
-    def _get_orders(self, request: _Request) -> _Answer:
+    def _get_orders(self, request: Request) -> Answer:
         live = request.path.startswith("/portfolio")
-        parameters = _Parameters("GetOrders" if live else "GetHistoricalOrders", request.query)
+        parameters = Parameters("GetOrders" if live else "GetHistoricalOrders", request.query)
         limit, cursor = parameters.limit(), parameters.text("cursor")
         min_ts, max_ts = parameters.number("min_ts"), parameters.number("max_ts")
         subaccount = self._subaccount(parameters)
@@ -781,10 +617,10 @@ class PracticeExchange:
                 replace(order, **(self._changed_orders.get(order.order_id) or {})).payload()
                 for order in shown
             ]
-        return _json_answer(200, {"cursor": page.cursor, "orders": orders})
+        return json_answer(200, {"cursor": page.cursor, "orders": orders})
 
-    def _get_positions(self, request: _Request) -> _Answer:
-        parameters = _Parameters("GetPositions", request.query)
+    def _get_positions(self, request: Request) -> Answer:
+        parameters = Parameters("GetPositions", request.query)
         limit, cursor = parameters.limit(), parameters.text("cursor")
         # Unlike fills and orders, leaving the subaccount out means the primary one.
         subaccount = self._subaccount(parameters, default=0)
@@ -815,7 +651,7 @@ class PracticeExchange:
         listing = Listing(positions.values())
         page = listing.page((FIRST, LAST), cursor, limit, matches)
         rows = [listing.rows[index] for index in page.rows]
-        return _json_answer(
+        return json_answer(
             200,
             {
                 "cursor": page.cursor,
@@ -824,24 +660,24 @@ class PracticeExchange:
             },
         )
 
-    def _get_limits(self, _request: _Request) -> _Answer:
+    def _get_limits(self, _request: Request) -> Answer:
         read = {
             "bucket_capacity": self._limits.bucket_capacity,
             "refill_rate": self._limits.refill_rate,
         }
         write = {"bucket_capacity": 100, "refill_rate": 100}
-        return _json_answer(
+        return json_answer(
             200, {"grants": [], "read": read, "usage_tier": self._limits.tier, "write": write}
         )
 
-    def _get_user_data_timestamp(self, _request: _Request) -> _Answer:
+    def _get_user_data_timestamp(self, _request: Request) -> Answer:
         as_of_us = self._now_us() - round(self._as_of_lag_seconds * SECOND_US)
-        return _json_answer(200, {"as_of_time": rfc3339(as_of_us)})
+        return json_answer(200, {"as_of_time": rfc3339(as_of_us)})
 
-    def _get_cutoff(self) -> _Answer:
+    def _get_cutoff(self) -> Answer:
         with self._lock:
             fills, orders = rfc3339(self._cutoff_us), rfc3339(self._orders_cutoff_us)
-        return _json_answer(
+        return json_answer(
             200,
             {
                 "market_positions_last_updated_ts": fills,
@@ -851,14 +687,14 @@ class PracticeExchange:
             },
         )
 
-    def _get_endpoint_costs(self) -> _Answer:
+    def _get_endpoint_costs(self) -> Answer:
         cheaper = [
             {"cost": 2, "method": "GET", "path": f"{PREFIX}/portfolio/orders/:order_id"},
             {"cost": 2, "method": "DELETE", "path": f"{PREFIX}/portfolio/events/orders/:order_id"},
         ]
-        return _json_answer(200, {"default_cost": TOKENS_PER_GET, "endpoint_costs": cheaper})
+        return json_answer(200, {"default_cost": TOKENS_PER_GET, "endpoint_costs": cheaper})
 
-    def _get_status(self) -> _Answer:
+    def _get_status(self) -> Answer:
         flags = {
             "exchange_active": True,
             "trading_active": True,
@@ -869,4 +705,4 @@ class PracticeExchange:
             {"exchange_index": index, "description": name, **flags}
             for index, name in enumerate(names)
         ]
-        return _json_answer(200, {**flags, "exchange_index_statuses": shards})
+        return json_answer(200, {**flags, "exchange_index_statuses": shards})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
@@ -62,6 +63,7 @@ def sync_json(report: SyncReport) -> dict[str, object]:
             "by_field": report.corrections.by_field,
             "first": report.corrections.listed,
         },
+        "settlements": asdict(report.settlements),
         "breaks": [break_json(found) for found in report.breaks],
         "more_breaks": report.more_breaks,
         "open_breaks": report.open_breaks,

@@ -14,7 +14,7 @@ from kalshi_fills.errors import KalshiFillsError
 from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.sync.open_breaks import OpenBreaks
 from kalshi_fills.warehouse.runs import Run, Unfinished
-from kalshi_fills.warehouse.standing import Account, TableState
+from kalshi_fills.warehouse.standing import Account, SettlementsRead, TableState
 
 if TYPE_CHECKING:
     from kalshi_fills.pipeline.window import Window
@@ -51,6 +51,8 @@ class Recorder:
         """What the entry keeps of the fills table."""
         self.open_breaks = OpenBreaks()
         """What the entry keeps of the breaks that are open."""
+        self.settlements = SettlementsRead()
+        """How far the entry says that settlements are stored."""
 
     def record(self, report: SyncReport, window: Window, status: str, error: str = "") -> None:
         """Record how far the run is, or how it ended."""
@@ -74,6 +76,7 @@ class Recorder:
             report.open_breaks,
             self.open_breaks.as_json(),
             tuple(report.notes),
+            self.settlements,
         )
         self._recorded_at = self._later_than_all(self._recorded_at)
         self._store.record(run, self._recorded_at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -20,6 +20,18 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
+class SettlementCounts:
+    """What became of the items in the list of settlements; each is counted once."""
+
+    n_api: int = 0
+    n_new: int = 0
+    n_corrected: int = 0
+    n_known: int = 0
+    """Stored before with the same content, or met again in this pass."""
+    n_rejected: int = 0
+
+
+@dataclass(slots=True)
 class SyncReport:
     """What a pass did, complete once `status` is done."""
 
@@ -31,6 +43,7 @@ class SyncReport:
     counts: Counts = field(default_factory=Counts)
     refusals: Refusals = field(default_factory=Refusals)
     corrections: Corrections = field(default_factory=Corrections)
+    settlements: SettlementCounts = field(default_factory=SettlementCounts)
     breaks: list[Break] = field(default_factory=list)
     more_breaks: bool = False
     """There are more breaks than are listed."""
@@ -87,6 +100,7 @@ class SyncReport:
             "breaks": len(self.breaks),
             "open_breaks": self.open_breaks,
             "notes": len(self.notes),
+            "settlements": asdict(self.settlements),
             "claims_refused": self.claims,
             "refused_everything": self.refused_everything,
             "made_up_ids": self.made_up_ids,

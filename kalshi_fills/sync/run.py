@@ -24,6 +24,7 @@ from kalshi_fills.sync.intake import Intake
 from kalshi_fills.sync.ledger import Recorder
 from kalshi_fills.sync.open_breaks import OpenBreaks, read_open_breaks
 from kalshi_fills.sync.refusals import accept_refused, close_claims, report_refused
+from kalshi_fills.sync.settlements import SettlementPass
 from kalshi_fills.sync.tally import Tally
 from kalshi_fills.sync.watermark import (
     Capped,
@@ -38,7 +39,13 @@ from kalshi_fills.sync.watermark import (
 )
 from kalshi_fills.sync.writer import Writer
 from kalshi_fills.warehouse.replicas import sentences_of_down, wait_for_replicas
-from kalshi_fills.warehouse.standing import Account, Standing, TableState, require_same_account
+from kalshi_fills.warehouse.standing import (
+    Account,
+    SettlementsRead,
+    Standing,
+    TableState,
+    require_same_account,
+)
 
 if TYPE_CHECKING:
     from kalshi_fills.exchange.endpoints import Exchange
@@ -61,6 +68,8 @@ class _Start(NamedTuple):
     """Fills that the table holds at least; 0 where it is another table than the ledger's."""
     open_breaks: OpenBreaks
     """Those that earlier runs found."""
+    settlements: SettlementsRead
+    """How far settlements are stored."""
 
 
 def sync(
@@ -110,16 +119,17 @@ def sync(
         intake = Intake(now, contested_fills(store.contradicted(), now))
         current_until = _current_until(exchange, report, now)
         tally = Tally(window, report)
+        subaccounts: set[int] = set()
         for page in fetch_fills(exchange, window):
             intake.take(page, report)
             if intake.is_full:
-                _write_next_block(intake, writer, tally)
+                _write_next_block(intake, writer, tally, subaccounts)
             report.requests = exchange.requests
             progress(report)
         report.begin("insert")
         tally.add(writer.collect())
         intake.release_contested(reports(store.payloads(intake.beaten()), now), window)
-        _write_next_block(intake, writer, tally)
+        _write_next_block(intake, writer, tally, subaccounts)
         tally.add(writer.collect())
         report.begin("reconcile")
         if not request.dry_run:
@@ -127,6 +137,10 @@ def sync(
                 exchange, store, intake.seen, tally, current_until, now
             )
         report.counts.check()
+        report.begin("settlements")
+        recorder.settlements = _sync_settlements(
+            exchange, store, request, report, start, current_until, subaccounts, now, progress
+        )
         report.begin("record")
         if not request.dry_run:
             close_claims(store, intake.seen, window)
@@ -173,13 +187,13 @@ def _start(
     """Return what the pass begins with; a note says why the ledger's watermark does not count."""
     table = store.table_state(standing.fills_held)
     fills_held = 0 if standing.table_change(table) else standing.fills_held
-    watermark = standing.watermark
+    watermark, settlements = standing.watermark, standing.settlements
     if why := standing.why_from_the_start(table):
         reads = "this run reads" if request.since is None else "the next run without --since reads"
         report.note(f"From the account's first fill on: {why}; {reads} everything again.")
-        watermark = None
+        watermark, settlements = None, SettlementsRead()
     open_breaks = read_open_breaks(standing.open_breaks)
-    return _Start(ledger_read_at, watermark, table, fills_held, open_breaks)
+    return _Start(ledger_read_at, watermark, table, fills_held, open_breaks, settlements)
 
 
 def _current_until(exchange: Exchange, report: SyncReport, now: datetime) -> datetime:
@@ -191,10 +205,37 @@ def _current_until(exchange: Exchange, report: SyncReport, now: datetime) -> dat
     return moment
 
 
-def _write_next_block(intake: Intake, writer: Writer, tally: Tally) -> None:
-    """Hand what was gathered to the writer, once the block before is written."""
+def _write_next_block(intake: Intake, writer: Writer, tally: Tally, subaccounts: set[int]) -> None:
+    """Hand what was gathered to the writer, once the block before is written.
+
+    The subaccounts of its fills are added to `subaccounts`.
+    """
     tally.add(writer.collect())
-    writer.submit(intake.next_block(), frozenset(intake.tiers_with_fills))
+    block = intake.next_block()
+    found = {fill.subaccount_number for fill in block.fills.values()}
+    subaccounts.update(number for number in found if number is not None)
+    writer.submit(block, frozenset(intake.tiers_with_fills))
+
+
+def _sync_settlements(
+    exchange: Exchange,
+    store: FillStore,
+    request: SyncRequest,
+    report: SyncReport,
+    start: _Start,
+    current_until: datetime,
+    subaccounts: set[int],
+    now: datetime,
+    progress: Progress,
+) -> SettlementsRead:
+    """Read and store the settlements; return how far they are stored then."""
+
+    def on_page() -> None:
+        report.requests = exchange.requests
+        progress(report)
+
+    settlements = SettlementPass(exchange, store, request, report, now, on_page)
+    return settlements.run(start.settlements, current_until, subaccounts)
 
 
 def _cap_where_nothing_is_listed(

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
-from kalshi_fills.pipeline.fills import Rejected
 from kalshi_fills.warehouse.client import TextTable, Warehouse, select
 from kalshi_fills.warehouse.statements import Tables
 
@@ -37,6 +36,40 @@ _CLOSED_AT_ONCE: Final = 1_000
 """Fingerprints in one statement: as many as fit into a parameter of any server."""
 
 
+class Refused(Protocol):
+    """An item that was refused: a fill, or a settlement."""
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex digits, equal for equal content."""
+        ...
+
+    @property
+    def stage(self) -> str:
+        """Where it was refused."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why."""
+        ...
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its keys, in their order."""
+        ...
+
+    @property
+    def raw_json(self) -> str:
+        """The text of the item, as it came."""
+        ...
+
+    @property
+    def claims_fill(self) -> bool:
+        """Whether it may be a fill all the same."""
+        ...
+
+
 class Claim(NamedTuple):
     """A refused item that claims to be a fill."""
 
@@ -60,10 +93,10 @@ class Quarantine:
     tables: Tables
     run_id: UUID
 
-    def keep(self, rejected: Sequence[Rejected], seen_at: datetime) -> None:
+    def keep(self, rejected: Sequence[Refused], seen_at: datetime) -> None:
         """Keep refused items as they came; one that comes back is counted, not repeated."""
         times: dict[str, int] = {}
-        kept: dict[str, Rejected] = {}
+        kept: dict[str, Refused] = {}
         for item in rejected:
             times[item.fingerprint] = times.get(item.fingerprint, 0) + 1
             kept[item.fingerprint] = item
@@ -85,7 +118,7 @@ class Quarantine:
         ]
         self.warehouse.insert(self.tables.name("_rejected"), _REJECTED_COLUMNS, rows)
 
-    def accepted(self, rejected: Sequence[Rejected]) -> set[str]:
+    def accepted(self, rejected: Sequence[Refused]) -> set[str]:
         """Return the fingerprints among these that are accepted, which cost no exit code."""
         fingerprints = sorted({item.fingerprint for item in rejected})
         if not fingerprints:

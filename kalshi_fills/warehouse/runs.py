@@ -21,7 +21,7 @@ from kalshi_fills.pipeline.content import Difference
 from kalshi_fills.pipeline.fills import Fill
 from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.warehouse.client import Warehouse, in_utc, select, select_one
-from kalshi_fills.warehouse.standing import Standing, TableChanges, TableState
+from kalshi_fills.warehouse.standing import SettlementsRead, Standing, TableChanges, TableState
 from kalshi_fills.warehouse.statements import Tables
 from kalshi_fills.warehouse.there import declared_columns
 
@@ -99,11 +99,7 @@ class Run(NamedTuple):
     open_breaks: int = 0
     open_breaks_listed: str = ""
     notes: Sequence[str] = ()
-    settlements_watermark: datetime | None = None
-    """Up to when every settlement of these subaccounts is known to be stored."""
-    settlements_subaccounts: Sequence[int] = ()
-    settlements_held: int = 0
-    """Settlements that their table held at least."""
+    settlements: SettlementsRead = SettlementsRead()
 
 
 class Unfinished(NamedTuple):
@@ -161,6 +157,9 @@ class _StandingRow(NamedTuple):
     runs_of_others: int
     runs_without_key: int
     last_open_breaks: str
+    own_settlements_watermark: datetime
+    own_settlements_subaccounts: Sequence[int]
+    own_settlements_held: int
 
 
 class _ChangesRow(NamedTuple):
@@ -210,6 +209,11 @@ def table_state(warehouse: Warehouse, tables: Tables, expected: int | None) -> T
     return TableState(identity, rows, all_rows)
 
 
+def _moment(stored: datetime) -> datetime | None:
+    moment = in_utc(stored)
+    return moment if moment > _EPOCH else None
+
+
 def _count(warehouse: Warehouse, sql: str) -> int:
     found = select_one(warehouse, _RowCount, sql)
     return 0 if found is None else found.rows
@@ -241,16 +245,20 @@ class RunLedger:
         statement = self._tables.sql("sync/standing")
         found = select_one(self._warehouse, _StandingRow, statement, {"key": key_digest})
         assert found is not None, "an aggregate without GROUP BY has one row"
-        mark = in_utc(found.own_watermark)
         known = Standing(
             found.own_runs > 0,
-            mark if mark > _EPOCH else None,
+            _moment(found.own_watermark),
             found.own_identity,
             found.own_fills_held,
             found.last_environment,
             found.runs_of_others,
             found.runs_without_key,
             found.last_open_breaks,
+            SettlementsRead(
+                _moment(found.own_settlements_watermark),
+                tuple(found.own_settlements_subaccounts),
+                found.own_settlements_held,
+            ),
         )
         if not found.own_runs:
             return known
@@ -362,9 +370,11 @@ class RunLedger:
             "tool_version": __version__,
             "recorded_at": recorded_at,
         }
-        del facts["counts"]
+        del facts["counts"], facts["settlements"]
+        facts["settlements_watermark"] = run.settlements.watermark
+        facts["settlements_subaccounts"] = list(run.settlements.subaccounts)
+        facts["settlements_held"] = run.settlements.held
         facts["notes"] = list(run.notes)
-        facts["settlements_subaccounts"] = list(run.settlements_subaccounts)
         if not self._ledger_has_columns():  # truncate also works before migrate
             for name in LATER_COLUMNS:
                 del facts[name]

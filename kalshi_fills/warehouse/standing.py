@@ -66,6 +66,16 @@ class TableChanges(NamedTuple):
         return min(mark, self.earliest)
 
 
+class SettlementsRead(NamedTuple):
+    """How far the settlements of an account are known to be stored."""
+
+    watermark: datetime | None = None
+    subaccounts: tuple[int, ...] = ()
+    """Those whose settlements up to the watermark are stored."""
+    held: int = 0
+    """How many settlements their table held at least."""
+
+
 class Standing(NamedTuple):
     """What the ledger keeps for one API key, later rewinds taken into account."""
 
@@ -84,6 +94,7 @@ class Standing(NamedTuple):
     """Finished runs of a version that recorded no key."""
     open_breaks: str = ""
     """The breaks that the last finished run of any key left open, as JSON."""
+    settlements: SettlementsRead = SettlementsRead()
 
     def table_change(self, state: TableState) -> str:
         """Return in which way the table is not what the ledger says, or an empty text."""

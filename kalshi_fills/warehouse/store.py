@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
-from kalshi_fills.pipeline.fills import Fill, FillKey, Rejected
+from kalshi_fills.pipeline.fills import Fill, FillKey
 from kalshi_fills.pipeline.seen import HourDigest
-from kalshi_fills.warehouse.client import Warehouse
+from kalshi_fills.warehouse.client import Warehouse, select
 from kalshi_fills.warehouse.fills import FillTable, Written
-from kalshi_fills.warehouse.quarantine import Claim, Quarantine
+from kalshi_fills.warehouse.quarantine import Claim, Quarantine, Refused
 from kalshi_fills.warehouse.runs import Run, RunLedger, Unfinished, table_state
+from kalshi_fills.warehouse.settlements import SettlementTable
 from kalshi_fills.warehouse.standing import Standing, TableChanges, TableState
 from kalshi_fills.warehouse.statements import Tables
 from kalshi_fills.warehouse.stored import RowBetween, Stored
+
+
+class _Subaccount(NamedTuple):
+    subaccount_number: int
 
 
 class FillStore:
@@ -35,6 +41,7 @@ class FillStore:
         self.tables = tables
         self.fills = FillTable(warehouse, tables, run_id, started_at, dry_run)
         self.stored = self.fills.stored
+        self.settlements = SettlementTable(warehouse, tables, run_id, started_at, dry_run)
         self._quarantine = Quarantine(warehouse, tables, run_id)
         self.runs = RunLedger(warehouse, tables, run_id)
         self._dry_run = dry_run
@@ -75,12 +82,17 @@ class FillStore:
         """Raise if a row policy hides rows of the table from this user."""
         self.stored.require_every_row()
 
-    def quarantine(self, rejected: Sequence[Rejected], seen_at: datetime) -> None:
+    def subaccounts(self) -> list[int]:
+        """Return the subaccounts that have fills in the table."""
+        statement = self.tables.sql("reconcile/subaccounts")
+        return [row.subaccount_number for row in select(self.warehouse, _Subaccount, statement)]
+
+    def quarantine(self, rejected: Sequence[Refused], seen_at: datetime) -> None:
         """Keep refused items as they came."""
         if not self._dry_run:
             self._quarantine.keep(rejected, seen_at)
 
-    def accepted(self, rejected: Sequence[Rejected]) -> set[str]:
+    def accepted(self, rejected: Sequence[Refused]) -> set[str]:
         """Return the fingerprints among these that are accepted."""
         return self._quarantine.accepted(rejected)
 

@@ -9,6 +9,9 @@ SELECT
     argMaxIf(toString(environment), recorded_at, environment != '') AS last_environment,
     countIf(key_digest NOT IN ('', {key:String})) AS runs_of_others,
     countIf(key_digest = '' AND table_identity = '' AND error = '') AS runs_without_key,
-    argMaxIf(open_breaks_listed, recorded_at, key_digest != '') AS last_open_breaks
+    argMaxIf(open_breaks_listed, recorded_at, key_digest != '') AS last_open_breaks,
+    argMaxIf(ifNull(settlements_watermark, toDateTime64(0, 6, 'UTC')), recorded_at, key_digest = {key:String}) AS own_settlements_watermark,
+    argMaxIf(settlements_subaccounts, recorded_at, key_digest = {key:String}) AS own_settlements_subaccounts,
+    argMaxIf(settlements_held, recorded_at, key_digest = {key:String}) AS own_settlements_held
 FROM `mm_fills_runs` FINAL
 WHERE status = 'done'

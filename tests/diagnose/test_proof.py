@@ -23,7 +23,7 @@ from support.syncing import (
 )
 
 from kalshi_fills.practice.account import PracticeFill, generate_account
-from kalshi_fills.practice.exchange import _Answer, _json_answer, _Request
+from kalshi_fills.practice.wire import Answer, Request, json_answer
 from kalshi_fills.report.diagnose import diagnosis_json
 
 embedded_only = pytest.mark.parametrize("warehouse", ["embedded"], indirect=True)
@@ -32,7 +32,7 @@ embedded_only = pytest.mark.parametrize("warehouse", ["embedded"], indirect=True
 VOLUME = "volume_matches_api"
 
 
-def answer(desk: Desk, path: str, how: Callable[[_Request], _Answer]) -> None:
+def answer(desk: Desk, path: str, how: Callable[[Request], Answer]) -> None:
     """Make the exchange answer a path in another way."""
     desk.exchange._private[path] = how
 
@@ -41,7 +41,7 @@ def empty(desk: Desk, *paths: str) -> None:
     """Make the exchange answer these listings with an empty 200, whatever is asked."""
     for path in paths:
         body = {"cursor": "", path.rpartition("/")[2]: [], "market_positions": []}
-        answer(desk, path, lambda _, body=body: _json_answer(200, body))  # type: ignore[misc]
+        answer(desk, path, lambda _, body=body: json_answer(200, body))  # type: ignore[misc]
 
 
 FILLS = ("/portfolio/fills", "/historical/fills")
@@ -240,9 +240,9 @@ def test_a_listing_that_is_empty_only_when_asked_with_times_proves_nothing(desk:
     for path in FILLS:
         inner = desk.exchange._private[path]
 
-        def blind(request: _Request, inner: Callable[[_Request], _Answer] = inner) -> _Answer:
+        def blind(request: Request, inner: Callable[[Request], Answer] = inner) -> Answer:
             asked = "max_ts" in request.query
-            return _json_answer(200, {"cursor": "", "fills": []}) if asked else inner(request)
+            return json_answer(200, {"cursor": "", "fills": []}) if asked else inner(request)
 
         answer(desk, path, blind)
 
@@ -282,14 +282,14 @@ def test_rows_that_no_sync_wrote_need_no_fill_to_be_wrong(desk: Desk) -> None:
     assert causes(found) == ["non_fills_written_as_fills"]
 
 
-def refused(status: int) -> Callable[[_Request], _Answer]:
-    return lambda _: _json_answer(status, {"error": {"code": "no", "message": "no"}})
+def refused(status: int) -> Callable[[Request], Answer]:
+    return lambda _: json_answer(status, {"error": {"code": "no", "message": "no"}})
 
 
-def renamed(inner: Callable[[_Request], _Answer], key: str) -> Callable[[_Request], _Answer]:
+def renamed(inner: Callable[[Request], Answer], key: str) -> Callable[[Request], Answer]:
     """Make the exchange call a key by another name."""
 
-    def answered(request: _Request) -> _Answer:
+    def answered(request: Request) -> Answer:
         given = inner(request)
         chunks = [chunk.replace(key.encode(), b"renamed_" + key.encode()) for chunk in given.chunks]
         return replace(given, chunks=chunks)

@@ -29,9 +29,9 @@ def month(fills: int = 12) -> PracticeAccount:
 
 
 def nothing(_: object) -> Any:
-    from kalshi_fills.practice.exchange import _json_answer
+    from kalshi_fills.practice.wire import json_answer
 
-    return _json_answer(200, {"fills": [], "cursor": ""})
+    return json_answer(200, {"fills": [], "cursor": ""})
 
 
 def maintain(bench: Bench) -> Callable[[], None]:
@@ -148,11 +148,11 @@ def test_an_item_in_the_range_that_was_listed_as_empty_is_no_proof(bench: Bench)
 
 @pytest.mark.parametrize("zero", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"])
 def test_an_empty_as_of_time_counts_as_not_told(bench: Bench, zero: str) -> None:
-    from kalshi_fills.practice.exchange import _json_answer
+    from kalshi_fills.practice.wire import json_answer
 
     bench.serve(month())
     answers = bench.exchange._private
-    answers["/exchange/user_data_timestamp"] = lambda _: _json_answer(200, {"as_of_time": zero})
+    answers["/exchange/user_data_timestamp"] = lambda _: json_answer(200, {"as_of_time": zero})
 
     done = bench.run()
 
