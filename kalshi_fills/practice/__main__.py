@@ -45,6 +45,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         "--junk-share", type=float, default=0.0, help="share of items that are no fills (0)"
     )
     parser.add_argument(
+        "--settled-share", type=float, default=0.7, help="share of the markets that settle (0.7)"
+    )
+    parser.add_argument(
         "--latency-seconds", type=float, default=0.0, help="added to every answer (0)"
     )
     parser.add_argument(
@@ -93,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
             start=now - timedelta(days=arguments.days),
             end=now,
             junk_share=arguments.junk_share,
-        )
+        ).settled(arguments.settled_share)
         exchange = PracticeExchange(
             account=account,
             keys={KEY_ID: key},
@@ -115,6 +118,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"key id: {KEY_ID}")
             print(f"private key: {key_file}")
             print(f"fills: {len(account.fills)}, junk items: {len(account.junk)}")
+            print(f"settlements: {len(exchange.portfolio.rows())}")
             print("ready", flush=True)
             stop.wait(arguments.run_seconds)
     except (OSError, ValueError) as exc:

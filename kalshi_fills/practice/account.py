@@ -12,7 +12,7 @@ import random
 import uuid
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
@@ -44,6 +44,7 @@ from kalshi_fills.practice.lookalikes import (
     hex_id,
     junk_items,
 )
+from kalshi_fills.practice.settlements import MarketSettlement, settle_markets
 
 __all__ = [
     "BROKEN_FILL_KINDS",
@@ -82,8 +83,21 @@ class PracticeAccount:
     """How fills are spelled: by their date, or all in one shape."""
     settles_at_us: dict[str, int] = field(default_factory=dict)
     """When each market settles; a market not named here never does."""
+    settlements: dict[str, MarketSettlement] = field(default_factory=dict)
+    """How markets settle that the exchange lists as settled; of others it lists nothing."""
     unfilled_orders: list[PracticeOrder] = field(default_factory=list)
     """Orders that never had a fill."""
+
+    def settled(self, share: float = 1.0, **options: Any) -> "PracticeAccount":
+        """Return the account with settlements of a share of its markets; the others stay open.
+
+        Args:
+            share: which share of its markets settles.
+            options: as `settle_markets` takes them.
+        """
+        settlements = settle_markets(self.settles_at_us, share=share, **options)
+        settles_at_us = {ticker: self.settles_at_us[ticker] for ticker in settlements}
+        return replace(self, settles_at_us=settles_at_us, settlements=settlements)
 
     def era_of(self, fill: PracticeFill) -> Era:
         """Return the era in whose shape this account's exchange sends the fill."""

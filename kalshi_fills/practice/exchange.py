@@ -52,6 +52,7 @@ from kalshi_fills.practice.listing import (
     bind_cursor,
     unbind_cursor,
 )
+from kalshi_fills.practice.portfolio import Portfolio
 from kalshi_fills.practice.server import Handler, Server
 from kalshi_fills.practice.wire import (
     MAX_LIMIT,
@@ -240,6 +241,11 @@ class PracticeExchange:
         """429 answers sent."""
         self.served_items = 0
         """Items of fills listings sent, junk and repeats included."""
+        self.portfolio = Portfolio(
+            account, self._fills_oldest_first, self._now_us, self._subaccount, self._faults
+        )
+        """Settlements and balances; tests change there what is listed."""
+        self.portfolio.largest_page = largest_page
         self._public: dict[str, Callable[[], Answer]] = {
             "/historical/cutoff": self._get_cutoff,
             "/account/endpoint_costs": self._get_endpoint_costs,
@@ -251,6 +257,11 @@ class PracticeExchange:
             "/portfolio/orders": self._get_orders,
             "/historical/orders": self._get_orders,
             "/portfolio/positions": self._get_positions,
+            "/portfolio/settlements": self._of_portfolio(self.portfolio.get_settlements),
+            "/portfolio/balance": self._of_portfolio(self.portfolio.get_balance),
+            "/portfolio/subaccounts/balances": self._of_portfolio(
+                self.portfolio.get_subaccount_balances
+            ),
             "/account/limits": self._get_limits,
             "/exchange/user_data_timestamp": self._get_user_data_timestamp,
         }
@@ -319,6 +330,7 @@ class PracticeExchange:
             for fill in fills:
                 self._bodies.insert(self._listing.insert(fill), None)
             self._orders = None
+            self.portfolio.forget()
 
     def set_cutoff(self, when: datetime | None) -> None:
         """Move the boundary between the tiers."""
@@ -568,6 +580,13 @@ class PracticeExchange:
             )
 
         return matches
+
+    def _of_portfolio(self, answer: Callable[[Request], Answer]) -> Callable[[Request], Answer]:
+        def locked(request: Request) -> Answer:
+            with self._lock:
+                return answer(request)
+
+        return locked
 
     def _fills_oldest_first(self) -> list[PracticeFill]:
         return [row for row in self._listing.rows if isinstance(row, PracticeFill)]
