@@ -138,8 +138,8 @@ def sync(
             )
         report.counts.check()
         report.begin("settlements")
-        recorder.settlements = _sync_settlements(
-            exchange, store, request, report, start, current_until, subaccounts, now, progress
+        recorder.settlements = SettlementPass(exchange, store, request, report, now).run(
+            start.settlements, current_until, subaccounts
         )
         report.begin("record")
         if not request.dry_run:
@@ -215,27 +215,6 @@ def _write_next_block(intake: Intake, writer: Writer, tally: Tally, subaccounts:
     found = {fill.subaccount_number for fill in block.fills.values()}
     subaccounts.update(number for number in found if number is not None)
     writer.submit(block, frozenset(intake.tiers_with_fills))
-
-
-def _sync_settlements(
-    exchange: Exchange,
-    store: FillStore,
-    request: SyncRequest,
-    report: SyncReport,
-    start: _Start,
-    current_until: datetime,
-    subaccounts: set[int],
-    now: datetime,
-    progress: Progress,
-) -> SettlementsRead:
-    """Read and store the settlements; return how far they are stored then."""
-
-    def on_page() -> None:
-        report.requests = exchange.requests
-        progress(report)
-
-    settlements = SettlementPass(exchange, store, request, report, now, on_page)
-    return settlements.run(start.settlements, current_until, subaccounts)
 
 
 def _cap_where_nothing_is_listed(

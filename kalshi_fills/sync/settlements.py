@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -81,14 +81,12 @@ class SettlementPass:
         request: SyncRequest,
         report: SyncReport,
         now: datetime,
-        on_page: Callable[[], None],
     ) -> None:
         self._exchange = exchange
         self._store = store
         self._request = request
         self._report = report
         self._now = now
-        self._on_page = on_page
         self._met: dict[int, datetime] = {}
         self._batch: dict[SettlementKey, Settlement] = {}
         self._refused: list[_Refused] = []
@@ -166,7 +164,6 @@ class SettlementPass:
             try:
                 for items in settlements(self._exchange, subaccount, since):
                     self._take(items, subaccount)
-                    self._on_page()
             except ExchangeError as error:
                 if not is_not_to_be_had(error):
                     raise

@@ -227,8 +227,13 @@ _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "
 
 def _tsv_list(values: Sequence[Value]) -> str:
     # What stands in a list is escaped once, as part of the list, not once more as the field.
-    quoted = ",".join("'" + _tsv_text(str(value)).replace("'", "\\'") + "'" for value in values)
-    return f"[{quoted}]"
+    return f"[{','.join(map(_tsv_element, values))}]"
+
+
+def _tsv_element(value: Value) -> str:
+    if type(value) is int:
+        return str(value)
+    return "'" + _tsv_text(str(value)).replace("'", "\\'") + "'"
 
 
 def _tsv_text(text: str) -> str:
