@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Final
 
-from kalshi_fills.exchange.decode import Item, Page
+from kalshi_fills.exchange.decode import Page
 from kalshi_fills.exchange.repeats import Repeats, second_of
 from kalshi_fills.exchange.walks import ShareMeter, Walk
 from kalshi_fills.pipeline.fills import EARLIEST_FILL
@@ -248,7 +248,7 @@ class RangeReader:
         return page._replace(items=fresh, share=share)
 
     @staticmethod
-    def _seconds(walk: Walk, items: list[Item]) -> list[int | None]:
+    def _seconds(walk: Walk, items: list[str]) -> list[int | None]:
         """Return the second of each item, or of the first and the last where they span the page."""
         if walk.newest_first and not walk.is_young:
             items = [*items[:1], *items[-1:]]

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from kalshi_fills.exchange.tiers import fetch_fills
-from kalshi_fills.pipeline.batch import classify
+from kalshi_fills.pipeline.batch import Batch
 from kalshi_fills.pipeline.content import key_hash
+from kalshi_fills.pipeline.page import read_page
 from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.reconcile.breaks import MAX_BREAKS, Break
 from kalshi_fills.reconcile.fills import by_key, compare_fills, differing_stretches, rows_of
@@ -59,7 +60,8 @@ def compare_with_table(
     found = _compare(exchange, store, seen, tally, current_until, now)
     if found.strays:
         # Such a row was written after the fill's own, or a pass would have found it there.
-        for written in store.write(found.strays, everywhere=True):
+        strays = Batch.of(found.strays.values())
+        for written in store.write(strays, everywhere=True).looked_at:
             tally.report.corrections.add(written.fill, written.differences)
         tally.report.more_breaks = False
         found = _compare(exchange, store, seen, tally, current_until, now)
@@ -108,7 +110,7 @@ def _is_stray(one: Break, fill: Fill, window: Window) -> bool:
 
 def _fills_of(exchange: Exchange, window: Window, now: datetime) -> Iterator[Fill]:
     for page in fetch_fills(exchange, window):
-        yield from classify(page.items, page.tier, now, Counts()).fills
+        yield from read_page(page.items, page.tier, now, Counts()).batch.fills()
 
 
 def _open_break(found: Break, since: datetime) -> OpenBreak:

@@ -37,15 +37,6 @@ class TextTable(NamedTuple):
     rows: Sequence[tuple[str, ...]]
 
 
-class Column(NamedTuple):
-    """One column of a block to be inserted."""
-
-    name: str
-    type: str
-    """The type its values travel as, which the engine casts to the table's: often a text."""
-    values: Sequence[Value]
-
-
 class Code(IntEnum):
     """ClickHouse's numbers of the errors that mean something to the tool, by its own names."""
 
@@ -142,15 +133,10 @@ class Warehouse(Protocol):
         """
         ...
 
-    def insert_columns(
-        self, table: str, columns: Sequence[Column], statement: str | None = None
+    def insert_block(
+        self, block: TextTable, statement: str, params: Mapping[str, Value] | None = None
     ) -> None:
-        """Insert one block of many rows, given column by column; several times as fast.
-
-        Args:
-            table: where to (already quoted).
-            columns: the block.
-            statement: the INSERT … SELECT to run instead, which reads the block as a table `block`.
+        """Insert many rows at once by an INSERT … SELECT that reads them as a table `block`.
 
         Raises:
             InsertUnknown: the answer never came.

@@ -18,7 +18,6 @@ from uuid import UUID
 
 from kalshi_fills.errors import LockedError, SettingsError, WarehouseError
 from kalshi_fills.warehouse.client import (
-    Column,
     Row,
     Rows,
     TextTable,
@@ -128,22 +127,18 @@ class _Embedded:
         lines = "\n".join(["\t".join([_TSV[type(value)](value) for value in row]) for row in rows])
         self._query(f"INSERT INTO {table} ({names}) FORMAT TabSeparated\n{lines}\n")
 
-    def insert_columns(
-        self, table: str, columns: Sequence[Column], statement: str | None = None
+    def insert_block(
+        self, block: TextTable, statement: str, params: Mapping[str, Value] | None = None
     ) -> None:
-        if not columns or not columns[0].values:
+        if not block.rows:
             return
-        names = ", ".join(quote_identifier(column.name) for column in columns)
-        fields = zip(*(_tsv_column(column.values) for column in columns), strict=True)
-        lines = "\n".join(map("\t".join, fields))
-        if statement is None:
-            self._query(f"INSERT INTO {table} ({names}) FORMAT TabSeparated\n{lines}\n")
-            return
-        typed = ", ".join(f"{quote_identifier(column.name)} {column.type}" for column in columns)
-        self._query(f"CREATE OR REPLACE TEMPORARY TABLE block ({typed}) ENGINE = Memory")
+        columns = ", ".join(f"{quote_identifier(column)} String" for column in block.columns)
+        self._query(f"CREATE OR REPLACE TEMPORARY TABLE block ({columns}) ENGINE = Memory")
         try:
+            names = ", ".join(map(quote_identifier, block.columns))
+            lines = "\n".join(map("\t".join, _escaped_rows(block.rows)))
             self._query(f"INSERT INTO block ({names}) FORMAT TabSeparated\n{lines}\n")
-            self._query(statement)
+            self._query(statement, params=params)
         finally:
             self._query("DROP TEMPORARY TABLE IF EXISTS block")
 
@@ -251,14 +246,12 @@ _TSV: Final[Mapping[type, Callable[[Any], str]]] = {
 """How the embedded engine reads each type in tab-separated text."""
 
 
-def _tsv_column(values: Sequence[Value]) -> Sequence[str]:
-    """Write the values of a column; where all are texts without a special sign, they stay."""
-    texts = [value for value in values if type(value) is str]
-    if len(texts) == len(values):
-        joined = "".join(texts)
-        if not any(chr(sign) in joined for sign in _ESCAPES):
-            return texts
-    return [_TSV[type(value)](value) for value in values]
+def _escaped_rows(rows: Sequence[tuple[str, ...]]) -> Iterable[Sequence[str]]:
+    """Return rows of texts as tab-separated text has them; where no text is special, they stay."""
+    joined = "".join(map("".join, rows))
+    if any(chr(sign) in joined for sign in _ESCAPES):
+        return (list(map(_tsv_text, row)) for row in rows)
+    return rows
 
 
 def _escaped(value: Value) -> Value:

@@ -16,7 +16,6 @@ from kalshi_fills.warehouse.client import (
     FIXED_CODES,
     SETTINGS,
     Code,
-    Column,
     Row,
     Rows,
     TextTable,
@@ -197,19 +196,17 @@ class _Server:
         names = ", ".join(map(quote_identifier, columns))
         self._insert(f"INSERT INTO {table} ({names}) VALUES", rows)
 
-    def insert_columns(
-        self, table: str, columns: Sequence[Column], statement: str | None = None
+    def insert_block(
+        self, block: TextTable, statement: str, params: Mapping[str, Value] | None = None
     ) -> None:
-        rows = list(zip(*(column.values for column in columns), strict=True))
-        if not rows:
+        if not block.rows:
             return
-        # The driver encodes texts fast, and numbers and times slowly: the server reads them. A
-        # table that travels with the query takes no privilege, as the function `input` would.
-        structure = [(column.name, column.type) for column in columns]
-        names = ", ".join(quote_identifier(column.name) for column in columns)
+        # A table that travels with the query takes no privilege, as the function `input` would.
+        structure = [(column, "String") for column in block.columns]
         self._insert(
-            statement or f"INSERT INTO {table} ({names}) SELECT {names} FROM block",  # noqa: S608 - all quoted
-            external_tables=[{"name": "block", "structure": structure, "data": rows}],
+            statement,
+            parameter_texts(params),
+            external_tables=[{"name": "block", "structure": structure, "data": block.rows}],
         )
 
     def _require_writing(self) -> None:

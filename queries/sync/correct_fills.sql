@@ -1,5 +1,5 @@
 -- title: write corrected fills, each with the links and the operator's own columns of its row
--- reads: a table `block` that travels with the statement, its values as texts
+-- reads: a table `block` that travels with the statement
 -- why: what the exchange does not know is copied inside the engine, bit for bit whatever its type; of
 --   several rows of the highest version the last inserted one, as FINAL mostly shows it
 INSERT INTO `mm_fills`
@@ -14,7 +14,10 @@ SELECT
     stored.__engine,
     stored.__engine_version,
     stored.__decision /* include own_columns_of_stored */
-FROM block
+FROM
+(
+    /* include block_fills */
+) AS block
 LEFT JOIN
 (
     SELECT
