@@ -19,6 +19,7 @@ from kalshi_fills.pipeline.content import (
     content,
     counted,
     digest,
+    flag_text,
     key_hash,
     moment_of,
     time_text,
@@ -39,8 +40,6 @@ class Terms(NamedTuple):
     no_price_dollars: str
     counted: str
     """The same as they are digested."""
-    line: str
-    """What the others follow from, separated by tabs."""
 
 
 class Flags(NamedTuple):
@@ -54,41 +53,22 @@ class Flags(NamedTuple):
     """The same as they are digested."""
     id_synthetic: str
     """`true` where the id is a digest of the content."""
-    line: str
-    """The texts, separated by tabs."""
-
-
-class Amount(NamedTuple):
-    """A quantity or a fee."""
-
-    text: str
-    counted: str
-    """The text as it is digested."""
-
-
-def terms_of(fill: Fill) -> Terms:
-    """Return the terms of a fill."""
-    return _make_terms(*content(fill)[_TERMS])
 
 
 @lru_cache(1 << 12)
-def _make_terms(*texts: str) -> Terms:
-    side, action, outcome, book, cents, yes, no = texts
-    return Terms(side, action, outcome, book, cents, yes, no, counted(*texts), f"{side}\t{yes}")
+def make_terms(
+    side: str, action: str, outcome: str, book: str, cents: str, yes: str, no: str
+) -> Terms:
+    """Return terms of their texts."""
+    joined = counted(side, action, outcome, book, cents, yes, no)
+    return Terms(side, action, outcome, book, cents, yes, no, joined)
 
 
 @lru_cache(1 << 12)
-def make_flags(id_synthetic: str, *texts: str) -> Flags:
-    """Return flags of the texts of `Content`, from the taker's flag on."""
-    taker, subaccount, shard, inferred = texts
-    line = "\t".join((*texts, id_synthetic))
-    return Flags(taker, subaccount, shard, inferred, counted(*texts), id_synthetic, line)
-
-
-@lru_cache(1 << 14)
-def make_amount(text: str) -> Amount:
-    """Return an amount of its text."""
-    return Amount(text, counted(text))
+def make_flags(taker: str, subaccount: str, shard: str, inferred: str, synthetic: str) -> Flags:
+    """Return flags of their texts."""
+    joined = counted(taker, subaccount, shard, inferred)
+    return Flags(taker, subaccount, shard, inferred, joined, synthetic)
 
 
 @dataclass(slots=True)
@@ -101,8 +81,8 @@ class Batch:
     exchange_order_id: list[str] = field(default_factory=list)
     market_ticker: list[str] = field(default_factory=list)
     terms: list[Terms] = field(default_factory=list)
-    size: list[Amount] = field(default_factory=list)
-    fee_dollars: list[Amount] = field(default_factory=list)
+    size: list[str] = field(default_factory=list)
+    fee_dollars: list[str] = field(default_factory=list)
     """Empty where not known."""
     flags: list[Flags] = field(default_factory=list)
     client_order_id: list[str] = field(default_factory=list)
@@ -139,10 +119,10 @@ class Batch:
             texts.fill_id,
             texts.exchange_order_id,
             texts.market_ticker,
-            _make_terms(*texts[_TERMS]),
-            make_amount(texts.size),
-            make_amount(texts.fee_dollars),
-            make_flags("true" if fill.id_synthetic else "false", *texts[_FLAGS]),
+            make_terms(*texts[_TERMS]),
+            texts.size,
+            texts.fee_dollars,
+            make_flags(*texts[_FLAGS], flag_text(fill.id_synthetic)),
             fill.client_order_id,
             fill.source,
             fill.raw_json,
@@ -187,7 +167,7 @@ class Batch:
         self.digest = [
             xxh64_intdigest(
                 f"{len(ts)}:{ts}{len(fill_id)}:{fill_id}{len(order_id)}:{order_id}"
-                f"{len(ticker)}:{ticker}{terms.counted}{size.counted}{fee.counted}{flags.counted}".encode()
+                f"{len(ticker)}:{ticker}{terms.counted}{len(size)}:{size}{len(fee)}:{fee}{flags.counted}".encode()
             )
             for ts, (fill_id, order_id), ticker, terms, size, fee, flags in rows
         ]
@@ -221,7 +201,7 @@ class Batch:
     def fill(self, position: int) -> Fill:
         """Return one row as a fill."""
         terms, flags = self.terms[position], self.flags[position]
-        fee = self.fee_dollars[position].text
+        fee = self.fee_dollars[position]
         return Fill(
             moment_of(self.ts[position]),
             self.fill_id[position],
@@ -231,7 +211,7 @@ class Batch:
             terms.action,
             Decimal(terms.yes_price_dollars),
             Decimal(terms.no_price_dollars),
-            Decimal(self.size[position].text),
+            Decimal(self.size[position]),
             Decimal(fee) if fee else None,
             flags.is_taker == "true" if flags.is_taker else None,
             int(flags.subaccount_number) if flags.subaccount_number else None,

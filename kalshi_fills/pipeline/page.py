@@ -22,17 +22,23 @@ from msgspec import Meta
 from msgspec.structs import astuple
 
 from kalshi_fills.pipeline.batch import (
-    Amount,
     Batch,
     Flags,
     Terms,
-    make_amount,
     make_flags,
-    terms_of,
+    make_terms,
 )
 from kalshi_fills.pipeline.content import flag_text, time_text
-from kalshi_fills.pipeline.fills import CLOCK_TOLERANCE, EARLIEST_FILL, Fill, Rejected, Stage
-from kalshi_fills.pipeline.parse import good_contracts, good_fee, read_text_item
+from kalshi_fills.pipeline.fills import (
+    CLOCK_TOLERANCE,
+    EARLIEST_FILL,
+    ONE,
+    OUTCOME_OF_BOOK,
+    Fill,
+    Rejected,
+    Stage,
+)
+from kalshi_fills.pipeline.parse import good_contracts, good_fee, good_price, read_text_item
 from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.pipeline.values import EPOCH_SECONDS_END, read_instant
 
@@ -52,6 +58,11 @@ _EVEN_SHAPE: Final = {b"0000-00-00T00:00:00.000000Z"}
 _EVEN_LETTERS: Final = len("2026-11-20T14:31:09.000000Z")
 
 _UNEVEN: Final = re.compile(r"(.{19})(?:\.([0-9]{1,9}))?Z", re.ASCII).fullmatch
+
+_FEE_AS_STORED: Final = re.compile(r"(?:0|[1-9][0-9]{0,11})\.[0-9]{6}", re.ASCII).fullmatch
+
+_Kind = tuple[str, str, str, str, str]
+"""What terms follow from: price of yes, price of no, outcome, book side and action, as sent."""
 
 T = TypeVar("T")
 
@@ -147,7 +158,7 @@ def _read_plain(items: Sequence[str], source: str, now: datetime) -> tuple[Batch
     ) = zip(*map(astuple, decoded), strict=True)
     times = _time_texts(created, now)
     kinds = list(zip(yes_prices, no_prices, outcomes, books, actions, strict=True))
-    terms = _terms(kinds, texts, now)
+    terms = _terms(kinds)
     sizes = list(map(_size, counts))
     charged = list(map(_fee, fees))
     if any(None in column for column in (times, terms, sizes, charged)):
@@ -222,13 +233,8 @@ def _to_microseconds(text: str) -> str:
     return f"{match[1]}.{(match[2] or '').ljust(6, '0')[:6]}Z"
 
 
-def _terms(
-    kinds: Sequence[tuple[str, ...]], texts: Sequence[str], now: datetime
-) -> list[Terms | None]:
-    """Return the terms of each fill by what they follow from; None where `read_item` must decide.
-
-    The first fill of a kind is read by `read_item`, and all others of that kind have its terms.
-    """
+def _terms(kinds: Sequence[_Kind]) -> list[Terms | None]:
+    """Return the terms of each fill; None for one that `read_item` must decide on."""
     found = [_known_terms.get(kind) for kind in kinds]
     if None not in found:
         return found
@@ -236,36 +242,41 @@ def _terms(
         _known_terms.clear()
     for place, kind in enumerate(kinds):
         if found[place] is None:
-            found[place] = _known_terms.get(kind) or _first_terms(kind, texts[place], now)
+            found[place] = _known_terms.get(kind) or _new_terms(kind)
     return found
 
 
-def _first_terms(kind: tuple[str, ...], text: str, now: datetime) -> Terms | None:
-    read = read_text_item(text, "", now)
-    if isinstance(read, Rejected):
+def _new_terms(kind: _Kind) -> Terms | None:
+    yes_text, no_text, outcome, book, action = kind
+    yes, no = good_price(yes_text), good_price(no_text)
+    if yes is None or no is None or yes + no != ONE or OUTCOME_OF_BOOK[book] != outcome:
         return None
-    terms = _known_terms[kind] = terms_of(read)
+    cents = f"{(yes if outcome == 'yes' else no) * 100:.4f}"
+    terms = make_terms(outcome, action, outcome, book, cents, f"{yes:.6f}", f"{no:.6f}")
+    _known_terms[kind] = terms
     return terms
 
 
-_known_terms: Final[dict[tuple[str, ...], Terms]] = {}
+_known_terms: Final[dict[_Kind, Terms]] = {}
 
 
 @lru_cache(1 << 14)
-def _size(count: str) -> Amount | None:
+def _size(count: str) -> str | None:
     number = good_contracts(count)
-    return None if number is None else make_amount(f"{number:.2f}")
+    return None if number is None else f"{number:.2f}"
 
 
 @lru_cache(1 << 14)
-def _fee(fee: str | None) -> Amount | None:
+def _fee(fee: str | None) -> str | None:
     if fee is None:
-        return make_amount("")
+        return ""
+    if _FEE_AS_STORED(fee):
+        return fee
     number = good_fee(fee)
-    return None if number is None else make_amount(f"{number:.6f}")
+    return None if number is None else f"{number:.6f}"
 
 
 @lru_cache(1 << 12)
 def _flags(is_taker: bool | None, subaccount: int | None, shard: int | None) -> Flags:
-    numbers = ("" if number is None else str(number) for number in (subaccount, shard))
-    return make_flags("false", flag_text(is_taker), *numbers, flag_text(False))
+    number_texts = ["" if number is None else str(number) for number in (subaccount, shard)]
+    return make_flags(flag_text(is_taker), *number_texts, flag_text(False), flag_text(False))

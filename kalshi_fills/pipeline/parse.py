@@ -66,6 +66,8 @@ _YES_OR_NO_PRICE_KEYS: Final = frozenset(key for tier in _PRICE_TIERS for key in
 
 _PRICE_KEYS: Final = _YES_OR_NO_PRICE_KEYS | {"price"}
 
+_GOOD_PRICE: Final = re.compile(r"0\.[0-9]{1,6}", re.ASCII).fullmatch
+
 _GOOD_CONTRACTS: Final = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,2})?", re.ASCII).fullmatch
 
 _GOOD_FEE: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?", re.ASCII).fullmatch
@@ -115,6 +117,11 @@ def read_text_item(text: str, source: str, now: datetime) -> Fill | Rejected:
         fingerprint = xxhash.xxh3_128_hexdigest(text.encode(errors="surrogatepass"))
         return Rejected(Reason.NOT_AN_OBJECT, (), text, True, None, fingerprint)
     return read_item(item, text, source, now)
+
+
+def good_price(text: str) -> Decimal | None:
+    """Return dollars that pass the gate for certain; None where `read_item` must decide."""
+    return (Decimal(text) or None) if _GOOD_PRICE(text) else None
 
 
 def good_contracts(text: str) -> Decimal | None:

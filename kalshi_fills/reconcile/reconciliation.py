@@ -39,9 +39,9 @@ class Compared:
     def add_all(self, batch: Batch) -> None:
         """Count fills in."""
         self.fills += len(batch)
-        for text, times in Counter(size.text for size in batch.size).items():
+        for text, times in Counter(batch.size).items():
             self.contracts += Decimal(text) * times
-        for text, times in Counter(fee.text for fee in batch.fee_dollars).items():
+        for text, times in Counter(batch.fee_dollars).items():
             self.fees_dollars += Decimal(text or 0) * times
 
     def remove(self, fill: Fill) -> None:

@@ -133,10 +133,15 @@ class Warehouse(Protocol):
         """
         ...
 
-    def insert_block(
-        self, block: TextTable, statement: str, params: Mapping[str, Value] | None = None
+    def insert_lines(
+        self, lines: Sequence[str], statement: str, params: Mapping[str, Value] | None = None
     ) -> None:
-        """Insert many rows at once by an INSERT … SELECT that reads them as a table `block`.
+        """Insert many rows at once, each as one text.
+
+        Args:
+            lines: the rows.
+            statement: an INSERT … SELECT that reads them as the column `line` of a table `block`.
+            params: values by name.
 
         Raises:
             InsertUnknown: the answer never came.

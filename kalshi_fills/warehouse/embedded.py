@@ -127,17 +127,15 @@ class _Embedded:
         lines = "\n".join(["\t".join([_TSV[type(value)](value) for value in row]) for row in rows])
         self._query(f"INSERT INTO {table} ({names}) FORMAT TabSeparated\n{lines}\n")
 
-    def insert_block(
-        self, block: TextTable, statement: str, params: Mapping[str, Value] | None = None
+    def insert_lines(
+        self, lines: Sequence[str], statement: str, params: Mapping[str, Value] | None = None
     ) -> None:
-        if not block.rows:
+        if not lines:
             return
-        columns = ", ".join(f"{quote_identifier(column)} String" for column in block.columns)
-        self._query(f"CREATE OR REPLACE TEMPORARY TABLE block ({columns}) ENGINE = Memory")
+        self._query("CREATE OR REPLACE TEMPORARY TABLE block (`line` String) ENGINE = Memory")
         try:
-            names = ", ".join(map(quote_identifier, block.columns))
-            lines = "\n".join(map("\t".join, _escaped_rows(block.rows)))
-            self._query(f"INSERT INTO block ({names}) FORMAT TabSeparated\n{lines}\n")
+            text = "\n".join(_escaped_lines(lines))
+            self._query(f"INSERT INTO block (line) FORMAT TabSeparated\n{text}\n")
             self._query(statement, params=params)
         finally:
             self._query("DROP TEMPORARY TABLE IF EXISTS block")
@@ -246,12 +244,10 @@ _TSV: Final[Mapping[type, Callable[[Any], str]]] = {
 """How the embedded engine reads each type in tab-separated text."""
 
 
-def _escaped_rows(rows: Sequence[tuple[str, ...]]) -> Iterable[Sequence[str]]:
-    """Return rows of texts as tab-separated text has them; where no text is special, they stay."""
-    joined = "".join(map("".join, rows))
-    if any(chr(sign) in joined for sign in _ESCAPES):
-        return (list(map(_tsv_text, row)) for row in rows)
-    return rows
+def _escaped_lines(lines: Sequence[str]) -> Iterable[str]:
+    """Return texts as tab-separated text has them; where no sign in them is special, they stay."""
+    joined = "".join(lines)
+    return map(_tsv_text, lines) if any(chr(sign) in joined for sign in _ESCAPES) else lines
 
 
 def _escaped(value: Value) -> Value:

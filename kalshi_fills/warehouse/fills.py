@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from kalshi_fills.errors import InsertUnknown, WarehouseError
 from kalshi_fills.pipeline.batch import Batch
@@ -23,7 +23,7 @@ from kalshi_fills.pipeline.content import (
     time_of,
 )
 from kalshi_fills.pipeline.fills import Fill, FillKey
-from kalshi_fills.warehouse.client import TextTable, Warehouse
+from kalshi_fills.warehouse.client import Warehouse
 from kalshi_fills.warehouse.grants import granted_lines, missing_grants
 from kalshi_fills.warehouse.statements import Tables
 from kalshi_fills.warehouse.stored import Stored, StoredFills
@@ -41,17 +41,8 @@ _LOOKUP_SECONDS: Final = 60.0
 _LOOKUP_WAIT_SECONDS: Final = 1.0
 
 
-_BLOCK_COLUMNS: Final = (
-    "line",
-    "fill_id",
-    "exchange_order_id",
-    "market_ticker",
-    "action",
-    "client_order_id",
-    "raw_json",
-)
-"""How fills travel to the engine, see `queries/fragments/block_fills.sql`: the `line` has what
-cannot hold a tab."""
+_UNIT_SEPARATOR: Final = "\x1f"
+"""What mostly separates the texts of a row: JSON has no such sign in it, unescaped."""
 
 
 class Written(NamedTuple):
@@ -201,13 +192,14 @@ class FillTable:
         """
         deadline = time.monotonic() + _LOOKUP_SECONDS
         text = self.tables.sql(statement, own_columns=self._own_columns(statement))
-        params = {"run_id": self._run_id}
         left: Sequence[int] = range(len(batch))
         while left:
             rows = batch if len(left) == len(batch) else batch.at(left)
-            block = _block(rows, [versions[place] for place in left], finished)
+            chosen = [versions[place] for place in left]
+            separator = _separator(rows)
+            params = {"run_id": self._run_id, "separator": separator}
             try:
-                self.warehouse.insert_block(block, text, params)
+                self.warehouse.insert_lines(_lines(rows, chosen, separator, finished), text, params)
                 return
             except InsertUnknown:
                 if self._given_up:
@@ -279,33 +271,49 @@ class FillTable:
         )
 
 
-def _block(batch: Batch, versions: Sequence[int], finished: bool) -> TextTable:
-    """Return rows as they travel to the engine."""
-    lines = [
-        f"{ts}\t{terms.line}\t{size.text}\t{fee.text}\t{flags.line}\t{source}"
-        f"\t{digest if finished else 0}\t{version}"
-        for ts, terms, size, fee, flags, source, digest, version in zip(
-            batch.ts,
-            batch.terms,
-            batch.size,
-            batch.fee_dollars,
-            batch.flags,
-            batch.source,
-            batch.digest,
-            versions,
-            strict=True,
+def _separator(batch: Batch) -> str:
+    """Return a text that no text of the batch holds."""
+    separator = _UNIT_SEPARATOR
+    while any(
+        separator in "".join(column)
+        for column in (
+            batch.fill_id,
+            batch.exchange_order_id,
+            batch.market_ticker,
+            {terms.action for terms in batch.terms},
+            batch.client_order_id,
+            batch.raw_json,
         )
+    ):
+        separator = uuid4().hex
+    return separator
+
+
+def _lines(batch: Batch, versions: Sequence[int], separator: str, finished: bool) -> list[str]:
+    """Return rows as they travel to the engine, see `queries/fragments/block_fills.sql`."""
+    to = separator
+    return [
+        f"{ts}{to}{fill_id}{to}{order_id}{to}{ticker}{to}{terms.side}{to}{terms.action}{to}"
+        f"{terms.yes_price_dollars}{to}{size}{to}{fee}{to}{flags.is_taker}{to}"
+        f"{flags.subaccount_number}{to}{flags.exchange_index}{to}{flags.direction_inferred}{to}"
+        f"{flags.id_synthetic}{to}{source}{to}{digest if finished else 0}{to}{version}{to}"
+        f"{client_order_id}{to}{raw_json}"
+        for (
+            ts,
+            fill_id,
+            order_id,
+            ticker,
+            terms,
+            size,
+            fee,
+            flags,
+            client_order_id,
+            source,
+            raw_json,
+            _,
+            digest,
+        ), version in zip(zip(*batch.columns, strict=True), versions, strict=True)
     ]
-    columns = (
-        lines,
-        batch.fill_id,
-        batch.exchange_order_id,
-        batch.market_ticker,
-        [terms.action for terms in batch.terms],
-        batch.client_order_id,
-        batch.raw_json,
-    )
-    return TextTable(_BLOCK_COLUMNS, list(zip(*columns, strict=True)))
 
 
 def _plan_closer(plan: _Plan, fill: Fill, stored: Stored, before: int, version: int) -> None:

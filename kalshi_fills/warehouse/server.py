@@ -196,18 +196,15 @@ class _Server:
         names = ", ".join(map(quote_identifier, columns))
         self._insert(f"INSERT INTO {table} ({names}) VALUES", rows)
 
-    def insert_block(
-        self, block: TextTable, statement: str, params: Mapping[str, Value] | None = None
+    def insert_lines(
+        self, lines: Sequence[str], statement: str, params: Mapping[str, Value] | None = None
     ) -> None:
-        if not block.rows:
+        if not lines:
             return
         # A table that travels with the query takes no privilege, as the function `input` would.
-        structure = [(column, "String") for column in block.columns]
-        self._insert(
-            statement,
-            parameter_texts(params),
-            external_tables=[{"name": "block", "structure": structure, "data": block.rows}],
-        )
+        rows = list(zip(lines, strict=True))
+        block = {"name": "block", "structure": [("line", "String")], "data": rows}
+        self._insert(statement, parameter_texts(params), external_tables=[block])
 
     def _require_writing(self) -> None:
         refuse_settings(self._profile.spoils_writing, "a write may go wrong")
