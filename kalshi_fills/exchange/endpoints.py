@@ -217,7 +217,7 @@ def orders(
     for path in _ORDERS_PATHS:
         try:
             for items in exchange.walk(path, filters, "orders"):
-                page = [read_order(json_decoder.decode(item)) for item in items]
+                page = [read_order(item) for item in items]
                 for order in page:
                     listed.note(order)
                 yield [
@@ -245,7 +245,7 @@ def positions(
     listed = listed or Listed()
     filters = {"subaccount": str(subaccount_number), "settlement_status": "unsettled"}
     for items in exchange.walk("/portfolio/positions", filters, "market_positions"):
-        page = [read_position(json_decoder.decode(item), subaccount_number) for item in items]
+        page = [read_position(item, subaccount_number) for item in items]
         for position in page:
             listed.note(position)
         yield [position for position in page if position is not None]

@@ -78,7 +78,9 @@ def _compare(
     now: datetime,
 ) -> _Found:
     found = _Found([], {}, OpenBreaks())
-    for stretch in differing_stretches(tally.expected.hours, store, tally.window):
+    window = tally.window
+    stored = store.hours(window.start, window.end)
+    for stretch in differing_stretches(tally.expected.hours, stored, window):
         rows = rows_of(store, stretch)
         fills = by_key(_fills_of(exchange, stretch.window, now))
         for one in compare_fills(fills, rows, current_until):
@@ -86,7 +88,7 @@ def _compare(
             was_met = fill is not None and key_hash(fill.key) in seen
             if one.kind == "missing" and not (was_met and stretch.surely_holds(fills[one.key])):
                 continue
-            is_stray = fill is not None and was_met and _is_stray(one, fill, tally.window)
+            is_stray = fill is not None and was_met and _is_stray(one, fill, window)
             if is_stray and len(found.strays) < BLOCK_FILLS:
                 found.strays[one.key] = fills[one.key]
             if len(found.breaks) < MAX_BREAKS:
