@@ -169,9 +169,7 @@ def _run_sync(
 
     settings = context.settings
     signer = settings.require_signer()
-    # A pass makes many small objects and no cycles of them: looking for cycles is a third of it.
-    gc.freeze()
-    gc.set_threshold(500_000, 20, 20)
+    _expect_many_fills()
     with (
         exclusive(settings.clickhouse.identity(), settings.tables.name()),
         open_warehouse(settings) as warehouse,
@@ -190,6 +188,15 @@ def _run_sync(
             clock=lambda: datetime.now(UTC),
             progress=progress,
         )
+
+
+def _expect_many_fills() -> None:
+    """Prepare the interpreter for many small objects, and for threads that wait for answers."""
+    # There are no cycles among them: looking for cycles would be a third of the work.
+    gc.freeze()
+    gc.set_threshold(500_000, 20, 20)
+    # A thread that an answer wakes up waits for its turn in the interpreter.
+    sys.setswitchinterval(0.001)
 
 
 @command
@@ -278,6 +285,7 @@ def _run_diagnosis(context: Context, window: Window, *, offline: bool, page: str
     from kalshi_fills.warehouse.standing import require_same_account
 
     settings, tables = context.settings, context.settings.tables
+    _expect_many_fills()
     with contextlib.ExitStack() as stack:
         exchange = None if offline else stack.enter_context(open_exchange_to_compare(settings))
         warehouse = stack.enter_context(open_warehouse(settings, read_only=True))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import queue
 import threading
 import time
@@ -41,6 +42,12 @@ MAX_ANSWER_BYTES: Final = 64 << 20
 """How large a decompressed answer may be unless it is set otherwise."""
 
 _MANY_VALUES: Final = 1_000_000
+
+_SPARE_WALKS: Final = 1.25
+"""How many walks there may be for each one that the rate limit allows: some wait for others."""
+
+_SHARE_OF_LATEST: Final = 0.3
+"""How much the latest request counts for how long one takes."""
 
 _WAIT_HINT: Final = (
     "what was stored stays; run the same command again later, or see KALSHI_API_URL and the "
@@ -105,6 +112,8 @@ class Client:
         self._max_answer_bytes = max_answer_bytes
         self._idle_sessions: queue.LifoQueue[Session] = queue.LifoQueue()
         self._counting = threading.Lock()
+        self._request_seconds = math.inf
+        """How long a request takes, mostly the latest ones."""
         self._closing = threading.Event()
 
     def close(self) -> None:
@@ -193,9 +202,15 @@ class Client:
                 hint=_WAIT_HINT,
             ) from last
 
-    def is_paced(self) -> bool:
-        """Return whether a request had to wait for the rate limit within the last second."""
-        return self.pace.is_limiting()
+    def has_use_for(self, walks: int, path: str) -> bool:
+        """Return whether the rate limit allows more requests than so many walks make.
+
+        Args:
+            walks: how many make one request after the other.
+            path: endpoint below the API's root that they ask for.
+        """
+        allowed = self.pace.requests_a_second(self._root_path + path)
+        return walks < allowed * self._request_seconds * _SPARE_WALKS
 
     @property
     def _key_id(self) -> str:
@@ -244,6 +259,7 @@ class Client:
                 # Numbers take many times their text's length in memory.
                 if body.count(b",") > max(self._max_answer_bytes // 16, _MANY_VALUES):
                     raise deadline.AnswerTooLarge
+                self._note_seconds(time.monotonic() - began)
                 return Answer(answer.status_code, answer.headers, body)
         except deadline.AnswerTooLarge:
             raise ExchangeError(
@@ -259,6 +275,10 @@ class Client:
                 slow = f"took more than {deadline.ANSWER_SECONDS:.0f} s to send a page"
                 raise _Transient(slow) from error
             raise _Transient(why_unreachable(error)) from error
+
+    def _note_seconds(self, seconds: float) -> None:
+        before = seconds if self._request_seconds == math.inf else self._request_seconds
+        self._request_seconds = before + _SHARE_OF_LATEST * (seconds - before)
 
 
 def _seconds(header: str | None) -> float | None:

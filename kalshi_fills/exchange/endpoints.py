@@ -14,17 +14,15 @@ from kalshi_fills.exchange.client import Client
 from kalshi_fills.exchange.decode import (
     HISTORICAL,
     LIVE,
-    Item,
     Page,
     decode_listing,
-    decoder,
 )
 from kalshi_fills.exchange.pacing import Limits
 from kalshi_fills.exchange.paging import Walk
 from kalshi_fills.exchange.records import Order, Position, read_order, read_position
 from kalshi_fills.pipeline.fills import EARLIEST_FILL
 from kalshi_fills.pipeline.parse import event_time
-from kalshi_fills.pipeline.values import JsonValue
+from kalshi_fills.pipeline.values import JsonValue, decode_item, json_decoder
 from kalshi_fills.pipeline.window import Window
 
 log = logging.getLogger(__name__)
@@ -90,7 +88,7 @@ class Exchange(Client):
         None where that is not known; a time before the exchange opened means nothing.
         """
         reported = self._get_optional(
-            "/exchange/user_data_timestamp", {}, decoder.decode, _NOT_FOR_ALL
+            "/exchange/user_data_timestamp", {}, json_decoder.decode, _NOT_FOR_ALL
         )
         moment = _time(reported.get("as_of_time")) if isinstance(reported, dict) else None
         return None if moment is None or moment < EARLIEST_FILL else moment
@@ -133,7 +131,7 @@ class Exchange(Client):
         items, _ = self.get(
             FILLS_PATHS[LIVE], {"limit": "1"}, lambda text: decode_listing(text, "fills")
         )
-        moments = [event_time(item.value) for item in items[:1]]
+        moments = [event_time(decode_item(item)) for item in items[:1]]
         return any(moment is None or not not_in.holds(moment) for moment in moments)
 
     def fills_pages(self, tier: str, start: int | None, end: int) -> Iterator[Page]:
@@ -149,8 +147,8 @@ class Exchange(Client):
         for items in self.walk(FILLS_PATHS[tier], filters, "fills"):
             yield Page(tier, items)
 
-    def walk(self, path: str, params: Mapping[str, str], name: str) -> Iterator[list[Item]]:
-        """Yield the items of every page of a listing, following cursors until an empty one.
+    def walk(self, path: str, params: Mapping[str, str], name: str) -> Iterator[list[str]]:
+        """Yield the items of every page of a listing, as texts, until an empty cursor.
 
         Args:
             path: endpoint below the API's root.
@@ -219,7 +217,7 @@ def orders(
     for path in _ORDERS_PATHS:
         try:
             for items in exchange.walk(path, filters, "orders"):
-                page = [read_order(item.value) for item in items]
+                page = [read_order(item) for item in items]
                 for order in page:
                     listed.note(order)
                 yield [
@@ -247,7 +245,7 @@ def positions(
     listed = listed or Listed()
     filters = {"subaccount": str(subaccount_number), "settlement_status": "unsettled"}
     for items in exchange.walk("/portfolio/positions", filters, "market_positions"):
-        page = [read_position(item.value, subaccount_number) for item in items]
+        page = [read_position(item, subaccount_number) for item in items]
         for position in page:
             listed.note(position)
         yield [position for position in page if position is not None]
@@ -255,7 +253,7 @@ def positions(
 
 def settlements(
     exchange: Exchange, subaccount_number: int, since: datetime | None
-) -> Iterator[list[Item]]:
+) -> Iterator[list[str]]:
     """Yield the items of a subaccount's list of settlements, page by page.
 
     Args:
@@ -284,7 +282,7 @@ def is_not_to_be_had(error: ExchangeError) -> bool:
 
 
 def _object(text: str) -> dict[str, JsonValue]:
-    value = decoder.decode(text)
+    value = json_decoder.decode(text)
     if not isinstance(value, dict):
         raise ValueError("not an object")
     return value

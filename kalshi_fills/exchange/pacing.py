@@ -7,10 +7,9 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from typing import Final, NamedTuple
 
-from throttled import MemoryStore, RateLimiterType, Throttled, rate_limiter
+from token_bucket import Limiter, MemoryStorage
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +19,8 @@ DEFAULT_COST: Final = 10
 _LONG_WAIT_SECONDS: Final = 3.0
 
 _WARN_EVERY_SECONDS: Final = 60.0
+
+_KEY: Final = "read"
 
 _LONGEST_REFILL_SECONDS: Final = 60
 """How long one request may wait for its tokens, however much it costs."""
@@ -58,29 +59,36 @@ class Pace:
         self._sleep = sleep
         self._on_wait = on_wait
         self._limits = Limits()
-        self._bucket: Throttled | None = None
-        self._waited_at = -math.inf
+        self._tokens = MemoryStorage()
+        self._bucket: Limiter | None = None
+        self._taking = threading.Lock()
+        self._sent_before = 0
+        """Requests that were sent before the limits were known: the exchange counted them."""
         self._warned_at = -math.inf
         self._warning = threading.Lock()
 
     def use(self, limits: Limits) -> None:
         """Keep to these limits from now on."""
-        self._limits = limits
         dearest = max(limits.cost(path) for path in ("", *limits.costs))
-        self._bucket = Throttled(
-            key="read",
-            using=RateLimiterType.GCRA.value,
-            quota=rate_limiter.per_duration(
-                timedelta(seconds=100),
-                limit=max(1, int(limits.refill_rate * self._share * 100)),
-                burst=max(dearest, int(limits.bucket_capacity * self._share)),
-            ),
-            store=MemoryStore(),
-        )
+        capacity = int(limits.bucket_capacity * self._share)
+        if capacity >= 2 * dearest:
+            capacity -= dearest  # what arrives a little sooner than it was sent finds its tokens
+        capacity = max(dearest, capacity)
+        with self._taking:
+            self._limits = limits
+            self._tokens = MemoryStorage()
+            self._bucket = Limiter(max(0.01, self._rate), capacity, self._tokens)
+            sent = self._sent_before * limits.default_cost
+            self._bucket.consume(_KEY, min(max(sent, 1), capacity))
 
-    def is_limiting(self) -> bool:
-        """Return whether a request had to wait within the last second."""
-        return time.monotonic() - self._waited_at < 1
+    @property
+    def _rate(self) -> float:
+        """Tokens a second."""
+        return self._limits.refill_rate * self._share
+
+    def requests_a_second(self, full_path: str) -> float:
+        """Return how many GETs of a path the limits allow for long; infinite without limits."""
+        return math.inf if self._bucket is None else self._rate / self._limits.cost(full_path)
 
     def wait(self, path: str, full_path: str) -> None:
         """Wait until a GET may be sent.
@@ -89,19 +97,23 @@ class Pace:
             path: endpoint below the API's root, for the log.
             full_path: the same from the host's root, as costs are listed.
         """
-        # The library's own waiting sleeps longer than a small bucket needs.
         began = time.monotonic()
         cost = self._limits.cost(full_path)
-        while self._bucket is not None:
-            answer = self._bucket.limit(cost=cost, timeout=-1)
-            if not answer.limited:
-                return
-            left = max(answer.state.retry_after, 0.001)
-            now = self._waited_at = time.monotonic()
-            if now - began + left > _LONG_WAIT_SECONDS:
+        while left := self._seconds_until(cost):
+            if time.monotonic() - began + left > _LONG_WAIT_SECONDS:
                 self._warn(path, cost, left)
             self._sleep(left)
-            self._waited_at = time.monotonic()
+
+    def _seconds_until(self, cost: int) -> float:
+        """Take the tokens of a request and return 0, or return how long they are yet to come."""
+        with self._taking:
+            if self._bucket is None:
+                self._sent_before += 1
+                return 0.0
+            if self._bucket.consume(_KEY, cost):
+                return 0.0
+            lacking = cost - self._tokens.get_token_count(_KEY)
+            return max(lacking / max(0.01, self._rate), 0.001)
 
     def _warn(self, path: str, cost: int, seconds: float) -> None:
         with self._warning:

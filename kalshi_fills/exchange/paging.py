@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from kalshi_fills.exchange.decode import Item, UnknownPaging, decode_listing
+from kalshi_fills.exchange.decode import UnknownPaging, decode_listing
 
 PAGE_LIMIT: Final = 1000
 """Items a page; the exchange refuses more."""
@@ -44,7 +44,7 @@ class Walk:
             query["cursor"] = self._cursor
         return query
 
-    def decode(self, text: str) -> tuple[list[Item], str]:
+    def decode(self, text: str) -> tuple[list[str], str]:
         """Return the items of a page and the cursor of the one that follows it.
 
         Raises:
@@ -60,7 +60,7 @@ class Walk:
             )
         return items, following
 
-    def take(self, items: list[Item], following: str) -> None:
+    def take(self, items: list[str], following: str) -> None:
         """Go on to the page after a decoded one."""
         self._stale_pages = 0 if self._seen.add(items) else self._stale_pages + 1
         self._cursor = following
@@ -78,21 +78,21 @@ class SeenItems:
     def __init__(self) -> None:
         self._bits = bytearray(_SEEN_BITS >> 3)
 
-    def lacks_any(self, items: list[Item]) -> bool:
+    def lacks_any(self, items: list[str]) -> bool:
         """Return whether an item was not seen before."""
         bits = self._bits
         for item in items:
-            bit = hash(item.text) % _SEEN_BITS
+            bit = hash(item) % _SEEN_BITS
             if not bits[bit >> 3] & (1 << (bit & 7)):
                 return True
         return False
 
-    def add(self, items: list[Item]) -> bool:
+    def add(self, items: list[str]) -> bool:
         """Add the items; return whether one of them was new."""
         bits = self._bits
         new = False
         for item in items:
-            bit = hash(item.text) % _SEEN_BITS
+            bit = hash(item) % _SEEN_BITS
             mask = 1 << (bit & 7)
             if not bits[bit >> 3] & mask:
                 bits[bit >> 3] |= mask

@@ -6,13 +6,17 @@ contracts (`fill_count_fp`, `*_fees_dollars`, `position_fp`). Limits, costs and 
 
 from __future__ import annotations
 
+import contextlib
+import re
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import msgspec
 
 from kalshi_fills.pipeline.fills import EARLIEST_FILL
 from kalshi_fills.pipeline.parse import event_time
-from kalshi_fills.pipeline.values import JsonValue, read_text
+from kalshi_fills.pipeline.values import JsonValue, decode_item, read_instant, read_text
 
 
 class Order(NamedTuple):
@@ -38,8 +42,45 @@ class Position(NamedTuple):
     """Yes contracts; negative is long no."""
 
 
-def read_order(value: JsonValue) -> Order | None:
-    """Return an order, None for an item without what is compared."""
+class _PlainOrder(msgspec.Struct, gc=False):
+    """An order as the exchange sends it today, as far as it is compared."""
+
+    order_id: str
+    ticker: str
+    created_time: str
+    fill_count_fp: str
+    taker_fees_dollars: str
+    maker_fees_dollars: str
+    last_update_time: str | None = None
+
+
+_decode_plain_order: Final = msgspec.json.Decoder(_PlainOrder).decode
+
+_PLAIN_DECIMAL: Final = re.compile(r"[0-9]{1,12}\.[0-9]{1,6}", re.ASCII).fullmatch
+
+
+def read_order(item: str) -> Order | None:
+    """Return an order of its JSON text, None for an item without what is compared."""
+    with contextlib.suppress(msgspec.MsgspecError):
+        order = _read_plain_order(_decode_plain_order(item))
+        if order is not None:
+            return order
+    return _read_any_order(decode_item(item))
+
+
+def _read_plain_order(plain: _PlainOrder) -> Order | None:
+    """Return an order that is as all orders of today, None where `_read_any_order` must decide."""
+    created, updated = read_instant(plain.created_time), _updated_at(plain.last_update_time)
+    amounts = (plain.fill_count_fp, plain.taker_fees_dollars, plain.maker_fees_dollars)
+    if created is None or not (plain.order_id and plain.ticker):
+        return None
+    if not all(map(_PLAIN_DECIMAL, amounts)):
+        return None
+    contracts, taker_fees, maker_fees = map(Decimal, amounts)
+    return Order(plain.order_id, plain.ticker, created, contracts, taker_fees + maker_fees, updated)
+
+
+def _read_any_order(value: JsonValue) -> Order | None:
     if not isinstance(value, dict):
         return None
     order_id = _filled_text(value.get("order_id"))
@@ -66,8 +107,9 @@ def _updated_at(reported: JsonValue) -> datetime | None:
     return None if moment is None or moment < EARLIEST_FILL else moment
 
 
-def read_position(value: JsonValue, subaccount_number: int) -> Position | None:
+def read_position(item: str, subaccount_number: int) -> Position | None:
     """Return a position of a subaccount, None for an item without what is compared."""
+    value = decode_item(item)
     if not isinstance(value, dict):
         return None
     ticker, contracts = _filled_text(value.get("ticker")), _decimal(value.get("position_fp"))

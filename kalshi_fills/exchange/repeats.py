@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from kalshi_fills.exchange.decode import Item
+import msgspec
+
 from kalshi_fills.exchange.walks import EDGE_SECONDS, Walk
 from kalshi_fills.pipeline.parse import event_time
+from kalshi_fills.pipeline.values import json_decoder
 
 _SECOND_LETTERS: Final = len("2026-11-20T14:31:09")
 
@@ -46,7 +48,7 @@ class Repeats:
         self._left_out.update(walk.marks)
         self._cuts += cuts
 
-    def remove(self, walk: Walk, items: list[Item], seconds: list[int | None]) -> list[Item]:
+    def remove(self, walk: Walk, items: list[str], seconds: list[int | None]) -> list[str]:
         """Return the items of a page without those that are listed again because of a split.
 
         Those are the items that a walk had listed before it was given up, as often as it had; and
@@ -57,14 +59,14 @@ class Repeats:
             return items
         if cuts and len(seconds) != len(items):
             seconds = [second_of(item) for item in items]
-        marks = [hash(item.text) for item in items]
+        marks = list(map(hash, items))
         if walk.is_young:
             walk.marks += marks
         again = self._left_out.keys() & marks
         if not again and not cuts:
             return items
         self._expected_again -= again
-        kept: list[Item] = []
+        kept: list[str] = []
         for position, (item, mark) in enumerate(zip(items, marks, strict=True)):
             repeats = mark in again and self._left_out[mark] > 0
             if repeats:
@@ -84,15 +86,23 @@ class Repeats:
         return [cut for cut in self._cuts if low <= cut <= high]
 
 
-def second_of(item: Item) -> int | None:
+class _Timed(msgspec.Struct, gc=False):
+    created_time: str
+
+
+_decode_time: Final = msgspec.json.Decoder(_Timed).decode
+
+
+def second_of(item: str) -> int | None:
     """Return the second of an item's event time, None where none can be read."""
-    value = item.value
-    text = value.get("created_time") if isinstance(value, dict) else None
-    if type(text) is str and text.endswith("Z"):  # nearly every fill: a fraction of the time
-        with contextlib.suppress(ValueError):
+    with contextlib.suppress(msgspec.MsgspecError, ValueError):
+        text = _decode_time(item).created_time
+        if text.endswith("Z"):  # nearly every fill: a fraction of the time
             return int(datetime.fromisoformat(f"{text[:_SECOND_LETTERS]}+00:00").timestamp())
-    moment = event_time(value)
-    return None if moment is None else int(moment.timestamp())
+    with contextlib.suppress(ValueError, RecursionError):
+        moment = event_time(json_decoder.decode(item))
+        return None if moment is None else int(moment.timestamp())
+    return None
 
 
 def _is_near(second: int | None, cuts: list[int]) -> bool:

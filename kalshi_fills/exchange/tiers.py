@@ -14,7 +14,7 @@ from typing import Final
 
 from kalshi_fills.errors import ExchangeError
 from kalshi_fills.exchange.decode import HISTORICAL, LIVE, Page
-from kalshi_fills.exchange.endpoints import Exchange
+from kalshi_fills.exchange.endpoints import FILLS_PATHS, Exchange
 from kalshi_fills.exchange.workers import RangeReader
 from kalshi_fills.pipeline.window import Window
 
@@ -39,7 +39,8 @@ def fetch_fills(exchange: Exchange, window: Window, workers: int = MAX_WORKERS) 
 
     def reader(tier: str, part: Window, floor: datetime | None = None) -> RangeReader:
         read = partial(exchange.fills_pages, tier)
-        return RangeReader(tier, read, exchange.is_paced, part, floor, workers)
+        has_use_for = partial(exchange.has_use_for, path=FILLS_PATHS[tier])
+        return RangeReader(tier, read, has_use_for, part, floor, workers)
 
     before = exchange.cutoff()
     live = reader(LIVE, window, before)

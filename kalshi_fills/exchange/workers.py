@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Final
 
-from kalshi_fills.exchange.decode import Item, Page
+from kalshi_fills.exchange.decode import Page
 from kalshi_fills.exchange.repeats import Repeats, second_of
 from kalshi_fills.exchange.walks import ShareMeter, Walk
 from kalshi_fills.pipeline.fills import EARLIEST_FILL
@@ -84,7 +84,7 @@ class RangeReader:
     Args:
         tier: what is read, for the log.
         read: returns the pages of the tier between two seconds; called in the workers' threads.
-        is_paced: returns whether requests had to wait for the rate limit of late.
+        has_use_for: returns whether the rate limit allows more requests than so many walks make.
         window: the range.
         floor: the earliest time that there can be a fill of; None if that is not known.
         workers: how many walks may be under way.
@@ -94,14 +94,14 @@ class RangeReader:
         self,
         tier: str,
         read: Callable[[int | None, int], Iterator[Page]],
-        is_paced: Callable[[], bool],
+        has_use_for: Callable[[int], bool],
         window: Window,
         floor: datetime | None,
         workers: int,
     ) -> None:
         self._tier = tier
         self._read_pages = read
-        self._is_paced = is_paced
+        self._has_use_for = has_use_for
         self._workers = workers
         self._start = None if window.start is None else int(window.start.timestamp())
         self._end = int(window.end.timestamp()) + (1 if window.end.microsecond else 0)
@@ -206,17 +206,19 @@ class RangeReader:
         return False
 
     def _help(self) -> None:
-        """Begin one more walk, since pages come slower than they are used."""
+        """Begin one more walk, since pages come slower than they are used.
+
+        Where it is the rate limit that pages wait for, that would only cost requests.
+        """
+        if not self._has_use_for(len(self._walks)):
+            return
         if not self._waiting:
             self._split()
         self._begin_next()
 
     def _split(self) -> None:
-        """Give up the walk that has most left, for walks over the parts of its range.
-
-        Where the rate limit is what pages wait for, that would only cost requests.
-        """
-        if not self._may_split or not self._walks or self._is_paced():
+        """Give up the walk that has most left, for walks over the parts of its range."""
+        if not self._may_split or not self._walks:
             return
         longest = max(self._walks, key=lambda walk: walk.seconds_left(self._floor))
         cuts = longest.cuts(self._floor)
@@ -248,7 +250,7 @@ class RangeReader:
         return page._replace(items=fresh, share=share)
 
     @staticmethod
-    def _seconds(walk: Walk, items: list[Item]) -> list[int | None]:
+    def _seconds(walk: Walk, items: list[str]) -> list[int | None]:
         """Return the second of each item, or of the first and the last where they span the page."""
         if walk.newest_first and not walk.is_young:
             items = [*items[:1], *items[-1:]]

@@ -1,214 +1,237 @@
-"""Many items at once, at a fraction of the cost of one at a time, and the counts of what they are.
+"""Fills as columns of canonical texts: what is de-duplicated, digested, compared and written.
 
-What a fill is, `parse.read_item` alone decides. It reads one item of each kind; the fill it returns
-is the pattern of all others of that kind, which have the same keys, and the same values but in a
-few keys that do not depend on each other, such as ids and times. Where anything in a run of items
-is in doubt, the entire run is read item by item.
+A batch is made once of what the exchange sent. A `Fill` is made of one of its rows where that row
+needs a closer look.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
 from functools import lru_cache
-from itertools import groupby
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
-from kalshi_fills.pipeline.fills import CLOCK_TOLERANCE, EARLIEST_FILL, Fill, Rejected, Stage
-from kalshi_fills.pipeline.parse import good_contracts, good_fee, read_item
-from kalshi_fills.pipeline.stages import Counts
-from kalshi_fills.pipeline.values import JsonValue, read_instant
+from xxhash import xxh64_intdigest
 
-_FEWEST: Final = 8
-"""Shorter runs are not worth laying out as columns."""
-
-_SHAPES_KEPT: Final = 8
-
-_KINDS_KEPT: Final = 1 << 12
-
-_LONGEST_TEXT: Final = 200
-"""Three texts of this length are well within what `fills.gate` allows for all together."""
-
-_LONGEST_OTHER_TEXTS: Final = 400
-
-_PLAIN_TYPES: Final = frozenset((str, int, bool, type(None)))
-
-_LARGEST_NUMBER: Final = 255
-
-_EARLIEST_SECOND: Final = int(EARLIEST_FILL.timestamp())
-
-_LATEST_SECOND: Final = 100_000_000_000
-
-_Item = tuple[JsonValue, str]
-
-_Column = Sequence[Any]
-"""The values of one key, or of one field of the fills, all of a type that its reader knows."""
-
-_Shape = tuple[tuple[str, ...], tuple[type, ...]]
-"""The keys of an object and the types of its values, in order: `true` is not 1 here."""
+from kalshi_fills.pipeline.content import (
+    CONTENT_FIELDS,
+    content,
+    counted,
+    digest,
+    flag_text,
+    key_hash,
+    moment_of,
+    time_text,
+)
+from kalshi_fills.pipeline.fills import Fill, FillKey
+from kalshi_fills.pipeline.window import Window
 
 
-class Classified(NamedTuple):
-    """The outcome of many items."""
+class Terms(NamedTuple):
+    """What fills of a market mostly share: side, action and prices, as the texts of `Content`."""
 
-    fills: list[Fill]
-    """In the order they came; the same one may be there twice."""
-    rejected: list[Rejected]
-
-
-def classify(items: Iterable[_Item], source: str, now: datetime, counts: Counts) -> Classified:
-    """Return which items are fills and which are refused, and count them.
-
-    Args:
-        items: decoded items, each with the text it was decoded from.
-        source: the tier they came from.
-        now: the clock against which event times are gated, aware UTC.
-        counts: the counts of the pass, which are added to.
-    """
-    kept: list[Fill] = []
-    rejected: list[Rejected] = []
-    for outcome in read_items(items, source, now):
-        if isinstance(outcome, Fill):
-            kept.append(outcome)
-        else:
-            rejected.append(outcome)
-    passed = len(kept)
-    refused = dict.fromkeys(Stage, 0)
-    for refusal in rejected:
-        refused[refusal.stage] += 1
-    counts.n_gated += passed
-    counts.n_valid += passed + refused[Stage.GATED]
-    counts.n_real += passed + refused[Stage.GATED] + refused[Stage.VALID]
-    counts.n_raw += passed + len(rejected) - refused[Stage.RAW]
-    counts.n_api += passed + len(rejected)
-    counts.n_rejected += len(rejected)
-    return Classified(kept, rejected)
+    side: str
+    action: str
+    outcome_side: str
+    book_side: str
+    price_cents: str
+    yes_price_dollars: str
+    no_price_dollars: str
+    counted: str
+    """The same as they are digested."""
 
 
-def read_items(items: Iterable[_Item], source: str, now: datetime) -> list[Fill | Rejected]:
-    """Return what `parse.read_item` returns for each item, at a fraction of its cost.
+class Flags(NamedTuple):
+    """What nearly all fills of an account share, as the texts of `Content`."""
 
-    Args:
-        items: decoded items, each with the text it was decoded from.
-        source: the tier they came from.
-        now: the clock against which event times are gated, aware UTC.
+    is_taker: str
+    subaccount_number: str
+    exchange_index: str
+    direction_inferred: str
+    counted: str
+    """The same as they are digested."""
+    id_synthetic: str
+    """`true` where the id is a digest of the content."""
 
-    Returns:
-        A fill or a refusal for each item, in their order.
-    """
-    outcomes: list[Fill | Rejected] = []
-    for shape, run in groupby(items, key=_shape):
-        alike = list(run)
-        outcomes += _read_together(shape, alike, source, now) or [
-            read_item(value, text, source, now) for value, text in alike
+
+@lru_cache(1 << 12)
+def make_terms(
+    side: str, action: str, outcome: str, book: str, cents: str, yes: str, no: str
+) -> Terms:
+    """Return terms of their texts."""
+    joined = counted(side, action, outcome, book, cents, yes, no)
+    return Terms(side, action, outcome, book, cents, yes, no, joined)
+
+
+@lru_cache(1 << 12)
+def make_flags(taker: str, subaccount: str, shard: str, inferred: str, synthetic: str) -> Flags:
+    """Return flags of their texts."""
+    joined = counted(taker, subaccount, shard, inferred)
+    return Flags(taker, subaccount, shard, inferred, joined, synthetic)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Fills, one row each; every attribute is a column of the same length."""
+
+    ts: list[str] = field(default_factory=list)
+    """Event time, such as `2026-11-20 14:31:09.000000`."""
+    fill_id: list[str] = field(default_factory=list)
+    exchange_order_id: list[str] = field(default_factory=list)
+    market_ticker: list[str] = field(default_factory=list)
+    terms: list[Terms] = field(default_factory=list)
+    size: list[str] = field(default_factory=list)
+    fee_dollars: list[str] = field(default_factory=list)
+    """Empty where not known."""
+    flags: list[Flags] = field(default_factory=list)
+    client_order_id: list[str] = field(default_factory=list)
+    source: list[str] = field(default_factory=list)
+    """The tier each came from."""
+    raw_json: list[str] = field(default_factory=list)
+    """The text of each item, as it came."""
+    key_hash: list[int] = field(default_factory=list)
+    """64 bits of each identity."""
+    digest: list[int] = field(default_factory=list)
+    """64 bits of each content."""
+
+    @classmethod
+    def of(cls, fills: Iterable[Fill]) -> Self:
+        """Return a batch of fills."""
+        batch = cls()
+        for fill in fills:
+            batch.add(fill)
+        return batch
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+    @property
+    def columns(self) -> Sequence[list[object]]:
+        """The columns, in the order of the attributes."""
+        return [getattr(self, name) for name in _COLUMNS]
+
+    def add(self, fill: Fill) -> None:
+        """Add a row for a fill."""
+        texts = content(fill)
+        row = (
+            texts.ts,
+            texts.fill_id,
+            texts.exchange_order_id,
+            texts.market_ticker,
+            make_terms(*texts[_TERMS]),
+            texts.size,
+            texts.fee_dollars,
+            make_flags(*texts[_FLAGS], flag_text(fill.id_synthetic)),
+            fill.client_order_id,
+            fill.source,
+            fill.raw_json,
+            key_hash(fill.key),
+            digest(texts),
+        )
+        for column, value in zip(self.columns, row, strict=True):
+            column.append(value)
+
+    def within(self, window: Window) -> Batch:
+        """Return the rows whose event time a window holds."""
+        since = "" if window.start is None else time_text(window.start)
+        end = time_text(window.end)
+        if not self.ts or (since <= min(self.ts) and max(self.ts) < end):
+            return self
+        return self.at(place for place, ts in enumerate(self.ts) if since <= ts < end)
+
+    def made_up_ids(self, left_out: Container[int]) -> int:
+        """Return how many rows have an id that is a digest, those at some positions aside."""
+        return sum(
+            flags.id_synthetic == "true" and position not in left_out
+            for position, flags in enumerate(self.flags)
+        )
+
+    def hash_plain(self) -> None:
+        """Compute identities and digests anew; all texts must be ASCII."""
+        ids = list(zip(self.fill_id, self.exchange_order_id, strict=True))
+        self.key_hash = [
+            xxh64_intdigest(f"{len(fill_id)}:{fill_id}{order_id}".encode())
+            for fill_id, order_id in ids
         ]
-    return outcomes
+        rows = zip(
+            self.ts,
+            ids,
+            self.market_ticker,
+            self.terms,
+            self.size,
+            self.fee_dollars,
+            self.flags,
+            strict=True,
+        )
+        self.digest = [
+            xxh64_intdigest(
+                f"{len(ts)}:{ts}{len(fill_id)}:{fill_id}{len(order_id)}:{order_id}"
+                f"{len(ticker)}:{ticker}{terms.counted}{len(size)}:{size}{len(fee)}:{fee}{flags.counted}".encode()
+            )
+            for ts, (fill_id, order_id), ticker, terms, size, fee, flags in rows
+        ]
+
+    def extend(self, other: Batch) -> None:
+        """Add the rows of another batch."""
+        for column, values in zip(self.columns, other.columns, strict=True):
+            column += values
+
+    def at(self, positions: Iterable[int]) -> Batch:
+        """Return the rows at these positions, in their order."""
+        places = list(positions)
+        picked = Batch()
+        for name, column in zip(_COLUMNS, self.columns, strict=True):
+            setattr(picked, name, [column[place] for place in places])
+        return picked
+
+    def replace(self, position: int, fill: Fill) -> None:
+        """Put a fill in the place of one row."""
+        for column, (value,) in zip(self.columns, Batch.of([fill]).columns, strict=True):
+            column[position] = value
+
+    def without(self, positions: Container[int]) -> Batch:
+        """Return the rows at all other positions."""
+        return self.at(place for place in range(len(self)) if place not in positions)
+
+    def key(self, position: int) -> FillKey:
+        """Return the identity of one row."""
+        return FillKey(self.fill_id[position], self.exchange_order_id[position])
+
+    def fill(self, position: int) -> Fill:
+        """Return one row as a fill."""
+        terms, flags = self.terms[position], self.flags[position]
+        fee = self.fee_dollars[position]
+        return Fill(
+            moment_of(self.ts[position]),
+            self.fill_id[position],
+            self.exchange_order_id[position],
+            self.market_ticker[position],
+            terms.side,
+            terms.action,
+            Decimal(terms.yes_price_dollars),
+            Decimal(terms.no_price_dollars),
+            Decimal(self.size[position]),
+            Decimal(fee) if fee else None,
+            flags.is_taker == "true" if flags.is_taker else None,
+            int(flags.subaccount_number) if flags.subaccount_number else None,
+            int(flags.exchange_index) if flags.exchange_index else None,
+            flags.direction_inferred == "true",
+            flags.id_synthetic == "true",
+            self.client_order_id[position],
+            self.source[position],
+            self.raw_json[position],
+        )
+
+    def fills(self) -> Iterator[Fill]:
+        """Yield each row as a fill."""
+        return map(self.fill, range(len(self)))
 
 
-def _shape(item: _Item) -> _Shape | None:
-    value = item[0]
-    return (tuple(value), tuple(map(type, value.values()))) if type(value) is dict else None
+_COLUMNS: Final = tuple(one.name for one in fields(Batch))
 
+_TERMS: Final = slice(CONTENT_FIELDS.index("side"), CONTENT_FIELDS.index("no_price_dollars") + 1)
+"""The texts of a content that are terms."""
 
-def _read_together(
-    shape: _Shape | None, alike: Sequence[_Item], source: str, now: datetime
-) -> list[Fill] | None:
-    """Read items of one shape; None if it is not certain that all of them are fills."""
-    if shape is None or len(alike) < _FEWEST or not _PLAIN_TYPES.issuperset(shape[1]):
-        return None
-    values, texts = zip(*alike, strict=True)
-    common: dict[str, _Column] = dict(
-        zip(shape[0], zip(*map(dict.values, values), strict=True), strict=True)
-    )
-    own: dict[str, _Column] = {"source": [source] * len(alike), "raw_json": texts}
-    for key, kind in zip(*shape, strict=True):
-        if (key, kind) in _OWN:
-            field, read = _OWN[key, kind]
-            column = read(common.pop(key))
-            if column is None:
-                return None
-            own[field] = column
-    if not _NEEDED.issubset(own):
-        return None
-    moments = own["executed_at"]
-    if min(moments) <= EARLIEST_FILL or max(moments) > now + CLOCK_TOLERANCE:
-        return None
-    patterns = _patterns(shape, common, alike, now)
-    if patterns is None:
-        return None
-    columns = dict(zip(Fill._fields, zip(*patterns, strict=True), strict=True)) | own
-    return list(map(Fill._make, zip(*[columns[field] for field in Fill._fields], strict=True)))
-
-
-def _patterns(
-    shape: _Shape, common: Mapping[str, _Column], alike: Sequence[_Item], now: datetime
-) -> list[Fill] | None:
-    """Return a fill of its kind for each item; None if one of the items is no fill."""
-    known = _known_patterns(shape)
-    patterns: list[Fill] = []
-    kinds = zip(*common.values(), strict=True) if common else [()] * len(alike)
-    for kind, (value, text) in zip(kinds, alike, strict=True):
-        pattern = known.get(kind)
-        if pattern is None:
-            read = read_item(value, text, "", now)
-            if isinstance(read, Rejected):
-                return None
-            if len(read.action) + len(read.client_order_id) > _LONGEST_OTHER_TEXTS:
-                return None
-            if len(known) >= _KINDS_KEPT:
-                known.clear()
-            known[kind] = pattern = read._replace(raw_json="")
-        patterns.append(pattern)
-    return patterns
-
-
-@lru_cache(_SHAPES_KEPT)
-def _known_patterns(_shape: _Shape) -> dict[tuple[JsonValue, ...], Fill]:
-    return {}
-
-
-def _moments(column: _Column) -> _Column | None:
-    moments = list(map(read_instant, column))
-    return moments if all(moments) else None
-
-
-def _seconds(column: _Column) -> _Column | None:
-    return column if min(column) > _EARLIEST_SECOND and max(column) < _LATEST_SECOND else None
-
-
-def _small_numbers(column: _Column) -> _Column | None:
-    return column if min(column) >= 0 and max(column) <= _LARGEST_NUMBER else None
-
-
-def _texts(column: _Column) -> _Column | None:
-    plain = all(column) and all(map(str.isascii, column))
-    return column if plain and max(map(len, column)) <= _LONGEST_TEXT else None
-
-
-def _decimals(read: Callable[[str], object]) -> Callable[[_Column], _Column | None]:
-    def of(column: _Column) -> _Column | None:
-        decimals = list(map(read, column))
-        return None if type(None) in set(map(type, decimals)) else decimals
-
-    return of
-
-
-_OWN: Final[Mapping[tuple[str, type], tuple[str, Callable[[_Column], _Column | None]]]] = {
-    ("created_time", str): ("executed_at", _moments),
-    ("ts", int): ("", _seconds),
-    ("fill_id", str): ("fill_id", _texts),
-    ("trade_id", str): ("", _texts),
-    ("order_id", str): ("order_id", _texts),
-    ("ticker", str): ("ticker", _texts),
-    ("market_ticker", str): ("", _texts),
-    ("count_fp", str): ("contracts", _decimals(good_contracts)),
-    ("fee_cost", str): ("fee_dollars", _decimals(good_fee)),
-    ("is_taker", bool): ("is_taker", lambda column: column),
-    ("subaccount_number", int): ("subaccount_number", _small_numbers),
-    ("exchange_index", int): ("exchange_index", _small_numbers),
-}
-"""The values in which fills of a kind differ: the field of `Fill` they are read for, empty for a
-legacy alias, and what reads them, or returns None where `parse.read_item` must decide."""
-
-_NEEDED: Final = frozenset(("executed_at", "fill_id", "order_id", "ticker", "contracts"))
-"""The fields that a pattern cannot supply."""
+_FLAGS: Final = slice(CONTENT_FIELDS.index("is_taker"), len(CONTENT_FIELDS))
+"""The texts of a content that are flags."""

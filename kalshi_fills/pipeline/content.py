@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
 import xxhash
@@ -45,52 +43,48 @@ _WHOLE_SECOND: Final = ".000000"
 
 _SECOND_LETTERS: Final = len("2026-11-20 14:31:09")
 
-_FLAG_TEXTS: Final = {None: "", True: "true", False: "false"}
-
-_as_content: Final = partial(tuple.__new__, Content)
-"""`Content._make` at a third of the cost: it trusts the number of texts."""
-
 
 def content(fill: Fill) -> Content:
     """Return a fill's content, as `queries/fragments/content_texts.sql` reads it from a row."""
-    return contents([fill])[0]
+    return Content(
+        time_text(fill.executed_at),
+        fill.fill_id,
+        fill.order_id,
+        fill.ticker,
+        fill.outcome,
+        fill.action,
+        fill.outcome,
+        book_side(fill.outcome),
+        f"{side_price_dollars(fill) * 100:.4f}",
+        f"{fill.yes_price_dollars:.6f}",
+        f"{fill.no_price_dollars:.6f}",
+        f"{fill.contracts:.2f}",
+        "" if fill.fee_dollars is None else f"{fill.fee_dollars:.6f}",
+        flag_text(fill.is_taker),
+        "" if fill.subaccount_number is None else str(fill.subaccount_number),
+        "" if fill.exchange_index is None else str(fill.exchange_index),
+        flag_text(fill.direction_inferred),
+    )
 
 
-def contents(fills: Sequence[Fill]) -> list[Content]:
-    """Return the contents of fills, in their order; many at once take half as long each."""
-    if not fills:
-        return []
-    columns = dict(zip(Fill._fields, zip(*fills, strict=True), strict=True))
-    outcome = columns["outcome"]
-    texts = {
-        "ts": [moment.isoformat(" ", "microseconds")[:26] for moment in columns["executed_at"]],
-        "fill_id": columns["fill_id"],
-        "exchange_order_id": columns["order_id"],
-        "market_ticker": columns["ticker"],
-        "side": outcome,
-        "action": columns["action"],
-        "outcome_side": outcome,
-        "book_side": map(book_side, outcome),
-        "price_cents": [_cents_text(side_price_dollars(fill)) for fill in fills],
-        "yes_price_dollars": map(_dollars_text, columns["yes_price_dollars"]),
-        "no_price_dollars": map(_dollars_text, columns["no_price_dollars"]),
-        "size": map(_contracts_text, columns["contracts"]),
-        "fee_dollars": map(_fee_text, columns["fee_dollars"]),
-        "is_taker": map(_FLAG_TEXTS.__getitem__, columns["is_taker"]),
-        "subaccount_number": map(_small_text, columns["subaccount_number"]),
-        "exchange_index": map(_small_text, columns["exchange_index"]),
-        "direction_inferred": map(_FLAG_TEXTS.__getitem__, columns["direction_inferred"]),
-    }
-    return list(map(_as_content, zip(*[texts[name] for name in CONTENT_FIELDS], strict=True)))
+def moment_of(text: str) -> datetime:
+    """Return the moment, aware UTC, that an event time's text stands for."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def time_of(content: Content) -> datetime:
     """Return the event time of a content, aware UTC."""
-    return datetime.fromisoformat(content.ts).replace(tzinfo=UTC)
+    return moment_of(content.ts)
 
 
-def _time_text(moment: datetime) -> str:
+def time_text(moment: datetime) -> str:
+    """Return an event time as its text in a content."""
     return moment.isoformat(" ", "microseconds")[:26]
+
+
+def flag_text(flag: bool | None) -> str:
+    """Return a flag as its text in a content."""
+    return "" if flag is None else "true" if flag else "false"
 
 
 def _is_cut_to_second(text: str, other: str) -> bool:
@@ -102,69 +96,17 @@ def _is_cut_to_second(text: str, other: str) -> bool:
     )
 
 
-@lru_cache(1 << 14)
-def _cents_text(dollars: Decimal) -> str:
-    return f"{dollars * 100:.4f}"
-
-
-@lru_cache(1 << 14)
-def _dollars_text(dollars: Decimal) -> str:
-    return f"{dollars:.6f}"
-
-
-@lru_cache(1 << 14)
-def _contracts_text(contracts: Decimal) -> str:
-    return f"{contracts:.2f}"
-
-
-@lru_cache(1 << 14)
-def _fee_text(dollars: Decimal | None) -> str:
-    return "" if dollars is None else f"{dollars:.6f}"
-
-
-@lru_cache
-def _small_text(number: int | None) -> str:
-    return "" if number is None else str(number)
-
-
 def digest(content: Content) -> int:
     """Return 64 bits of a content, equal to the table's own digest of the same row."""
-    ts, fill_id, order_id = content.ts, content.fill_id, content.exchange_order_id
-    ticker = content.market_ticker
-    ids = f"{len(ts)}:{ts}{len(fill_id)}:{fill_id}{len(order_id)}:{order_id}{len(ticker)}:{ticker}"
-    if not ids.isascii():
-        ids = _counted(ts, fill_id, order_id, ticker)
-    price = _counted_before(
-        content.side,
-        content.action,
-        content.outcome_side,
-        content.book_side,
-        content.price_cents,
-        content.yes_price_dollars,
-        content.no_price_dollars,
-    )
-    size, fee = content.size, content.fee_dollars
-    numbers = f"{len(size)}:{size}{len(fee)}:{fee}"
-    rest = _counted_before(
-        content.is_taker,
-        content.subaccount_number,
-        content.exchange_index,
-        content.direction_inferred,
-    )
-    joined = f"{ids}{price}{numbers}{rest}"
-    return xxhash.xxh64_intdigest(joined.encode())
+    return xxhash.xxh64_intdigest(counted(*content).encode())
 
 
-def _counted(*texts: str) -> str:
-    """Join texts, each after its length, so that no two lists of texts are joined alike."""
+def counted(*texts: str) -> str:
+    """Return texts joined, each after its length in bytes, so that no two lists join alike."""
     joined = "".join([f"{len(text)}:{text}" for text in texts])
-    if not joined.isascii():  # the table counts bytes
+    if not joined.isascii():
         joined = "".join([f"{len(text.encode())}:{text}" for text in texts])
     return joined
-
-
-_counted_before: Final = lru_cache(1 << 12)(_counted)
-"""The same for texts that are few: side and prices, and what follows the fee."""
 
 
 def key_hash(key: FillKey) -> int:
@@ -234,7 +176,7 @@ def merge(one: Fill, other: Fill) -> Fill:
 def completed(fill: Fill, stored: Content) -> Fill:
     """Return the fill with what its report leaves out taken from a stored row of the same fill."""
     filled = fill
-    if _is_cut_to_second(_time_text(fill.executed_at), stored.ts):
+    if _is_cut_to_second(time_text(fill.executed_at), stored.ts):
         filled = filled._replace(executed_at=time_of(stored))
     if not fill.action and stored.action:
         filled = filled._replace(action=stored.action)

@@ -19,7 +19,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache
 from typing import Final
 
 from kalshi_fills.pipeline.fills import (
@@ -38,6 +37,7 @@ from kalshi_fills.pipeline.lookalikes import LOOKALIKES
 from kalshi_fills.pipeline.values import (
     EPOCH_SECONDS_END,
     JsonValue,
+    json_decoder,
     read_decimal,
     read_instant,
     read_small,
@@ -64,6 +64,8 @@ _PRICE_TIERS: Final = (
 _YES_OR_NO_PRICE_KEYS: Final = frozenset(key for tier in _PRICE_TIERS for key in tier)
 
 _PRICE_KEYS: Final = _YES_OR_NO_PRICE_KEYS | {"price"}
+
+_GOOD_PRICE: Final = re.compile(r"0\.[0-9]{1,6}", re.ASCII).fullmatch
 
 _GOOD_CONTRACTS: Final = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,2})?", re.ASCII).fullmatch
 
@@ -106,13 +108,25 @@ def read_item(item: JsonValue, raw_json: str, source: str, now: datetime) -> Fil
     return fill if reason is None else _rejected(item, raw_json, reason)
 
 
-@lru_cache(1 << 14)
+def read_text_item(text: str, source: str, now: datetime) -> Fill | Rejected:
+    """Return what `read_item` returns for an item that is still text."""
+    try:
+        item = json_decoder.decode(text)
+    except (ValueError, RecursionError):  # nested almost to the decoder's limit
+        return Rejected(Reason.NOT_AN_OBJECT, (), text, True, None, fingerprint(text, text))
+    return read_item(item, text, source, now)
+
+
+def good_price(text: str) -> Decimal | None:
+    """Return dollars that pass the gate for certain; None where `read_item` must decide."""
+    return (Decimal(text) or None) if _GOOD_PRICE(text) else None
+
+
 def good_contracts(text: str) -> Decimal | None:
     """Return a `count_fp` that passes the gate for certain; None where `read_item` must decide."""
     return (Decimal(text) or None) if _GOOD_CONTRACTS(text) else None
 
 
-@lru_cache(1 << 14)
 def good_fee(text: str) -> Decimal | None:
     """Return a `fee_cost` that passes the gate for certain; None where `read_item` must decide."""
     return Decimal(text) if _GOOD_FEE(text) else None

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
-_HOUR: Final = timedelta(hours=1)
+_HOUR_LETTERS: Final = len("2026-11-20 14")
 
 _MASK_64: Final = (1 << 64) - 1
 
@@ -30,30 +30,35 @@ class HourlyDigests:
     """Count and content of the fills that the table must hold, hour by hour."""
 
     def __init__(self) -> None:
-        self._hours: dict[datetime, HourDigest] = {}
-        self._last_hour: tuple[datetime, HourDigest] | None = None
+        self._hours: dict[str, HourDigest] = {}
 
-    def add(self, executed_at: datetime, content_digest: int) -> None:
-        """Add one fill."""
-        last = self._last_hour  # fills come by time: mostly it is the hour of the one before
-        if last is None or not last[0] <= executed_at < last[0] + _HOUR:
-            start = executed_at.replace(minute=0, second=0, microsecond=0)
-            last = self._last_hour = (start, self._hours.setdefault(start, HourDigest()))
-        hour = last[1]
-        hour.fills += 1
-        hour.digest_sum = (hour.digest_sum + content_digest) & _MASK_64
+    def add(self, ts: str, content_digest: int) -> None:
+        """Add one fill by the text of its event time."""
+        self.add_all([ts], [content_digest])
 
-    def remove(self, executed_at: datetime, content_digest: int) -> None:
+    def add_all(self, times: Iterable[str], content_digests: Iterable[int]) -> None:
+        """Add fills by the texts of their event times."""
+        name, hour = "", HourDigest()
+        for ts, content_digest in zip(times, content_digests, strict=True):
+            if ts[:_HOUR_LETTERS] != name:  # fills come by time: mostly it is the hour before
+                name = ts[:_HOUR_LETTERS]
+                hour = self._hours.setdefault(name, HourDigest())
+            hour.fills += 1
+            hour.digest_sum = (hour.digest_sum + content_digest) & _MASK_64
+
+    def remove(self, ts: str, content_digest: int) -> None:
         """Remove a fill that was added before with this time and content."""
-        start = executed_at.replace(minute=0, second=0, microsecond=0)
-        hour = self._hours.setdefault(start, HourDigest())
+        hour = self._hours.setdefault(ts[:_HOUR_LETTERS], HourDigest())
         hour.fills -= 1
         hour.digest_sum = (hour.digest_sum - content_digest) & _MASK_64
 
     @property
     def hours(self) -> Mapping[datetime, HourDigest]:
         """The digest of each hour in which there is, or was, a fill."""
-        return self._hours
+        return {
+            datetime.fromisoformat(f"{name}:00").replace(tzinfo=UTC): hour
+            for name, hour in self._hours.items()
+        }
 
 
 class SeenFills:
@@ -73,16 +78,34 @@ class SeenFills:
     def __len__(self) -> int:
         return sum(map(len, self._keys))
 
-    def add(self, key: int, content_digest: int) -> int | None:
+    def add(self, key: int, mark: int) -> int | None:
         """Add a fill; if it is there, return the 32 bits of its content as it was added first."""
-        shard = key >> 64 - self._SHARD_BITS
-        keys = self._keys[shard]
-        place = bisect_left(keys, key)
-        if place < len(keys) and keys[place] == key:
-            return self._marks[shard][place]
-        keys.insert(place, key)
-        self._marks[shard].insert(place, content_digest & 0xFFFFFFFF)
-        return None
+        return self.add_all([key], [mark]).get(0)
+
+    def add_all(self, keys: Sequence[int], marks: Sequence[int]) -> dict[int, int]:
+        """Add fills.
+
+        Args:
+            keys: 64 bits of each identity.
+            marks: of each content, of which 32 bits are kept.
+
+        Returns:
+            The fills that were there, by their position, each with the 32 bits of its content as
+            it was added first.
+        """
+        shift = 64 - self._SHARD_BITS
+        all_keys, all_marks = self._keys, self._marks
+        there: dict[int, int] = {}
+        for position, key in enumerate(keys):
+            shard = key >> shift
+            kept = all_keys[shard]
+            place = bisect_left(kept, key)
+            if place < len(kept) and kept[place] == key:
+                there[position] = all_marks[shard][place]
+            else:
+                kept.insert(place, key)
+                all_marks[shard].insert(place, marks[position] & 0xFFFFFFFF)
+        return there
 
     def __contains__(self, key: int) -> bool:
         keys = self._keys[key >> 64 - self._SHARD_BITS]

@@ -5,6 +5,7 @@ A function returns None where a value is not of its kind. What follows from that
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -34,6 +35,32 @@ _INSTANT: Final = re.compile(
     r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})",
     re.ASCII,
 ).fullmatch
+
+
+def _whole_number(text: str) -> int | Decimal:
+    # Python refuses to parse thousands of digits; such a number is junk, and must not crash.
+    return int(text) if len(text) <= 30 else Decimal(text)
+
+
+def _fraction(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except ArithmeticError:  # an exponent beyond any decimal: junk, and must not crash
+        return Decimal("NaN")
+
+
+json_decoder: Final = json.JSONDecoder(
+    parse_float=_fraction, parse_int=_whole_number, parse_constant=Decimal
+)
+"""Decodes numbers exactly, and those beyond all bounds to something that is refused later."""
+
+
+def decode_item(text: str) -> JsonValue:
+    """Return the value of a listed item; None where it is nested too deep to be decoded."""
+    try:
+        return json_decoder.decode(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def read_decimal(value: JsonValue) -> Decimal | None:

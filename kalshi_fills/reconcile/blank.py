@@ -9,6 +9,7 @@ from kalshi_fills.errors import ExchangeError
 from kalshi_fills.exchange.decode import HISTORICAL, LIVE
 from kalshi_fills.exchange.endpoints import FILLS_PATHS, Exchange, is_not_to_be_had
 from kalshi_fills.pipeline.parse import event_time
+from kalshi_fills.pipeline.values import decode_item
 from kalshi_fills.pipeline.window import Window
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _lists_anything(exchange: Exchange, tier: str, compared: Window) -> bool:
     try:
         for items in exchange.walk(FILLS_PATHS[tier], {}, "fills"):
             if items:
-                moments = (event_time(item.value) for item in items)
+                moments = (event_time(decode_item(item)) for item in items)
                 return not any(moment and compared.holds(moment) for moment in moments)
     except ExchangeError as error:
         if tier != HISTORICAL or not is_not_to_be_had(error):

@@ -49,19 +49,15 @@ class Stretch(NamedTuple):
 
 
 def differing_stretches(
-    expected: Mapping[datetime, HourDigest], store: FillStore, window: Window
+    expected: Mapping[datetime, HourDigest], stored: Mapping[datetime, HourDigest], window: Window
 ) -> Iterator[Stretch]:
     """Yield the ranges of a window in which the table is not what was expected.
 
     Args:
         expected: count and digest of the exchange's fills, by hour.
-        store: the table.
+        stored: those of the table's.
         window: the range that is compared.
-
-    Raises:
-        WarehouseError: the table could not be read.
     """
-    stored = store.hours(window.start, window.end)
     differing = sorted(
         hour
         for hour in expected.keys() | stored.keys()

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from kalshi_fills.pipeline.content import content, digest, key_hash
+from kalshi_fills.pipeline.content import key_hash
 from kalshi_fills.pipeline.seen import HourlyDigests, SeenFills
 from kalshi_fills.reconcile.breaks import MAX_BREAKS
 
 if TYPE_CHECKING:
+    from kalshi_fills.pipeline.batch import Batch
     from kalshi_fills.pipeline.fills import Fill, FillKey, Rejected
     from kalshi_fills.pipeline.window import Window
     from kalshi_fills.reconcile.reader import ExchangeReader
@@ -80,13 +81,8 @@ def read_window(
     claims: set[str] = set()
     for page in reader.pages(found.compared):
         listed.items[page.tier] += len(page.items)
-        fills, rejected = reader.classified(page)
-        for fill in fills:
-            if (
-                found.compared.holds(fill.executed_at)
-                and listed.seen.add(key_hash(fill.key), 0) is None
-            ):
-                _take(fill, listed, found, is_today)
+        batch, rejected = reader.read(page)
+        _take(batch.within(found.compared), listed, found, is_today)
         claiming = _new_claims(rejected, claims)
         if claiming:
             accepted = store.accepted(claiming) if is_today else set()
@@ -96,16 +92,20 @@ def read_window(
     return listed
 
 
-def _take(fill: Fill, listed: ListedFills, found: Reconciliation, is_today: bool) -> None:
-    texts = content(fill)
-    found.exchange_fills += 1
-    listed.an_old_fill = fill
-    listed.expected.add(fill.executed_at, digest(texts))
-    listed.subaccounts.add(texts.subaccount_number)
+def _take(batch: Batch, listed: ListedFills, found: Reconciliation, is_today: bool) -> None:
+    listed_before = listed.seen.add_all(batch.key_hash, batch.digest)
+    if listed_before:
+        batch = batch.without(listed_before)
+    if not len(batch):
+        return
+    found.exchange_fills += len(batch)
+    listed.an_old_fill = batch.fill(len(batch) - 1)
+    listed.expected.add_all(batch.ts, batch.digest)
+    listed.subaccounts.update(flags.subaccount_number for flags in batch.flags)
     if is_today:
-        found.proven.add(fill)
+        found.proven.add_all(batch)
     else:
-        listed.per_order[fill.order_id] += 1
+        listed.per_order.update(batch.exchange_order_id)
 
 
 def _new_claims(rejected: list[Rejected], met: set[str]) -> list[Rejected]:

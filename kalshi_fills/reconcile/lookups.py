@@ -110,9 +110,13 @@ class TableLookups:
                 found[FillKey(one.fill_id, one.exchange_order_id)] = one
         return found
 
-    def order_sums(self, order_ids: Sequence[str]) -> dict[str, OrderSums]:
-        """Return what the fills of these orders add up to; those without any are left out."""
-        wanted = TextTable(("order_id",), [(order_id,) for order_id in order_ids])
+    def order_sums(self, tickers: Mapping[str, str]) -> dict[str, OrderSums]:
+        """Return what the fills of orders add up to; those without any are left out.
+
+        Args:
+            tickers: of each order, by its id; rows under another ticker are not counted.
+        """
+        wanted = TextTable(("order_id", "ticker"), list(tickers.items()))
         found = select(self._warehouse, _OrderSum, self._sql("reconcile/order_sums"), wanted=wanted)
         return {
             one.exchange_order_id: OrderSums(

@@ -106,7 +106,7 @@ def compare_orders(
             _order_batches(exchange, found.compared, listing),
             _older_orders(exchange, lookups, found.compared, compared),
         ):
-            sums = lookups.order_sums([order.order_id for order in batch])
+            sums = lookups.order_sums({order.order_id: order.ticker for order in batch})
             for order in batch:
                 outcome = _compare_order(
                     order, sums.get(order.order_id, _NO_FILLS), reader, lookups, listed, bounds

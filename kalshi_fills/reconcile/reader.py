@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from kalshi_fills.exchange.decode import HISTORICAL, LIVE, Page
 from kalshi_fills.exchange.endpoints import FILLS_PATHS, Exchange
 from kalshi_fills.exchange.tiers import fetch_fills
-from kalshi_fills.pipeline.batch import classify
 from kalshi_fills.pipeline.content import key_hash
+from kalshi_fills.pipeline.page import PageOutcome, read_page
 from kalshi_fills.pipeline.seen import SeenFills
 from kalshi_fills.pipeline.stages import Counts
 
 if TYPE_CHECKING:
-    from kalshi_fills.pipeline.fills import Fill, FillKey, Rejected
+    from kalshi_fills.pipeline.fills import Fill, FillKey
     from kalshi_fills.pipeline.window import Window
 
 
@@ -35,9 +35,9 @@ class ExchangeReader:
         """Return whether a fill came when an order or a market was asked for."""
         return key_hash(key) in self._met
 
-    def classified(self, page: Page) -> tuple[list[Fill], list[Rejected]]:
+    def read(self, page: Page) -> PageOutcome:
         """Return the fills of a page, and what was refused."""
-        return classify(page.items, page.tier, self._clock(), Counts())
+        return read_page(page.items, page.tier, self._clock(), Counts())
 
     def pages(self, window: Window) -> Iterator[Page]:
         """Yield the pages of a range, of both tiers."""
@@ -46,7 +46,7 @@ class ExchangeReader:
     def fills_of_window(self, window: Window) -> Iterator[Fill]:
         """Yield the fills of a range, possibly twice."""
         for page in self.pages(window):
-            yield from self.classified(page)[0]
+            yield from self.read(page).batch.fills()
 
     def fills_of_order(
         self, order_id: str, ticker: str, created_at: datetime | None = None
@@ -71,10 +71,9 @@ class ExchangeReader:
 
     def _walk(self, tier: str, asked: dict[str, str]) -> Iterator[Fill]:
         for items in self.exchange.walk(FILLS_PATHS[tier], asked, "fills"):
-            fills, _ = self.classified(Page(tier, items))
-            for fill in fills:
-                self._met.add(key_hash(fill.key), 0)
-                yield fill
+            batch = self.read(Page(tier, items)).batch
+            self._met.add_all(batch.key_hash, batch.digest)
+            yield from batch.fills()
 
 
 def open_reader(exchange: Exchange, clock: Callable[[], datetime]) -> ExchangeReader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from kalshi_fills.reconcile.attribution import Attribution
 from kalshi_fills.reconcile.breaks import MAX_BREAKS, Break
 
 if TYPE_CHECKING:
+    from kalshi_fills.pipeline.batch import Batch
     from kalshi_fills.pipeline.window import Window
 
 LARGE_LAG: Final = timedelta(hours=1)
@@ -34,11 +36,13 @@ class Compared:
     """Positions that are what all fills in the table add up to."""
     settled_markets: int = 0
 
-    def add(self, fill: Fill) -> None:
-        """Count a fill in."""
-        self.fills += 1
-        self.contracts += fill.contracts
-        self.fees_dollars += fill.fee_dollars or 0
+    def add_all(self, batch: Batch) -> None:
+        """Count fills in."""
+        self.fills += len(batch)
+        for text, times in Counter(batch.size).items():
+            self.contracts += Decimal(text) * times
+        for text, times in Counter(batch.fee_dollars).items():
+            self.fees_dollars += Decimal(text or 0) * times
 
     def remove(self, fill: Fill) -> None:
         """Take a fill out that was counted in."""

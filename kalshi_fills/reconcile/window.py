@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from kalshi_fills.pipeline.fills import FillKey
 from kalshi_fills.reconcile.fills import (
+    Stretch,
     by_key,
     compare_fills,
     differing_stretches,
@@ -33,20 +35,22 @@ def compare_window(
 
     Digests per hour come first; fills are asked for again only where an hour differs.
     """
-    _compare_stretches(reader, store, listed, bounds, found)
-    hours = store.hours(found.compared.start, found.compared.end)
-    found.table_rows = sum(hour.fills for hour in hours.values()) - found.hidden
+    stored = store.hours(found.compared.start, found.compared.end)
+    stretches = differing_stretches(listed.expected.hours, stored, found.compared)
+    _compare_stretches(stretches, reader, store, listed, bounds, found)
+    found.table_rows = sum(hour.fills for hour in stored.values()) - found.hidden
     found.breaks = join_moved_fills(found.breaks, store, reader, listed)
 
 
 def _compare_stretches(
+    stretches: Iterable[Stretch],
     reader: ExchangeReader,
     store: FillStore,
     listed: ListedFills,
     bounds: Bounds,
     found: Reconciliation,
 ) -> None:
-    for stretch in differing_stretches(listed.expected.hours, store, found.compared):
+    for stretch in stretches:
         rows = _visible(rows_of(store, stretch), listed, found)
         fills = by_key(reader.fills_of_window(stretch.window))
         for one in compare_fills(fills, rows, bounds.current_until):

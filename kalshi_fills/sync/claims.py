@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from kalshi_fills.exchange.decode import decoder
 from kalshi_fills.pipeline.fills import FillKey
+from kalshi_fills.pipeline.values import json_decoder
 
 _ORDER_KEYS = ("order_id", "orderId")
 
@@ -30,7 +30,7 @@ class Claim(NamedTuple):
 def read_claim(fingerprint: str, raw_json: str) -> Claim:
     """Return a claim from its row in quarantine; without ids where the payload is unreadable."""
     try:
-        item = decoder.decode(raw_json)
+        item = json_decoder.decode(raw_json)
     except (ValueError, RecursionError):
         item = None
     fields = item if isinstance(item, dict) else {}

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from kalshi_fills.exchange.tiers import fetch_fills
-from kalshi_fills.pipeline.batch import classify
+from kalshi_fills.pipeline.batch import Batch
 from kalshi_fills.pipeline.content import key_hash
+from kalshi_fills.pipeline.page import read_page
 from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.reconcile.breaks import MAX_BREAKS, Break
 from kalshi_fills.reconcile.fills import by_key, compare_fills, differing_stretches, rows_of
@@ -59,7 +60,8 @@ def compare_with_table(
     found = _compare(exchange, store, seen, tally, current_until, now)
     if found.strays:
         # Such a row was written after the fill's own, or a pass would have found it there.
-        for written in store.write(found.strays, everywhere=True):
+        strays = Batch.of(found.strays.values())
+        for written in store.write(strays, everywhere=True).looked_at:
             tally.report.corrections.add(written.fill, written.differences)
         tally.report.more_breaks = False
         found = _compare(exchange, store, seen, tally, current_until, now)
@@ -76,7 +78,9 @@ def _compare(
     now: datetime,
 ) -> _Found:
     found = _Found([], {}, OpenBreaks())
-    for stretch in differing_stretches(tally.expected.hours, store, tally.window):
+    window = tally.window
+    stored = store.hours(window.start, window.end)
+    for stretch in differing_stretches(tally.expected.hours, stored, window):
         rows = rows_of(store, stretch)
         fills = by_key(_fills_of(exchange, stretch.window, now))
         for one in compare_fills(fills, rows, current_until):
@@ -84,7 +88,7 @@ def _compare(
             was_met = fill is not None and key_hash(fill.key) in seen
             if one.kind == "missing" and not (was_met and stretch.surely_holds(fills[one.key])):
                 continue
-            is_stray = fill is not None and was_met and _is_stray(one, fill, tally.window)
+            is_stray = fill is not None and was_met and _is_stray(one, fill, window)
             if is_stray and len(found.strays) < BLOCK_FILLS:
                 found.strays[one.key] = fills[one.key]
             if len(found.breaks) < MAX_BREAKS:
@@ -108,7 +112,7 @@ def _is_stray(one: Break, fill: Fill, window: Window) -> bool:
 
 def _fills_of(exchange: Exchange, window: Window, now: datetime) -> Iterator[Fill]:
     for page in fetch_fills(exchange, window):
-        yield from classify(page.items, page.tier, now, Counts()).fills
+        yield from read_page(page.items, page.tier, now, Counts()).batch.fills()
 
 
 def _open_break(found: Break, since: datetime) -> OpenBreak:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kalshi_fills.pipeline.batch import classify
-from kalshi_fills.pipeline.content import key_hash
+from kalshi_fills.pipeline.batch import Batch
+from kalshi_fills.pipeline.page import read_page
 from kalshi_fills.pipeline.seen import SeenFills
 
 if TYPE_CHECKING:
@@ -33,13 +33,14 @@ class Refused(NamedTuple):
 class Block:
     """What is handed to the writer at once."""
 
-    fills: dict[FillKey, Fill] = field(default_factory=dict)
+    batch: Batch = field(default_factory=Batch)
+    """Fills, each once."""
     again: list[Fill] = field(default_factory=list)
     """Fills that were met before with another content, in this block or an earlier one."""
     refused: list[Refused] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return max(len(self.fills), len(self.again), len(self.refused))
+        return max(len(self.batch), len(self.again), len(self.refused))
 
 
 class Intake:
@@ -65,38 +66,40 @@ class Intake:
 
     def take(self, page: Page, report: SyncReport) -> None:
         """Take a page through the stages, and count it in the report."""
-        kept, rejected = classify(page.items, page.tier, self._now, report.counts)
+        batch, rejected = read_page(page.items, page.tier, self._now, report.counts)
         for refusal in rejected:
             report.refusals.add(refusal)
             self._block.refused.append(Refused(page.tier, refusal))
         if page.items:
             self.tiers_with_items.add(page.tier)
-        if kept:
+        if len(batch):
             self.tiers_with_fills.add(page.tier)
-        for fill in kept:
-            self._take_fill(fill, report)
+        self._take_fills(batch, report)
         report.pages += 1
         if page.share is not None:
             report.share_read = max(page.share, report.share_read or 0.0)
 
-    def _take_fill(self, fill: Fill, report: SyncReport) -> None:
-        key = fill.key
-        mark = hash(fill.raw_json) & 0xFFFFFFFF
-        before = self.seen.add(key_hash(key), mark)
-        if before is None:
-            report.made_up_ids += fill.id_synthetic
-        else:
-            report.counts.n_duplicate += 1
-            if before == mark:  # word for word
-                return
-        if self._contested and key in self._contested:
-            self._contested[key].reported.append(fill)
-        elif before is None:
-            self._block.fills[key] = fill
-        else:
-            # It may be an archived row that lacks the newer fields, or a contradiction: the writer
-            # looks at it.
-            self._block.again.append(fill)
+    def _take_fills(self, batch: Batch, report: SyncReport) -> None:
+        """Add fills to the block; one that was met before stays out of its batch."""
+        marks = [hash(text) & 0xFFFFFFFF for text in batch.raw_json]
+        met_before = self.seen.add_all(batch.key_hash, marks)
+        report.counts.n_duplicate += len(met_before)
+        report.made_up_ids += batch.made_up_ids(met_before)
+        left_out = set(met_before)
+        for position, mark in met_before.items():
+            if mark != marks[position]:  # else it came word for word
+                # It may be an archived row that lacks the newer fields, or a contradiction: the
+                # writer looks at it.
+                fill = batch.fill(position)
+                contested = self._contested.get(fill.key)
+                (self._block.again if contested is None else contested.reported).append(fill)
+        if self._contested:
+            for position in range(len(batch)):
+                contested = self._contested.get(batch.key(position))
+                if contested is not None and position not in left_out:
+                    contested.reported.append(batch.fill(position))
+                    left_out.add(position)
+        self._block.batch.extend(batch.without(left_out) if left_out else batch)
 
     def beaten(self) -> list[FillKey]:
         """Return the contested fills that came with contents only that are not stored."""
@@ -118,5 +121,5 @@ class Intake:
             elsewhere = stored.get(key)
             if elsewhere is not None and not window.holds(elsewhere.executed_at):
                 fills = [elsewhere, *fills]
-            self._block.fills[key] = fills[0]
+            self._block.batch.add(fills[0])
             self._block.again += fills[1:]

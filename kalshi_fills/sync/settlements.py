@@ -29,11 +29,11 @@ from kalshi_fills.pipeline.settlements import (
     SettlementKey,
     read_settlement,
 )
+from kalshi_fills.pipeline.values import decode_item
 from kalshi_fills.warehouse.standing import SettlementsRead
 
 if TYPE_CHECKING:
-    from kalshi_fills.exchange.decode import Item
-    from kalshi_fills.exchange.endpoints import Exchange
+        from kalshi_fills.exchange.endpoints import Exchange
     from kalshi_fills.sync.report import SyncReport
     from kalshi_fills.sync.watermark import SyncRequest
     from kalshi_fills.warehouse.store import FillStore
@@ -174,11 +174,11 @@ class SettlementPass:
                 done.add(subaccount)
         return refusals
 
-    def _take(self, items: Iterable[Item], subaccount: int) -> None:
+    def _take(self, items: Iterable[str], subaccount: int) -> None:
         counts = self._report.settlements
         for item in items:
             counts.n_api += 1
-            found = read_settlement(item.value, item.text, subaccount, self._now)
+            found = read_settlement(decode_item(item), item, subaccount, self._now)
             if isinstance(found, RefusedSettlement):
                 counts.n_rejected += 1
                 self._refused.append(_Refused(subaccount, found))

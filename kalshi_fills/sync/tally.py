@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from kalshi_fills.pipeline.batch import Batch
+from kalshi_fills.pipeline.content import time_text
 from kalshi_fills.pipeline.fills import EARLIEST_FILL, Rejected
 from kalshi_fills.pipeline.seen import HourlyDigests
 from kalshi_fills.reconcile.breaks import MAX_BREAKS
@@ -38,10 +40,17 @@ class Tally:
         """Add what became of a block; None where none was written."""
         if block is None:
             return
-        for written in block.written:
-            self._count(written)
-            if self.window.holds(written.fill.executed_at):
-                self.expected.add(written.fill.executed_at, written.digest)
+        counts = self.report.counts
+        counts.n_new += block.written.n_new
+        counts.n_known += block.written.n_known
+        self._expect(block.written.as_sent)
+        for written in block.written.looked_at:
+            if written.differences:
+                counts.n_corrected += 1
+                self.report.corrections.add(written.fill, written.differences)
+            else:
+                counts.n_known += 1
+            self._expect(Batch.of([written.fill]))
         for written in block.enriched:
             self._expect_instead(written)
             self.report.corrections.add(written.fill, written.differences)
@@ -55,24 +64,16 @@ class Tally:
             self.report.claims += 1
             self._cap_at_claim(item)
 
-    def _count(self, written: Written) -> None:
-        counts = self.report.counts
-        if written.before is None:
-            counts.n_new += 1
-        elif written.differences:
-            counts.n_corrected += 1
-            self.report.corrections.add(written.fill, written.differences)
-        else:
-            counts.n_known += 1
+    def _expect(self, batch: Batch) -> None:
+        """Expect the fills of the window among those that the table holds now."""
+        within = batch.within(self.window)
+        self.expected.add_all(within.ts, within.digest)
 
     def _expect_instead(self, written: Written) -> None:
         """Expect what a fill of an earlier block has become, at the time it has now."""
-        if written.before is None or written.time_before is None:  # its row is gone: a break
-            return
         if self.window.holds(written.time_before):
-            self.expected.remove(written.time_before, written.before)
-        if self.window.holds(written.fill.executed_at):
-            self.expected.add(written.fill.executed_at, written.digest)
+            self.expected.remove(time_text(written.time_before), written.before)
+        self._expect(Batch.of([written.fill]))
 
     def _cap_at_claim(self, item: Rejected) -> None:
         # A time outside the window it was listed in says nothing of where it will be found.

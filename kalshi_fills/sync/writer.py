@@ -7,13 +7,14 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from kalshi_fills.pipeline.batch import Batch
 from kalshi_fills.pipeline.content import content, contradictions, differences
 from kalshi_fills.sync.contested import Conflict, join, reports
 
 if TYPE_CHECKING:
     from kalshi_fills.pipeline.fills import Fill, FillKey, Rejected
     from kalshi_fills.sync.intake import Block
-    from kalshi_fills.warehouse.fills import Written
+    from kalshi_fills.warehouse.fills import WriteOutcome, Written
     from kalshi_fills.warehouse.store import FillStore
 
 _GIVING_UP_SECONDS: Final = 0.5
@@ -23,7 +24,7 @@ _GIVING_UP_SECONDS: Final = 0.5
 class WrittenBlock(NamedTuple):
     """What became of one block."""
 
-    written: list[Written]
+    written: WriteOutcome
     enriched: list[Written]
     """Fills of earlier blocks that came again and knew more; counted as the duplicates they are."""
     conflicts: dict[str, Conflict]
@@ -99,14 +100,17 @@ def write_block(
     """
     conflicts: list[Conflict] = []
     earlier: list[Fill] = []
+    batch = block.batch
+    positions = {batch.key(place): place for place in range(len(batch))} if block.again else {}
     for fill in block.again:
-        if fill.key in block.fills:
-            block.fills[fill.key] = _joined(block.fills[fill.key], fill, conflicts)
-        else:
+        place = positions.get(fill.key)
+        if place is None:
             earlier.append(fill)
-    written = store.write(block.fills) if block.fills else []
+        else:
+            batch.replace(place, _joined(batch.fill(place), fill, conflicts))
+    written = store.write(batch)
     richer = _richer(store, earlier, conflicts, now)
-    enriched = store.write(richer, met_before=True) if richer else []
+    enriched = store.write(Batch.of(richer.values()), met_before=True).looked_at
     refused = [(conflict.refused(), conflict) for conflict in conflicts]
     kept = [one.item for one in block.refused] + [item for item, _ in refused]
     if not kept:

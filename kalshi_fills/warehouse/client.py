@@ -37,15 +37,6 @@ class TextTable(NamedTuple):
     rows: Sequence[tuple[str, ...]]
 
 
-class Column(NamedTuple):
-    """One column of a block to be inserted."""
-
-    name: str
-    type: str
-    """The type its values travel as, which the engine casts to the table's: often a text."""
-    values: Sequence[Value]
-
-
 class Code(IntEnum):
     """ClickHouse's numbers of the errors that mean something to the tool, by its own names."""
 
@@ -142,15 +133,15 @@ class Warehouse(Protocol):
         """
         ...
 
-    def insert_columns(
-        self, table: str, columns: Sequence[Column], statement: str | None = None
+    def insert_lines(
+        self, lines: Sequence[str], statement: str, params: Mapping[str, Value] | None = None
     ) -> None:
-        """Insert one block of many rows, given column by column; several times as fast.
+        """Insert many rows at once, each as one text.
 
         Args:
-            table: where to (already quoted).
-            columns: the block.
-            statement: the INSERT … SELECT to run instead, which reads the block as a table `block`.
+            lines: the rows.
+            statement: an INSERT … SELECT that reads them as the column `line` of a table `block`.
+            params: values by name.
 
         Raises:
             InsertUnknown: the answer never came.

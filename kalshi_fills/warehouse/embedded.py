@@ -18,7 +18,6 @@ from uuid import UUID
 
 from kalshi_fills.errors import LockedError, SettingsError, WarehouseError
 from kalshi_fills.warehouse.client import (
-    Column,
     Row,
     Rows,
     TextTable,
@@ -128,22 +127,16 @@ class _Embedded:
         lines = "\n".join(["\t".join([_TSV[type(value)](value) for value in row]) for row in rows])
         self._query(f"INSERT INTO {table} ({names}) FORMAT TabSeparated\n{lines}\n")
 
-    def insert_columns(
-        self, table: str, columns: Sequence[Column], statement: str | None = None
+    def insert_lines(
+        self, lines: Sequence[str], statement: str, params: Mapping[str, Value] | None = None
     ) -> None:
-        if not columns or not columns[0].values:
+        if not lines:
             return
-        names = ", ".join(quote_identifier(column.name) for column in columns)
-        fields = zip(*(_tsv_column(column.values) for column in columns), strict=True)
-        lines = "\n".join(map("\t".join, fields))
-        if statement is None:
-            self._query(f"INSERT INTO {table} ({names}) FORMAT TabSeparated\n{lines}\n")
-            return
-        typed = ", ".join(f"{quote_identifier(column.name)} {column.type}" for column in columns)
-        self._query(f"CREATE OR REPLACE TEMPORARY TABLE block ({typed}) ENGINE = Memory")
+        self._query("CREATE OR REPLACE TEMPORARY TABLE block (`line` String) ENGINE = Memory")
         try:
-            self._query(f"INSERT INTO block ({names}) FORMAT TabSeparated\n{lines}\n")
-            self._query(statement)
+            text = "\n".join(_escaped_lines(lines))
+            self._query(f"INSERT INTO block (line) FORMAT TabSeparated\n{text}\n")
+            self._query(statement, params=params)
         finally:
             self._query("DROP TEMPORARY TABLE IF EXISTS block")
 
@@ -256,14 +249,10 @@ _TSV: Final[Mapping[type, Callable[[Any], str]]] = {
 """How the embedded engine reads each type in tab-separated text."""
 
 
-def _tsv_column(values: Sequence[Value]) -> Sequence[str]:
-    """Write the values of a column; where all are texts without a special sign, they stay."""
-    texts = [value for value in values if type(value) is str]
-    if len(texts) == len(values):
-        joined = "".join(texts)
-        if not any(chr(sign) in joined for sign in _ESCAPES):
-            return texts
-    return [_TSV[type(value)](value) for value in values]
+def _escaped_lines(lines: Sequence[str]) -> Iterable[str]:
+    """Return texts as tab-separated text has them; where no sign in them is special, they stay."""
+    joined = "".join(lines)
+    return map(_tsv_text, lines) if any(chr(sign) in joined for sign in _ESCAPES) else lines
 
 
 def _escaped(value: Value) -> Value:

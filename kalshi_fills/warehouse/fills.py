@@ -6,34 +6,29 @@ It decides nothing about what a fill is; it knows columns, versions and links.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from kalshi_fills.errors import InsertUnknown, WarehouseError
+from kalshi_fills.pipeline.batch import Batch
 from kalshi_fills.pipeline.content import (
-    CONTENT_FIELDS,
     Content,
     Difference,
     completed,
     content,
-    contents,
     differences,
     digest,
     time_of,
 )
 from kalshi_fills.pipeline.fills import Fill, FillKey
-from kalshi_fills.warehouse.client import Column, Warehouse
+from kalshi_fills.warehouse.client import Warehouse
 from kalshi_fills.warehouse.grants import granted_lines, missing_grants
 from kalshi_fills.warehouse.statements import Tables
-from kalshi_fills.warehouse.stored import FILL_COLUMNS, Stored, StoredFills
+from kalshi_fills.warehouse.stored import Stored, StoredFills
 
 NO_UUID: Final = UUID(int=0)
-
-
-_NULLABLE: Final = frozenset(("fee_dollars", "is_taker", "subaccount_number", "exchange_index"))
-"""Columns of the content that have no value where the text is empty."""
 
 
 _MAX_VERSION: Final = (1 << 64) - 1
@@ -46,40 +41,53 @@ _LOOKUP_SECONDS: Final = 60.0
 _LOOKUP_WAIT_SECONDS: Final = 1.0
 
 
-class _Row(NamedTuple):
-    """A row to be written."""
+_UNIT_SEPARATOR: Final = "\x1f"
+"""What mostly separates the texts of a row: JSON has no such sign in it, unescaped."""
+
+
+class Written(NamedTuple):
+    """What became of one fill of which the table held something that needed a closer look."""
 
     fill: Fill
-    texts: Content
+    """As the table holds it now."""
     digest: int
+    """The digest the table holds for it now."""
+    before: int
+    """The digest it held before."""
+    time_before: datetime
+    """The event time it held before."""
+    differences: tuple[Difference, ...]
+    """In what the stored row differed; empty if it was known."""
+
+
+class WriteOutcome(NamedTuple):
+    """What became of the fills of a batch; each is counted or listed once."""
+
+    n_new: int
+    n_known: int
+    as_sent: Batch
+    """The new and the known ones: the table holds them as the exchange sent them."""
+    looked_at: list[Written]
+
+
+class _Row(NamedTuple):
+    """A row that replaces others of its fill."""
+
+    fill: Fill
     version: int
 
 
 class _Plan(NamedTuple):
-    """What becomes of a block."""
+    """What becomes of a batch."""
 
-    outcome: list[Written]
-    new: list[_Row]
+    outcome: WriteOutcome
+    new: Batch
     corrected: list[_Row]
     """Rows that replace one of the same key."""
     moved: list[_Row]
     """Rows of which another stands under another ticker."""
     stale: list[tuple[FillKey, str]]
     """Fills, and the tickers under which they must not stand."""
-
-
-class Written(NamedTuple):
-    """What became of one fill of a block."""
-
-    fill: Fill
-    digest: int
-    """The digest the table holds for it now."""
-    before: int | None
-    """The digest it held before; None if it held none."""
-    differences: tuple[Difference, ...]
-    """In what the stored row differed; empty if it was new, or known."""
-    time_before: datetime | None = None
-    """The event time the table held before, where the stored row was looked at."""
 
 
 class FillTable:
@@ -103,16 +111,16 @@ class FillTable:
         self._given_up = False
 
     def write(
-        self, block: Mapping[FillKey, Fill], *, everywhere: bool = False, met_before: bool = False
-    ) -> list[Written]:
-        """Store a block: what is new or differs is written, what is known is left alone.
+        self, batch: Batch, *, everywhere: bool = False, met_before: bool = False
+    ) -> WriteOutcome:
+        """Store a batch: what is new or differs is written, what is known is left alone.
 
         A row that is replaced keeps its links, the operator's own columns, and what the exchange
         leaves out this time. After an insert whose answer never came, what is there is looked up
         before anything is sent again.
 
         Args:
-            block: fills, each once.
+            batch: fills, each once.
             everywhere: look for rows under other tickers also where one stands under the right one;
                 the cost of that grows with the table.
             met_before: this pass wrote these fills before, so that also a table that was empty
@@ -121,14 +129,17 @@ class FillTable:
         Raises:
             WarehouseError: the table could not be read or written, a row policy hides rows of it,
                 or a row stands under another ticker and this user may not delete it; of that
-                block nothing was written then.
+                batch nothing was written then.
         """
-        plan = self._plan(block, everywhere, met_before)
+        if not len(batch):
+            return WriteOutcome(0, 0, batch, [])
+        plan = self._plan(batch, everywhere, met_before)
         if not self._dry_run:
             if plan.stale:
                 self._require_deleting()
-            self._insert(plan.new, self._insert_new)
-            self._insert(plan.corrected, self._insert_corrected)
+            versions = [self._version] * len(plan.new)
+            self._insert(plan.new, versions, "sync/insert_fills")
+            self._insert_corrected(plan.corrected)
             if plan.moved:
                 self._move(plan.moved, plan.stale)
         return plan.outcome
@@ -141,25 +152,25 @@ class FillTable:
         self._given_up = True
         self.warehouse.give_up()
 
-    def _plan(self, block: Mapping[FillKey, Fill], everywhere: bool, met_before: bool) -> _Plan:
-        plan = _Plan([], [], [], [], [])
-        doubtful: dict[FillKey, tuple[Fill, int]] = {}
-        new_table = self._is_empty() and not met_before
-        stored = {} if new_table else self.stored.digests(block.values(), everywhere)
-        texts_of_all = contents(list(block.values()))
-        for (key, fill), texts in zip(block.items(), texts_of_all, strict=True):
-            theirs = digest(texts)
+    def _plan(self, batch: Batch, everywhere: bool, met_before: bool) -> _Plan:
+        if self._is_empty() and not met_before:
+            return _Plan(WriteOutcome(len(batch), 0, batch, []), batch, [], [], [])
+        stored = self.stored.digests(batch, everywhere)
+        new: list[int] = []
+        doubtful: dict[FillKey, int] = {}
+        for position, theirs in enumerate(batch.digest):
+            key = batch.key(position)
             known = stored.get(key)
             if known is None:
-                plan.outcome.append(Written(fill, theirs, None, ()))
-                plan.new.append(_Row(fill, texts, theirs, self._version))
-            elif known.digest == theirs and not known.care:
-                plan.outcome.append(Written(fill, theirs, theirs, ()))
-            else:
-                doubtful[key] = (fill, known.digest)
+                new.append(position)
+            elif known.digest != theirs or known.care:
+                doubtful[key] = position
+        as_sent = batch.without(set(doubtful.values())) if doubtful else batch
+        outcome = WriteOutcome(len(new), len(as_sent) - len(new), as_sent, [])
+        plan = _Plan(outcome, batch.at(new), [], [], [])
         for key, row in self.stored.read_rows(doubtful).items():
-            fill, before = doubtful[key]
-            _plan_closer(plan, fill, row, before, self._version)
+            fill = batch.fill(doubtful[key])
+            _plan_closer(plan, fill, row, stored[key].digest, self._version)
         return plan
 
     def _is_empty(self) -> bool:
@@ -168,28 +179,42 @@ class FillTable:
             self._was_empty = self.stored.is_empty()
         return self._was_empty
 
-    def _insert(self, rows: Sequence[_Row], send: Callable[[Sequence[_Row]], None]) -> None:
+    def _insert(
+        self, batch: Batch, versions: Sequence[int], statement: str, *, finished: bool = True
+    ) -> None:
+        """Insert rows, and look up what is there after an insert whose answer never came.
+
+        Args:
+            batch: the rows.
+            versions: of each row.
+            statement: the file of the statement that inserts them.
+            finished: the rows get their hash: no other step of their correction follows.
+        """
         deadline = time.monotonic() + _LOOKUP_SECONDS
-        missing = rows
-        while missing:
+        text = self.tables.sql(statement, own_columns=self._own_columns(statement))
+        left: Sequence[int] = range(len(batch))
+        while left:
+            rows = batch if len(left) == len(batch) else batch.at(left)
+            chosen = [versions[place] for place in left]
+            separator = _separator(rows)
+            params = {"run_id": self._run_id, "separator": separator}
             try:
-                send(missing)
+                self.warehouse.insert_lines(_lines(rows, chosen, separator, finished), text, params)
                 return
             except InsertUnknown:
                 if self._given_up:
                     raise
-                missing = self._not_there(rows, deadline)
-                if missing and (self._given_up or time.monotonic() > deadline):
+                left = self._not_there(batch, versions, deadline)
+                if left and (self._given_up or time.monotonic() > deadline):
                     raise
 
-    def _insert_new(self, rows: Sequence[_Row]) -> None:
-        self.warehouse.insert_columns(self.tables.name(), self._columns(rows))
+    def _insert_corrected(self, rows: Sequence[_Row], *, finished: bool = True) -> None:
+        batch = Batch.of(row.fill for row in rows)
+        versions = [row.version for row in rows]
+        self._insert(batch, versions, "sync/correct_fills", finished=finished)
 
-    def _insert_corrected(self, rows: Sequence[_Row]) -> None:
-        statement = self.tables.sql(
-            "sync/correct_fills", own_columns=list(self.stored.own_columns())
-        )
-        self.warehouse.insert_columns(self.tables.name(), self._columns(rows), statement)
+    def _own_columns(self, statement: str) -> list[str]:
+        return list(self.stored.own_columns()) if statement == "sync/correct_fills" else []
 
     def _move(self, rows: Sequence[_Row], stale: Sequence[tuple[FillKey, str]]) -> None:
         """Write rows that stand under other tickers, and delete what stands there.
@@ -197,10 +222,11 @@ class FillTable:
         A row without a hash comes first: a run that is cut short after it leaves a mark by which
         the next one finds the stale row.
         """
-        self._insert([row._replace(digest=0) for row in rows], self._insert_corrected)
+        self._insert_corrected(rows, finished=False)
         self._delete_under_other_tickers(stale)
-        after = [row._replace(version=min(row.version + 1, _MAX_VERSION)) for row in rows]
-        self._insert(after, self._insert_corrected)
+        self._insert_corrected(
+            [row._replace(version=min(row.version + 1, _MAX_VERSION)) for row in rows]
+        )
 
     def _require_deleting(self) -> None:
         """Raise if this user may not delete the rows that stand under another ticker."""
@@ -217,20 +243,21 @@ class FillTable:
                 f"GRANT ALTER DELETE ON {self.tables.name()} TO its_name",
             )
 
-    def _not_there(self, rows: Sequence[_Row], deadline: float) -> list[_Row]:
-        """Look up which of the rows an insert of unknown fate left out."""
+    def _not_there(self, batch: Batch, versions: Sequence[int], deadline: float) -> list[int]:
+        """Return the positions of the rows that an insert of unknown fate left out."""
         while True:
             time.sleep(_LOOKUP_WAIT_SECONDS)
             try:
-                there = self.stored.digests([row.fill for row in rows])
+                there = self.stored.digests(batch)
             except WarehouseError:
                 if self._given_up or time.monotonic() > deadline:
                     raise
                 continue
+            found = [there.get(batch.key(position)) for position in range(len(batch))]
             return [
-                row
-                for row in rows
-                if row.fill.key not in there or there[row.fill.key].version < row.version
+                position
+                for position, (known, version) in enumerate(zip(found, versions, strict=True))
+                if known is None or known.version < version
             ]
 
     def _delete_under_other_tickers(self, stale: Sequence[tuple[FillKey, str]]) -> None:
@@ -243,28 +270,50 @@ class FillTable:
             },
         )
 
-    def _columns(self, rows: Sequence[_Row]) -> list[Column]:
-        """Lay rows out as columns: what is digested, as the very texts that were digested."""
-        fills, texts, digests, versions = zip(*rows, strict=True)
-        values: dict[str, Sequence[object]] = dict(
-            zip(CONTENT_FIELDS, zip(*texts, strict=True), strict=True)
+
+def _separator(batch: Batch) -> str:
+    """Return a text that no text of the batch holds."""
+    separator = _UNIT_SEPARATOR
+    while any(
+        separator in "".join(column)
+        for column in (
+            batch.fill_id,
+            batch.exchange_order_id,
+            batch.market_ticker,
+            {terms.action for terms in batch.terms},
+            batch.client_order_id,
+            batch.raw_json,
         )
-        for name in _NULLABLE:
-            values[name] = [text or None for text in values[name]]
-        values |= {
-            "id_synthetic": ["true" if fill.id_synthetic else "false" for fill in fills],
-            "source": [fill.source for fill in fills],
-            "run_id": [str(self._run_id)] * len(rows),
-            "content_hash": list(map(str, digests)),
-            "raw_json": [fill.raw_json for fill in fills],
-            "version": list(map(str, versions)),
-            "client_order_id": [fill.client_order_id for fill in fills],
-        }
-        return [
-            Column(name, "Nullable(String)" if name in _NULLABLE else "String", values[name])
-            for name in FILL_COLUMNS
-            if name in values
-        ]
+    ):
+        separator = uuid4().hex
+    return separator
+
+
+def _lines(batch: Batch, versions: Sequence[int], separator: str, finished: bool) -> list[str]:
+    """Return rows as they travel to the engine, see `queries/fragments/block_fills.sql`."""
+    to = separator
+    return [
+        f"{ts}{to}{fill_id}{to}{order_id}{to}{ticker}{to}{terms.side}{to}{terms.action}{to}"
+        f"{terms.yes_price_dollars}{to}{size}{to}{fee}{to}{flags.is_taker}{to}"
+        f"{flags.subaccount_number}{to}{flags.exchange_index}{to}{flags.direction_inferred}{to}"
+        f"{flags.id_synthetic}{to}{source}{to}{digest if finished else 0}{to}{version}{to}"
+        f"{client_order_id}{to}{raw_json}"
+        for (
+            ts,
+            fill_id,
+            order_id,
+            ticker,
+            terms,
+            size,
+            fee,
+            flags,
+            client_order_id,
+            source,
+            raw_json,
+            _,
+            digest,
+        ), version in zip(zip(*batch.columns, strict=True), versions, strict=True)
+    ]
 
 
 def _plan_closer(plan: _Plan, fill: Fill, stored: Stored, before: int, version: int) -> None:
@@ -273,8 +322,7 @@ def _plan_closer(plan: _Plan, fill: Fill, stored: Stored, before: int, version: 
     if stored.links_lost:
         found.append(Difference("links", "", "kept from the engine's own row"))
     complete = completed(fill, stored.content)
-    texts = content(complete)
-    now = digest(texts)
+    now = digest(content(complete))
     elsewhere = [ticker for ticker in stored.tickers if ticker != complete.ticker]
     plan.stale.extend((fill.key, ticker) for ticker in elsewhere)
     if elsewhere and not found:
@@ -284,9 +332,10 @@ def _plan_closer(plan: _Plan, fill: Fill, stored: Stored, before: int, version: 
     if not found and now != before:
         found = [Difference("content", f"{before:016x}", f"{now:016x}")]
     if found or stored.unfinished:
-        row = _Row(complete, texts, now, min(max(version, stored.version + 1), _MAX_VERSION))
+        row = _Row(complete, min(max(version, stored.version + 1), _MAX_VERSION))
         (plan.moved if elsewhere else plan.corrected).append(row)
-    plan.outcome.append(Written(complete, now, before, tuple(found), time_of(stored.content)))
+    moment = time_of(stored.content)
+    plan.outcome.looked_at.append(Written(complete, now, before, moment, tuple(found)))
 
 
 def _differing(stored: Stored, theirs: Content) -> list[Difference]:

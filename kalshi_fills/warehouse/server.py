@@ -16,7 +16,6 @@ from kalshi_fills.warehouse.client import (
     FIXED_CODES,
     SETTINGS,
     Code,
-    Column,
     Row,
     Rows,
     TextTable,
@@ -197,20 +196,15 @@ class _Server:
         names = ", ".join(map(quote_identifier, columns))
         self._insert(f"INSERT INTO {table} ({names}) VALUES", rows)
 
-    def insert_columns(
-        self, table: str, columns: Sequence[Column], statement: str | None = None
+    def insert_lines(
+        self, lines: Sequence[str], statement: str, params: Mapping[str, Value] | None = None
     ) -> None:
-        rows = list(zip(*(column.values for column in columns), strict=True))
-        if not rows:
+        if not lines:
             return
-        # The driver encodes texts fast, and numbers and times slowly: the server reads them. A
-        # table that travels with the query takes no privilege, as the function `input` would.
-        structure = [(column.name, column.type) for column in columns]
-        names = ", ".join(quote_identifier(column.name) for column in columns)
-        self._insert(
-            statement or f"INSERT INTO {table} ({names}) SELECT {names} FROM block",  # noqa: S608 - all quoted
-            external_tables=[{"name": "block", "structure": structure, "data": rows}],
-        )
+        # A table that travels with the query takes no privilege, as the function `input` would.
+        rows = list(zip(lines, strict=True))
+        block = {"name": "block", "structure": [("line", "String")], "data": rows}
+        self._insert(statement, parameter_texts(params), external_tables=[block])
 
     def _require_writing(self) -> None:
         refuse_settings(self._profile.spoils_writing, "a write may go wrong")

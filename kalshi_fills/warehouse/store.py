@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from kalshi_fills.pipeline.fills import Fill, FillKey
+from kalshi_fills.pipeline.batch import Batch
+from kalshi_fills.pipeline.fills import FillKey
 from kalshi_fills.pipeline.seen import HourDigest
 from kalshi_fills.warehouse.client import Warehouse, select
-from kalshi_fills.warehouse.fills import FillTable, Written
+from kalshi_fills.warehouse.fills import FillTable, WriteOutcome
 from kalshi_fills.warehouse.quarantine import Claim, Quarantine, Refused
 from kalshi_fills.warehouse.runs import Run, RunLedger, Unfinished, table_state
 from kalshi_fills.warehouse.settlements import SettlementTable
@@ -48,10 +49,10 @@ class FillStore:
         self._given_up = False
 
     def write(
-        self, block: Mapping[FillKey, Fill], *, everywhere: bool = False, met_before: bool = False
-    ) -> list[Written]:
-        """Store a block of fills, as `FillTable.write` does."""
-        return self.fills.write(block, everywhere=everywhere, met_before=met_before)
+        self, batch: Batch, *, everywhere: bool = False, met_before: bool = False
+    ) -> WriteOutcome:
+        """Store a batch of fills, as `FillTable.write` does."""
+        return self.fills.write(batch, everywhere=everywhere, met_before=met_before)
 
     def give_up(self) -> None:
         """Make what another thread is writing fail at once, and write nothing from then on."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
 from kalshi_fills.errors import WarehouseError
+from kalshi_fills.pipeline.batch import Batch
 from kalshi_fills.pipeline.content import CONTENT_FIELDS, Content
-from kalshi_fills.pipeline.fills import Fill, FillKey
+from kalshi_fills.pipeline.fills import FillKey
 from kalshi_fills.pipeline.seen import HourDigest
 from kalshi_fills.warehouse.client import TextTable, Warehouse, in_utc, lines, select, select_one
 from kalshi_fills.warehouse.declared import DeclaredColumn
@@ -185,18 +186,19 @@ class StoredFills:
             row.payload for row in select(self._warehouse, _PayloadRow, statement, wanted=wanted)
         ]
 
-    def digests(self, fills: Collection[Fill], everywhere: bool = False) -> dict[FillKey, Known]:
+    def digests(self, batch: Batch, everywhere: bool = False) -> dict[FillKey, Known]:
         """Return what the table holds of these fills, in short; those it lacks are left out.
 
         They are looked up by the sort key, and by order id what it does not find, or all.
         """
+        keys = list(map(FillKey, batch.fill_id, batch.exchange_order_id))
         if everywhere:
-            return self._known("sync/stored_digests", _wanted(fill.key for fill in fills))
-        keys = [(fill.ticker, fill.fill_id, fill.order_id) for fill in fills]
+            return self._known("sync/stored_digests", _wanted(keys))
+        rows = list(zip(batch.market_ticker, batch.fill_id, batch.exchange_order_id, strict=True))
         found = self._known(
-            "sync/stored_digests_by_key", TextTable(("market_ticker", "fill_id", "order_id"), keys)
+            "sync/stored_digests_by_key", TextTable(("market_ticker", "fill_id", "order_id"), rows)
         )
-        left = [fill.key for fill in fills if fill.key not in found]
+        left = [key for key in keys if key not in found]
         return found | self._known("sync/stored_digests", _wanted(left)) if left else found
 
     def _known(self, statement: str, wanted: TextTable) -> dict[FillKey, Known]:

@@ -1,20 +1,24 @@
 -- title: write corrected fills, each with the links and the operator's own columns of its row
--- reads: a table `block` that travels with the statement, its values as texts
+-- reads: a table `block` that travels with the statement
 -- why: what the exchange does not know is copied inside the engine, bit for bit whatever its type; of
 --   several rows of the highest version the last inserted one, as FINAL mostly shows it
 INSERT INTO `mm_fills`
 (/* include written_columns */ /* include own_columns */)
+WITH sent AS
+(
+    /* include block_fills */
+)
 SELECT
-    block.ts, block.fill_id, block.exchange_order_id, block.market_ticker, block.side, block.action,
-    block.outcome_side, block.book_side, block.price_cents, block.yes_price_dollars,
-    block.no_price_dollars, block.size, block.fee_dollars, block.is_taker, block.subaccount_number,
-    block.exchange_index, block.direction_inferred, block.id_synthetic, block.source, block.run_id,
-    block.content_hash, block.raw_json, block.version,
-    if(block.client_order_id = '', stored.__client_order, block.client_order_id),
+    sent.ts, sent.fill_id, sent.exchange_order_id, sent.market_ticker, sent.side, sent.action,
+    sent.outcome_side, sent.book_side, sent.price_cents, sent.yes_price_dollars,
+    sent.no_price_dollars, sent.size, sent.fee_dollars, sent.is_taker, sent.subaccount_number,
+    sent.exchange_index, sent.direction_inferred, sent.id_synthetic, sent.source, sent.run_id,
+    sent.content_hash, sent.raw_json, sent.version,
+    if(sent.client_order_id = '', stored.__client_order, sent.client_order_id),
     stored.__engine,
     stored.__engine_version,
     stored.__decision /* include own_columns_of_stored */
-FROM block
+FROM sent
 LEFT JOIN
 (
     SELECT
@@ -26,9 +30,9 @@ LEFT JOIN
         argMaxIf(decision_id, (version, decision_id), decision_id != toUUID('00000000-0000-0000-0000-000000000000'))
             OVER same AS __decision /* include own_columns */
     FROM `mm_fills`
-    WHERE exchange_order_id IN (SELECT exchange_order_id FROM block)
-        AND (fill_id, exchange_order_id) IN (SELECT fill_id, exchange_order_id FROM block)
+    WHERE exchange_order_id IN (SELECT exchange_order_id FROM sent)
+        AND (fill_id, exchange_order_id) IN (SELECT fill_id, exchange_order_id FROM sent)
     WINDOW same AS (PARTITION BY fill_id, exchange_order_id)
     ORDER BY version DESC, _part_index DESC, _part_offset DESC
     LIMIT 1 BY fill_id, exchange_order_id
-) AS stored ON block.fill_id = stored.__fill AND block.exchange_order_id = stored.__order
+) AS stored ON sent.fill_id = stored.__fill AND sent.exchange_order_id = stored.__order

@@ -41,7 +41,7 @@ def read() -> Iterator[Read]:
         exchange = Exchange(f"http://127.0.0.1:{server.port}/trade-api/v2", None, **options)
         opened.append(exchange)
         pages = exchange.walk("/portfolio/fills", {}, "fills")
-        return [item.value for items in pages for item in items]
+        return [json.loads(item) for items in pages for item in items]
 
     yield start
     for exchange in opened:
@@ -325,7 +325,7 @@ def test_the_loopback_address_of_version_6_is_reached() -> None:
     except OSError:
         pytest.skip("no IPv6 on this machine")
     exchange = Exchange(f"http://[::1]:{server.port}/trade-api/v2", None, retry=QUICK)
-    items = [item.value for page in exchange.walk("/x", {}, "fills") for item in page]
+    items = [json.loads(item) for page in exchange.walk("/x", {}, "fills") for item in page]
     assert items == PAGE["fills"]
     exchange.close()
     server.close()

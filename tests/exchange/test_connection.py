@@ -88,7 +88,7 @@ def walked(url: str, signer: Signer | None = None, times: int = 1) -> list[Any]:
     exchange = Exchange(url, signer, retry=QUICK)
     try:
         return [
-            item.value
+            json.loads(item)
             for _ in range(times)
             for items in exchange.walk("/portfolio/fills", {}, "fills")
             for item in items

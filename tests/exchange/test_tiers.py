@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -98,7 +99,7 @@ def test_both_tiers_are_walked_to_the_end_live_first(
     tiers = [page.tier for page in pages]
     assert tiers == sorted(tiers, reverse=True)
     assert {"live", "historical"} == set(tiers)
-    got = [item.value["fill_id"] for page in pages for item in page.items]
+    got = [json.loads(item)["fill_id"] for page in pages for item in page.items]
     assert sorted(got) == sorted(fill.fill_id for fill in account.fills)
     assert max(len(page.items) for page in pages) == 7
     assert practice.requests["/historical/cutoff"] == 3
@@ -140,7 +141,7 @@ def test_a_bare_list_is_a_whole_listing(serve: Serve, connect: Connect, wire: Wi
 def test_items_of_any_kind_come_as_they_are(wire: Wired, connect: Connect) -> None:
     body = b'{"cursor":"","fills":[null, 1.50 ,"x",[1],{"a" : 1.10}]}'
     pages = list(connect(wire(Answer(body))).walk("/portfolio/fills", {}, "fills"))
-    assert [item.text for item in pages[0]] == ["null", "1.50", '"x"', "[1]", '{"a" : 1.10}']
+    assert pages[0] == ["null", "1.50", '"x"', "[1]", '{"a" : 1.10}']
 
 
 def test_pages_that_overlap_repeat_or_come_empty_lose_nothing(
@@ -163,7 +164,7 @@ def test_a_repeating_cursor_is_asked_again_and_then_ends_the_pass(
     def walk() -> None:
         pages = connect(server).walk("/portfolio/fills", {}, "fills")
         for items in itertools.islice(pages, 20):
-            got.extend(item.value for item in items)
+            got.extend(map(json.loads, items))
 
     assert "cursor" in failure(walk).message
     assert got == ["a", "b"]
@@ -276,7 +277,7 @@ def test_fills_that_change_tiers_between_two_pages_are_not_lost(
     practice = serve(account, cutoff=NOW - timedelta(days=15))
     seen: set[str] = set()
     for number, read in enumerate(fetch_fills(connect(practice), ALL)):
-        seen.update(item.value["fill_id"] for item in read.items)
+        seen.update(json.loads(item)["fill_id"] for item in read.items)
         practice.set_cutoff(NOW - timedelta(days=max(2, 15 - number)))
     assert seen == {fill.fill_id for fill in account.fills}
 

@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kalshi_fills.errors import CountsError
-from kalshi_fills.pipeline.batch import classify
 from kalshi_fills.pipeline.content import (
     CONTENT_FIELDS,
     Content,
@@ -28,6 +27,7 @@ from kalshi_fills.pipeline.content import (
     prefer,
 )
 from kalshi_fills.pipeline.fills import Fill, FillKey, Reason, Rejected, Stage
+from kalshi_fills.pipeline.page import read_page
 from kalshi_fills.pipeline.parse import read_item
 from kalshi_fills.pipeline.seen import HourDigest, HourlyDigests, SeenFills
 from kalshi_fills.pipeline.stages import Counts, Refusals, percent
@@ -94,8 +94,8 @@ anything = st.recursive(
 listings = st.lists(payloads | junk | anything, max_size=15)
 
 
-def with_texts(items: list[Any]) -> list[tuple[Any, str]]:
-    return [(item, json.dumps(item, default=str)) for item in items]
+def texts_of(items: list[Any]) -> list[str]:
+    return [json.dumps(item, default=str) for item in items]
 
 
 # Counts
@@ -110,8 +110,8 @@ def test_whatever_comes_in_is_accounted_for_stage_by_stage(
     fills: list[Fill] = []
     rejected: list[Rejected] = []
     for items in (first, second):
-        outcome = classify(with_texts(items), "live", NOW, counts)
-        fills += outcome.fills
+        outcome = read_page(texts_of(items), "live", NOW, counts)
+        fills += outcome.batch.fills()
         rejected += outcome.rejected
     fell = Counter(refusal.stage for refusal in rejected)
     assert counts.n_api == len(first) + len(second) == len(fills) + len(rejected)
@@ -143,22 +143,22 @@ def test_what_comes_out_does_not_depend_on_the_order(items: list[Any], shuffler:
 
     def outcome(listed: list[Any]) -> tuple[Counts, Counter[Any], Counter[Any]]:
         counts = Counts()
-        fills, rejected = classify(with_texts(listed), "live", NOW, counts)
+        batch, rejected = read_page(texts_of(listed), "live", NOW, counts)
         return (
             counts,
-            Counter(fills),
+            Counter(batch.fills()),
             Counter((item.fingerprint, item.reason, item.claims_fill) for item in rejected),
         )
 
     assert outcome(items) == outcome(shuffled)
 
 
-def test_fills_and_refusals_keep_the_order_in_which_they_came() -> None:
+def test_plain_fills_and_refusals_keep_the_order_in_which_they_came() -> None:
     items = [PAYLOAD | {"fill_id": name} for name in ("c", "a", "b", "a")]
-    fills, rejected = classify(with_texts([*items, None, 1, "x"]), "historical", NOW, Counts())
-    assert [fill.fill_id for fill in fills] == ["c", "a", "b", "a"]
+    batch, rejected = read_page(texts_of([*items, None, 1, "x"]), "historical", NOW, Counts())
+    assert batch.fill_id == ["c", "a", "b", "a"]
     assert [refusal.raw_json for refusal in rejected] == ["null", "1", '"x"']
-    assert {fill.source for fill in fills} == {"historical"}
+    assert batch.source == ["historical"] * 4
 
 
 @pytest.mark.parametrize("name", ["n_new", "n_corrected", "n_known", "n_duplicate", "n_rejected"])
@@ -486,22 +486,21 @@ def test_expected_digests_sum_up_hour_by_hour_modulo_two_to_the_64() -> None:
     expected = HourlyDigests()
     top = (1 << 64) - 1
     hour = datetime(2026, 11, 20, 14, tzinfo=UTC)
-    expected.add(hour, top)
-    expected.add(hour + timedelta(minutes=59, seconds=59, microseconds=999_999), 5)
-    expected.add(hour + timedelta(hours=1), 7)
+    expected.add("2026-11-20 14:00:00.000000", top)
+    expected.add_all(["2026-11-20 14:59:59.999999", "2026-11-20 15:00:00.000000"], [5, 7])
     assert expected.hours == {
         hour: HourDigest(2, 4),
         hour + timedelta(hours=1): HourDigest(1, 7),
     }
-    expected.remove(hour + timedelta(minutes=3), top)
+    expected.remove("2026-11-20 14:03:00.000000", top)
     assert expected.hours[hour] == HourDigest(1, 5)
-    expected.add(hour, 1)
+    expected.add("2026-11-20 14:00:00.000000", 1)
     assert expected.hours[hour] == HourDigest(2, 6)
-    expected.remove(hour, 7)
+    expected.remove("2026-11-20 14:00:00.000000", 7)
     assert expected.hours[hour] == HourDigest(1, top)
-    expected.remove(hour + timedelta(hours=1), 7)
+    expected.remove("2026-11-20 15:59:00.000000", 7)
     assert expected.hours[hour + timedelta(hours=1)] == HourDigest()
-    expected.remove(hour + timedelta(hours=2), 1)
+    expected.remove("2026-11-20 16:00:00.000000", 1)
     assert expected.hours[hour + timedelta(hours=2)] == HourDigest(-1, top)
 
 
@@ -522,6 +521,19 @@ def test_seen_is_a_dict_of_what_came_first(puts: list[tuple[int, int]]) -> None:
     for key, mark in model.items():
         assert key in seen
         assert seen.add(key, mark + 1) == mark
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.lists(st.tuples(few_keys, st.integers(0, (1 << 64) - 1)), max_size=60)))
+def test_fills_seen_together_are_as_each_of_them_by_itself(
+    pages: list[list[tuple[int, int]]],
+) -> None:
+    together, alone = SeenFills(), SeenFills()
+    for page in pages:
+        firsts = [alone.add(key, mark) for key, mark in page]
+        there = together.add_all([key for key, _ in page], [mark for _, mark in page])
+        assert there == {place: first for place, first in enumerate(firsts) if first is not None}
+    assert len(together) == len(alone)
 
 
 def test_seen_holds_100_000_fills_in_less_than_25_bytes_each() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from kalshi_fills.pipeline.content import CONTENT_FIELDS, Content, contents, digest
+from kalshi_fills.pipeline.content import CONTENT_FIELDS, Content, content, digest
 from kalshi_fills.pipeline.fills import Fill, Reason
 from kalshi_fills.pipeline.lookalikes import LOOKALIKES
 
@@ -32,7 +32,7 @@ FILL = Fill(
 
 
 def test_each_field_of_a_fill_is_under_its_column() -> None:
-    (made,) = contents([FILL])
+    made = content(FILL)
     assert made == Content(
         ts="2026-11-20 14:31:09.000005",
         fill_id="f-1",
@@ -56,7 +56,7 @@ def test_each_field_of_a_fill_is_under_its_column() -> None:
 
 
 def test_a_digest_depends_on_every_field_and_counts_bytes_of_ids() -> None:
-    (made,) = contents([FILL])
+    made = content(FILL)
     changed = {digest(made._replace(**{name: "9"})) for name in CONTENT_FIELDS}
     assert len(changed | {digest(made)}) == len(CONTENT_FIELDS) + 1
     assert digest(made._replace(fill_id="é")) != digest(made._replace(fill_id="e"))

@@ -33,7 +33,7 @@ from kalshi_fills.pipeline.fills import (
     gate,
     side_price_dollars,
 )
-from kalshi_fills.pipeline.parse import read_item
+from kalshi_fills.pipeline.parse import read_item, read_text_item
 
 SHARED = Path(__file__).parents[3] / "shared" / "kalshi"
 
@@ -217,16 +217,16 @@ def test_recorded_payloads_are_fills_and_other_objects_are_not() -> None:
         items, _ = decode_listing(path.read_text(), "fills")
         assert items
         for item in items:
-            outcome = read_item(item.value, item.text, "live", NOW)
+            outcome, value = read_text_item(item, "live", NOW), json.loads(item)
             assert isinstance(outcome, Fill), (path.name, outcome)
-            if "yes_price_dollars" in item.value:
-                assert outcome.yes_price_dollars == Decimal(item.value["yes_price_dollars"])
-            count = item.value.get("count_fp") or item.value["count"]
+            if "yes_price_dollars" in value:
+                assert outcome.yes_price_dollars == Decimal(value["yes_price_dollars"])
+            count = value.get("count_fp") or value["count"]
             assert outcome.contracts == Decimal(count)
-            wanted = item.value.get("outcome_side", item.value.get("side"))
+            wanted = value.get("outcome_side", value.get("side"))
             assert outcome.outcome == wanted
     recorded, _ = decode_listing((SHARED / "recorded/fills.json").read_text(), "fills")
-    fills = [read_item(item.value, item.text, "live", NOW) for item in recorded]
+    fills = [read_text_item(item, "live", NOW) for item in recorded]
     assert sum(fill.contracts for fill in fills if isinstance(fill, Fill)) == 3
     fees = [fill.fee_dollars for fill in fills if isinstance(fill, Fill)]
     assert sum(fee for fee in fees if fee is not None) == Decimal("0.0189")
@@ -234,7 +234,7 @@ def test_recorded_payloads_are_fills_and_other_objects_are_not() -> None:
         for path in SHARED.glob(f"*/{name}.json"):
             items, _ = decode_listing(path.read_text(), name)
             for item in items:
-                assert isinstance(read_item(item.value, item.text, "live", NOW), Rejected)
+                assert isinstance(read_text_item(item, "live", NOW), Rejected)
 
 
 _WHEN = "2026-11-20T14:31:09Z"

@@ -13,14 +13,12 @@ from hypothesis import strategies as st
 from support.payloads import CURRENT, ERAS, LEGACY, NOW, README_ERA, TRANSITIONAL
 from support.syncing import HOUR, Bench, account_of, fill_at
 from support.syncing import NOW as BENCH_NOW
+from support.together import read_together
 
-from kalshi_fills.exchange.decode import Item, decode_listing
-from kalshi_fills.pipeline.batch import classify, read_items
+from kalshi_fills.exchange.decode import decode_listing
 from kalshi_fills.pipeline.content import content
 from kalshi_fills.pipeline.fills import Fill, Reason, Rejected
-from kalshi_fills.pipeline.parse import read_item
-from kalshi_fills.pipeline.stages import Counts
-from kalshi_fills.pipeline.values import JsonValue
+from kalshi_fills.pipeline.parse import read_text_item
 
 PRICE_KEYS = (
     *("yes_price", "no_price", "yes_price_fixed", "no_price_fixed"),
@@ -30,10 +28,8 @@ PRICE_KEYS = (
 
 def read_text(text: str) -> Fill | Rejected:
     (item,), _ = decode_listing(f'{{"fills": [{text}], "cursor": ""}}', "fills")
-    alone = read_item(item.value, item.text, "live", NOW)
-    together = read_items([item] * 9, "live", NOW)
-    assert list(map(repr, together)) == [repr(alone)] * 9
-    return alone
+    read_together([item] * 3)
+    return read_text_item(item, "live", NOW)
 
 
 def read(payload: dict[str, Any]) -> Fill | Rejected:
@@ -140,10 +136,8 @@ def test_no_price_is_stored_a_hundredfold_or_a_hundredth(bench: Bench) -> None:
     | st.decimals(0, 1, places=2),
 )
 def test_a_price_that_is_read_is_in_the_unit_of_its_key(key: str, value: Any) -> None:
-    payload = priced(**{key: value})
-    outcome = read_item(payload, "", "live", NOW)
-    together = read_items([Item(payload, "")] * 9, "live", NOW)
-    assert list(map(repr, together)) == [repr(outcome)] * 9
+    sent = "NUMBER" if isinstance(value, Decimal) else value
+    outcome = read_text(json.dumps(priced(**{key: sent})).replace('"NUMBER"', str(value)))
     if isinstance(outcome, Rejected):
         return
     number = Decimal(value)
@@ -181,10 +175,10 @@ def test_new_keys_of_any_kind_change_nothing(era: str) -> None:
 
 
 def test_a_fill_inside_an_envelope_is_no_fill_and_told_where_all_are() -> None:
-    counts = Counts()
     items = decode_listing(json.dumps([{"fill": CURRENT}] * 3), "fills")[0]
-    assert not classify(items, "live", NOW, counts).fills
-    assert counts.n_rejected == 3
+    outcome = read_together(items)
+    assert not len(outcome.batch)
+    assert [refused.reason for refused in outcome.rejected] == [Reason.NO_ORDER_ID] * 3
 
 
 @pytest.mark.parametrize("key", sorted(set(CURRENT) - {"action", "side"}))
@@ -285,14 +279,13 @@ keys_gone = st.lists(st.sampled_from(sorted(CURRENT)), max_size=6, unique=True)
 def test_claims_come_out_of_a_run_of_items_as_each_does_alone(
     payload: dict[str, Any], gone: list[str], marks: list[str], index: int
 ) -> None:
-    values: list[JsonValue] = [dict(payload) for _ in range(30)]
+    values = [dict(payload) for _ in range(30)]
     values[index] = {key: v for key, v in payload.items() if key not in gone} | dict.fromkeys(
         marks, "x"
     )
-    items = [Item(value, json.dumps(value)) for value in values]
-    alone = [read_item(value, text, "live", NOW) for value, text in items]
-    assert list(map(repr, read_items(items, "live", NOW))) == list(map(repr, alone))
-    outcome = alone[index]
+    items = list(map(json.dumps, values))
+    read_together(items)
+    outcome = read_text_item(items[index], "live", NOW)
     if isinstance(outcome, Rejected):
         left = set(payload) - set(gone)
         identity = bool(left & {"fill_id", "trade_id"})

@@ -18,7 +18,7 @@ import pytest
 from rich.progress import Progress
 from support.commandline import KEY_ID, ROOT, Account, Done
 
-from kalshi_fills.exchange.decode import HISTORICAL, LIVE, Item, Page
+from kalshi_fills.exchange.decode import HISTORICAL, LIVE, Page
 from kalshi_fills.exchange.endpoints import Exchange
 from kalshi_fills.exchange.tiers import fetch_fills
 from kalshi_fills.pipeline.window import Window
@@ -59,7 +59,7 @@ class EvenTiers(Exchange):
         if self._cutoff is not None:
             low, high = (self._cutoff, NOW) if tier == LIVE else (self._first, self._cutoff)
         moment = high - timedelta(minutes=1)
-        items: list[Item] = []
+        items: list[str] = []
         while True:
             ended = moment < low or (start is not None and moment.timestamp() < start)
             if ended or len(items) == 50:
@@ -70,7 +70,7 @@ class EvenTiers(Exchange):
                 return
             if moment.timestamp() <= end:
                 stamp = moment.isoformat().replace("+00:00", "Z")
-                items.append(Item({"created_time": stamp}, f'{{"created_time":"{stamp}"}}'))
+                items.append(f'{{"created_time":"{stamp}"}}')
             moment -= timedelta(hours=1)
 
 

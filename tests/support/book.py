@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from kalshi_fills.migrate.run import migrate
+from kalshi_fills.pipeline.batch import Batch
 from kalshi_fills.pipeline.fills import Fill, Rejected
 from kalshi_fills.pipeline.parse import read_item
 from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.warehouse.client import Warehouse
-from kalshi_fills.warehouse.fills import Written
+from kalshi_fills.warehouse.fills import WriteOutcome, Written
 from kalshi_fills.warehouse.runs import Run
 from kalshi_fills.warehouse.statements import Tables
 from kalshi_fills.warehouse.store import FillStore
@@ -70,9 +72,11 @@ class Book:
             warehouse or self.warehouse, self.tables, run_id or uuid.uuid4(), at, dry_run
         )
 
-    def write(self, *fills: Fill, **how: Any) -> dict[str, Written]:
-        written = self.store(**how).write({fill.key: fill for fill in fills})
-        return {one.fill.fill_id: one for one in written}
+    def write(self, *fills: Fill, **how: Any) -> WriteOutcome:
+        outcome = self.store(**how).write(Batch.of(fills))
+        assert len(outcome.as_sent) == outcome.n_new + outcome.n_known
+        assert len(outcome.as_sent) + len(outcome.looked_at) == len(fills)
+        return outcome
 
     def engine(self, fill: Fill = FILL, **changes: Any) -> None:
         """Write a row as an engine does, with its own column list."""
@@ -113,8 +117,23 @@ class Book:
         return before[0]
 
 
-def kind(written: Written) -> str:
-    return "new" if written.before is None else "corrected" if written.differences else "known"
+def kinds(outcome: WriteOutcome) -> Counter[str]:
+    """How many fills of a write were new, known and corrected."""
+    found = Counter(new=outcome.n_new, known=outcome.n_known)
+    found.update("corrected" if one.differences else "known" for one in outcome.looked_at)
+    return +found
+
+
+def kind(outcome: WriteOutcome) -> str:
+    """What the only fill of a write was."""
+    (only,) = kinds(outcome).elements()
+    return only
+
+
+def looked_at(outcome: WriteOutcome) -> Written:
+    """The only fill of a write, of which the table held something."""
+    (only,) = outcome.looked_at
+    return only
 
 
 def refusal(item: object, text: str | None = None) -> Rejected:

@@ -10,7 +10,6 @@ from typing import Any
 from kalshi_fills.diagnose.checks import Check
 from kalshi_fills.diagnose.run import Diagnosis, diagnose
 from kalshi_fills.exchange.client import RetryBudget
-from kalshi_fills.exchange.decode import Item
 from kalshi_fills.exchange.endpoints import Exchange
 from kalshi_fills.exchange.signing import Signer
 from kalshi_fills.migrate.run import migrate
@@ -59,7 +58,7 @@ class LookingOnly:
     def _refuse(self, *_: object, **__: object) -> None:
         raise AssertionError("diagnose writes")
 
-    command = insert = insert_columns = _refuse
+    command = insert = insert_lines = _refuse
 
     def close(self) -> None:
         raise AssertionError("diagnose closes what it did not open")
@@ -70,7 +69,7 @@ class Listening(Exchange):
 
     after: Callable[[str], None] = staticmethod(lambda _: None)
 
-    def walk(self, path: str, *words: Any, **named: Any) -> Iterator[list[Item]]:
+    def walk(self, path: str, *words: Any, **named: Any) -> Iterator[list[str]]:
         for items in super().walk(path, *words, **named):
             self.after(path)
             yield items

@@ -12,7 +12,7 @@ from kalshi_fills.pipeline.fills import (
     Reason,
     Rejected,
 )
-from kalshi_fills.pipeline.parse import read_item
+from kalshi_fills.pipeline.parse import read_text_item
 from support.payloads import (
     NOW,
 )
@@ -27,15 +27,14 @@ NAKED: dict[str, Any] = {
 }
 
 
-def decoded(payload: Any) -> tuple[Any, str]:
-    """The payload as the tool meets it: sent as JSON, decoded with exact numbers."""
+def text_of(payload: Any) -> str:
+    """The payload as the tool meets it: the text of an item of a listing."""
     (item,), _ = decode_listing(json.dumps([payload]), "fills")
-    return item.value, item.text
+    return item
 
 
 def read(payload: Any, now: datetime = NOW) -> Fill | Rejected:
-    value, text = decoded(payload)
-    return read_item(value, text, "live", now)
+    return read_text_item(text_of(payload), "live", now)
 
 
 def fill_of(payload: Any) -> Fill:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kalshi_fills.practice.account import PracticeFill
-from kalshi_fills.warehouse.client import Column, Warehouse
+from kalshi_fills.warehouse.client import Warehouse
 from support.syncing import (
     Bench,
 )
@@ -31,10 +31,10 @@ class Meddling:
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         self.real.insert(table, columns, rows)
 
-    def insert_columns(
-        self, table: str, columns: Sequence[Column], statement: str | None = None
+    def insert_lines(
+        self, lines: Sequence[str], statement: str, params: Mapping[str, Any] | None = None
     ) -> None:
-        self.real.insert_columns(table, columns, statement)
+        self.real.insert_lines(lines, statement, params)
 
     def close(self) -> None:
         self.real.close()

@@ -22,6 +22,7 @@ from kalshi_fills.errors import ExchangeError
 from kalshi_fills.exchange.client import RetryBudget
 from kalshi_fills.exchange.endpoints import Exchange
 from kalshi_fills.exchange.tiers import fetch_fills
+from kalshi_fills.pipeline.values import json_decoder
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import generate_account
 from kalshi_fills.practice.exchange import PracticeExchange
@@ -161,7 +162,7 @@ Wired = Callable[..., Wire]
 
 def walked(exchange: Exchange, **params: str) -> list[Any]:
     pages = exchange.walk("/portfolio/fills", params, "fills")
-    return [item.value for items in pages for item in items]
+    return [json_decoder.decode(item) for items in pages for item in items]
 
 
 def failure(act: Callable[[], object]) -> ExchangeError:
@@ -176,7 +177,8 @@ def failure(act: Callable[[], object]) -> ExchangeError:
 
 
 def fill_ids(exchange: Exchange, window: Window = ALL) -> list[str]:
-    return [item.value["fill_id"] for page in fetch_fills(exchange, window) for item in page.items]
+    pages = fetch_fills(exchange, window)
+    return [json.loads(item)["fill_id"] for page in pages for item in page.items]
 
 
 def account_of(count: int, days: int = 20) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -145,23 +146,23 @@ def test_an_upgraded_tool_heals_the_hole_by_itself(
     account = one_day(30, eras="current")
     unreadable = account.fills[7]
     bench.serve(account)
-    read = intake.classify
+    read = intake.read_page
 
-    def older(items: Iterable[Any], *rest: Any) -> Any:
-        return read(
-            [
-                (claim_of(value), text) if unreadable.fill_id in text else (value, text)
-                for value, text in items
-            ],
-            *rest,
-        )
+    def older(items: Sequence[str], *rest: Any) -> Any:
+        texts = {claim_of(text): text for text in items}
+        outcome = read(list(texts), *rest)
+        refused = [one._replace(raw_json=texts[one.raw_json]) for one in outcome.rejected]
+        return outcome._replace(rejected=refused)
 
-    def claim_of(value: Any) -> Any:
-        return {name: content for name, content in value.items() if name != "count_fp"}
+    def claim_of(text: str) -> str:
+        if unreadable.fill_id not in text:
+            return text
+        fields = json.loads(text).items()
+        return json.dumps({name: content for name, content in fields if name != "count_fp"})
 
-    monkeypatch.setattr(intake, "classify", older)
+    monkeypatch.setattr(intake, "read_page", older)
     assert bench.run().claims == 1
-    monkeypatch.setattr(intake, "classify", read)
+    monkeypatch.setattr(intake, "read_page", read)
     bench.clock.now = NOW + 7 * DAY
 
     healed = bench.run()

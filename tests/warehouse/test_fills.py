@@ -9,13 +9,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from support.book import DECISION, FILL, LINKS, NOW, Book, kind, refusal, run
+from support.book import DECISION, FILL, LINKS, NOW, Book, kind, kinds, looked_at, refusal, run
 
 from kalshi_fills.errors import InsertUnknown, WarehouseError
+from kalshi_fills.pipeline.batch import Batch
 from kalshi_fills.pipeline.content import content, digest
 from kalshi_fills.pipeline.fills import Fill
 from kalshi_fills.warehouse import fills as store_module
-from kalshi_fills.warehouse.client import Column, Warehouse
+from kalshi_fills.warehouse.client import Warehouse
 
 
 def many(count: int) -> list[Fill]:
@@ -34,12 +35,11 @@ def many(count: int) -> list[Fill]:
 
 
 def test_a_fill_is_new_once_and_known_from_then_on(book: Book) -> None:
-    assert [kind(one) for one in book.write(*many(50)).values()] == ["new"] * 50
+    assert kinds(book.write(*many(50))) == {"new": 50}
 
     again = book.write(*many(60))
 
-    assert [kind(one) for one in again.values()].count("known") == 50
-    assert [kind(one) for one in again.values()].count("new") == 10
+    assert kinds(again) == {"known": 50, "new": 10}
     assert book.rows("count(), uniqExact(fill_id)") == [(60, 60)]
 
 
@@ -124,12 +124,12 @@ def test_a_stored_row_that_differs_is_corrected_and_the_field_is_named(
 ) -> None:
     book.write(FILL)
 
-    corrected = book.write(FILL._replace(**changes), at=NOW + timedelta(hours=1))[FILL.fill_id]
+    corrected = book.write(FILL._replace(**changes), at=NOW + timedelta(hours=1))
 
     assert kind(corrected) == "corrected"
-    assert column in {difference.field for difference in corrected.differences}
+    assert column in {difference.field for difference in looked_at(corrected).differences}
     assert book.once(column) == (value,)
-    assert kind(book.write(FILL._replace(**changes))[FILL.fill_id]) == "known"
+    assert kind(book.write(FILL._replace(**changes))) == "known"
 
 
 def test_a_side_that_was_wrong_is_corrected(book: Book) -> None:
@@ -148,9 +148,9 @@ def test_a_side_that_was_wrong_is_corrected(book: Book) -> None:
 def test_a_difference_shows_both_values(book: Book) -> None:
     book.write(FILL)
 
-    found = book.write(FILL._replace(contracts=Decimal("7.5")))[FILL.fill_id].differences
+    corrected = looked_at(book.write(FILL._replace(contracts=Decimal("7.5"))))
 
-    assert [tuple(one) for one in found] == [("size", "10.00", "7.50")]
+    assert [tuple(one) for one in corrected.differences] == [("size", "10.00", "7.50")]
 
 
 def test_a_corrected_time_leaves_one_row(book: Book) -> None:
@@ -171,9 +171,7 @@ def test_a_corrected_time_leaves_one_row(book: Book) -> None:
 def test_an_id_shared_by_two_orders_is_two_fills(book: Book) -> None:
     other = FILL._replace(order_id="9c1b0000-0000-0000-0000-000000000002", outcome="no")
 
-    written = book.store().write({FILL.key: FILL, other.key: other})
-
-    assert [kind(one) for one in written] == ["new", "new"]
+    assert kinds(book.write(FILL, other)) == {"new": 2}
     assert book.rows("exchange_order_id, side") == [(FILL.order_id, "yes"), (other.order_id, "no")]
     book.merge()
     assert book.rows("count()") == [(2,)]
@@ -182,15 +180,15 @@ def test_an_id_shared_by_two_orders_is_two_fills(book: Book) -> None:
 def test_a_row_under_another_ticker_is_removed(book: Book) -> None:
     book.write(FILL._replace(ticker="KXWRONG"))
 
-    corrected = book.write(FILL, at=NOW + timedelta(hours=1))[FILL.fill_id]
+    corrected = book.write(FILL, at=NOW + timedelta(hours=1))
 
     assert kind(corrected) == "corrected"
-    assert [tuple(one) for one in corrected.differences] == [
+    assert [tuple(one) for one in looked_at(corrected).differences] == [
         ("market_ticker", "KXWRONG", FILL.ticker)
     ]
     assert book.once("market_ticker") == (FILL.ticker,)
     assert book.warehouse.rows(f"SELECT count() FROM {book.tables.name()}") == [(1,)]
-    assert kind(book.write(FILL)[FILL.fill_id]) == "known"
+    assert kind(book.write(FILL)) == "known"
 
 
 def test_the_last_row_of_a_move_is_newer_than_the_one_without_a_hash(book: Book) -> None:
@@ -207,7 +205,7 @@ def test_a_stale_row_beside_the_right_one_is_removed_where_it_is_looked_for(book
     book.write(FILL)
     book.engine(market_ticker="KXWRONG")
 
-    book.store(NOW + timedelta(hours=1)).write({FILL.key: FILL}, everywhere=True)
+    book.store(NOW + timedelta(hours=1)).write(Batch.of([FILL]), everywhere=True)
 
     assert book.once(f"market_ticker, {LINKS}") == (
         FILL.ticker,
@@ -250,7 +248,7 @@ def test_two_corrections_of_one_run_both_count(book: Book) -> None:
     store = book.store()
     for contracts in ("1", "2", "3"):
         fill = FILL._replace(contracts=Decimal(contracts))
-        store.write({fill.key: fill})
+        store.write(Batch.of([fill]))
 
     assert book.once("size") == (Decimal(3),)
 
@@ -272,10 +270,10 @@ def test_what_the_exchange_leaves_out_this_time_is_kept(
     book.write(FILL)
     before = book.rows(f"{column}, version")
 
-    again = book.write(FILL._replace(**absent), at=NOW + timedelta(hours=1))[FILL.fill_id]
+    again = book.write(FILL._replace(**absent), at=NOW + timedelta(hours=1))
 
     assert kind(again) == "known"
-    assert again.digest == digest(content(FILL))
+    assert looked_at(again).digest == digest(content(FILL))
     assert book.rows(f"{column}, version") == before
 
 
@@ -291,9 +289,9 @@ def test_a_correction_keeps_what_the_exchange_leaves_out(book: Book) -> None:
         direction_inferred=True,
     )
 
-    corrected = book.write(poor, at=NOW + timedelta(hours=1))[FILL.fill_id]
+    corrected = book.write(poor, at=NOW + timedelta(hours=1))
 
-    assert [one.field for one in corrected.differences] == ["size"]
+    assert [one.field for one in looked_at(corrected).differences] == ["size"]
     assert book.once(
         "size, fee_dollars, is_taker, subaccount_number, exchange_index, action, direction_inferred"
     ) == (Decimal(11), FILL.fee_dollars, True, 0, 2, "buy", False)
@@ -302,9 +300,9 @@ def test_a_correction_keeps_what_the_exchange_leaves_out(book: Book) -> None:
 def test_what_the_exchange_adds_later_is_a_correction(book: Book) -> None:
     book.write(FILL._replace(fee_dollars=None, is_taker=None, direction_inferred=True))
 
-    corrected = book.write(FILL, at=NOW + timedelta(hours=1))[FILL.fill_id]
+    corrected = book.write(FILL, at=NOW + timedelta(hours=1))
 
-    assert {one.field for one in corrected.differences} == {
+    assert {one.field for one in looked_at(corrected).differences} == {
         "fee_dollars",
         "is_taker",
         "direction_inferred",
@@ -338,10 +336,10 @@ def test_hostile_ids_are_stored_and_known_again(book: Book, what: str) -> None:
         fill_id=f"f{text}", order_id=f"o{text}", ticker=f"t{text}", action=text, raw_json=text
     )
 
-    assert kind(book.write(fill)[fill.fill_id]) == "new"
-    assert kind(book.write(fill)[fill.fill_id]) == "known"
+    assert kind(book.write(fill)) == "new"
+    assert kind(book.write(fill)) == "known"
     moved = fill._replace(ticker=f"u{text}")
-    assert kind(book.write(moved, at=NOW + timedelta(hours=1))[fill.fill_id]) == "corrected"
+    assert kind(book.write(moved, at=NOW + timedelta(hours=1))) == "corrected"
 
     assert book.once("fill_id, exchange_order_id, market_ticker, action, raw_json") == (
         fill.fill_id,
@@ -373,8 +371,7 @@ def test_a_block_of_several_thousand_fills_is_looked_up_at_once(book: Book) -> N
 
     written = book.write(*fills)
 
-    kinds = [kind(one) for one in written.values()]
-    assert (kinds.count("new"), kinds.count("known")) == (2_500, 2_500)
+    assert kinds(written) == {"new": 2_500, "known": 2_500}
     assert book.rows("count()") == [(5_000,)]
 
 
@@ -384,12 +381,12 @@ def test_a_dry_run_says_the_same_and_writes_nothing(book: Book) -> None:
     dry = book.store(dry_run=True)
     changed, new = FILL._replace(contracts=Decimal(1)), many(1)[0]
 
-    written = dry.write({one.key: one for one in (changed, new)})
+    written = dry.write(Batch.of([changed, new]))
     dry.quarantine([rejected], NOW)
     dry.accept_rejected()
     dry.record(run(), NOW)
 
-    assert {kind(one) for one in written} == {"corrected", "new"}
+    assert kinds(written) == {"corrected": 1, "new": 1}
     assert book.rows("size") == [(Decimal(10),)]
     assert book.rows("count()", "_rejected") == [(0,)]
     assert book.rows("count()", "_runs") == [(0,)]
@@ -421,17 +418,16 @@ class Unreliable:
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         self.real.insert(table, columns, rows)
 
-    def insert_columns(
-        self, table: str, columns: Sequence[Column], statement: str | None = None
+    def insert_lines(
+        self, lines: Sequence[str], statement: str, params: Mapping[str, Any] | None = None
     ) -> None:
-        assert table == self.table
+        assert f"INSERT INTO {self.table}\n" in statement
         self.inserts += 1
         fate = self.fates.pop(0) if self.fates else "fine"
         if fate == "half":
-            half = len(columns[0].values) // 2
-            columns = [column._replace(values=column.values[:half]) for column in columns]
+            lines = lines[: len(lines) // 2]
         if fate != "lost":
-            self.real.insert_columns(table, columns, statement)
+            self.real.insert_lines(lines, statement, params)
         if fate != "fine":
             raise InsertUnknown("the connection was lost during an insert", hint="run it again")
 
@@ -469,11 +465,10 @@ def test_after_a_lost_answer_every_row_is_there_once_and_told_right(
         *changed, *fills[5:], at=NOW + timedelta(hours=1), warehouse=unreliable(*fates)
     )
 
-    kinds = [kind(one) for one in written.values()]
-    assert [kinds.count(name) for name in ("new", "corrected", "known")] == [30, 5, 5]
+    assert kinds(written) == {"new": 30, "corrected": 5, "known": 5}
     book.merge()
     assert book.rows("count(), uniqExact(fill_id), countIf(size = 77)") == [(40, 40, 5)]
-    assert {kind(one) for one in book.write(*changed, *fills[5:]).values()} == {"known"}
+    assert kinds(book.write(*changed, *fills[5:])) == {"known": 40}
 
 
 def test_what_was_stored_is_not_sent_again(
@@ -528,5 +523,5 @@ def test_late_links_are_taken_although_the_answer_was_lost_and_nothing_stored(
 
     corrected = book.write(FILL, at=NOW + timedelta(hours=1), warehouse=unreliable("lost"))
 
-    assert kind(corrected[FILL.fill_id]) == "corrected"
+    assert kind(corrected) == "corrected"
     assert book.once(LINKS) == ("engine-order", "mm-3f", "0.9.3", DECISION)

@@ -15,7 +15,7 @@ def test_an_engines_row_is_replaced_by_the_exchanges_which_keeps_its_links(book:
     book.engine(price_cents=0, size=0)
     assert book.rows("version") == [(0,)]
 
-    corrected = book.write(FILL)[FILL.fill_id]
+    corrected = book.write(FILL)
 
     assert kind(corrected) == "corrected"
     assert book.once(f"ts, price_cents, size, raw_json, source, {LINKS}") == (
@@ -52,7 +52,7 @@ def test_an_engines_row_that_comes_late_gives_its_links_at_the_next_write(book: 
     book.write(FILL)
     book.engine()
 
-    corrected = book.write(FILL, at=NOW + timedelta(hours=1))[FILL.fill_id]
+    corrected = book.write(FILL, at=NOW + timedelta(hours=1))
 
     assert kind(corrected) == "corrected"
     assert book.once(f"ts, {LINKS}") == (
@@ -62,7 +62,7 @@ def test_an_engines_row_that_comes_late_gives_its_links_at_the_next_write(book: 
         "0.9.3",
         DECISION,
     )
-    assert kind(book.write(FILL)[FILL.fill_id]) == "known"
+    assert kind(book.write(FILL)) == "known"
 
 
 @pytest.mark.parametrize("link", ["client_order_id", "engine_instance_id", "engine_version"])
@@ -108,7 +108,7 @@ def test_rows_with_a_blank_id_stay_when_the_fill_itself_comes(book: Book) -> Non
     book.engine(fill_id="")
     book.engine(fill_id="")
 
-    assert kind(book.write(FILL)[FILL.fill_id]) == "new"
+    assert kind(book.write(FILL)) == "new"
 
     book.merge()
     assert book.rows("count(), countIf(fill_id = '')") == [(3, 2)]

@@ -79,7 +79,7 @@ def test_a_correction_takes_the_operators_own_columns_along(book: Book) -> None:
     )
     book.engine(strategy="mine", edge=0.25, price_cents=Decimal(99))
 
-    ((_, written),) = book.write(FILL).items()
+    written = book.write(FILL)
 
     assert kind(written) == "corrected"
     assert book.rows("strategy, edge, yes_price_dollars") == [
