@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup, TyperOption
 
 from kalshi_fills import __version__
-from kalshi_fills.cli.settings import OPTIONS, Settings, format_asked_for, load
+from kalshi_fills.cli.settings import OPTIONS, Option, Settings, format_asked_for, load
 from kalshi_fills.errors import Interrupted, KalshiFillsError, Mistakes, SettingsError
 from kalshi_fills.host import process
 from kalshi_fills.host.printable import masked, redact, visible_lines
@@ -60,6 +60,8 @@ class Invocation:
     verbose: bool = False
     settings: Settings | None = None
     """None until the command has begun."""
+    at_end: list[Callable[[int], None]] = field(default_factory=list)
+    """What is called with the exit code once the command has ended."""
 
     @property
     def format(self) -> str:
@@ -114,6 +116,8 @@ def command(
             code = function(ctx, *arguments, **named) or 0
         except (Exception, KeyboardInterrupt) as error:
             code = _report_failure(function.__name__, error, ctx.ensure_object(Invocation))
+        for act in ctx.ensure_object(Invocation).at_end:
+            act(code)
         raise typer.Exit(code)
 
     app.command(name=function.__name__, epilog=_EPILOG)(run_command)
@@ -140,13 +144,17 @@ def _show_version(wanted: bool) -> None:
 
 
 def _shared(name: str) -> object:
-    """Return how Typer shows and reads one of the shared options; its value goes to ctx.obj."""
-    option = next(option for option in OPTIONS if option.name == name)
+    """Return how Typer shows and reads one of the shared options."""
+    return kept_option(next(option for option in OPTIONS if option.name == name), _SHARED)
+
+
+def kept_option(option: Option, panel: str | None = None) -> object:
+    """Return how Typer shows and reads an option of the settings; its value goes to ctx.obj."""
     return typer.Option(
-        f"--{name}",
+        f"--{option.name}",
         metavar=option.metavar,
         help=option.help_with_sources(),
-        rich_help_panel=_SHARED,
+        rich_help_panel=panel,
         show_default=False,
         expose_value=False,
         callback=_keep_option,

@@ -96,6 +96,17 @@ OPTIONS: Final = (
 )
 """The options every command has, in the order of their help."""
 
+METRICS_FILE: Final = Option(
+    "metrics-file",
+    "KALSHI_FILLS_METRICS_FILE",
+    None,
+    "Also write metrics of the run into this file, for Prometheus' textfile collector.",
+    "PATH",
+)
+"""An option of the commands that cron runs."""
+
+_ALL: Final = (*OPTIONS, METRICS_FILE)
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -111,6 +122,7 @@ class Settings:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     max_answer_bytes: int = _DEFAULT_ANSWER_MIB << 20
     """How large an answer of the exchange may be."""
+    metrics_file: Path | None = None
 
     def require_signer(self) -> Signer:
         """Return the signer.
@@ -131,7 +143,7 @@ def load(options: Mapping[str, str], mistakes: Mistakes) -> Settings:
 
     Such an option is most likely an unset variable of the shell: no default is meant.
     """
-    for option in OPTIONS:
+    for option in _ALL:
         if options.get(option.name) == "":
             mistakes.add(
                 f"--{option.name} is given, but empty",
@@ -170,7 +182,7 @@ def gather(
 
     values = {
         option.name: options.get(option.name) or variable(option.variable) or option.default
-        for option in OPTIONS
+        for option in _ALL
     }
     values["max-answer-mib"] = variable("KALSHI_FILLS_MAX_ANSWER_MIB")
     return values, variable("KALSHI_PRIVATE_KEY")
@@ -214,6 +226,7 @@ def build(
         tuple(warnings),
         tuple(secrets),
         _max_answer_bytes(values["max-answer-mib"], mistakes),
+        _metrics_file(values["metrics-file"], mistakes),
     )
 
 
@@ -249,6 +262,25 @@ def _max_answer_bytes(text: str | None, mistakes: Mistakes) -> int:
         "set KALSHI_FILLS_MAX_ANSWER_MIB to a whole number such as 64, or leave it out",
     )
     return _DEFAULT_ANSWER_MIB << 20
+
+
+def _metrics_file(value: str | None, mistakes: Mistakes) -> Path | None:
+    if value is None:
+        return None
+    if "://" in value or "@" in value or "\0" in value or looks_like_key(value):
+        mistakes.add(
+            "KALSHI_FILLS_METRICS_FILE (or --metrics-file) is not the path of a file",
+            "name a file in the folder of the textfile collector, such as kalshi-fills.prom",
+        )
+        return None
+    try:
+        return Path(value).expanduser().absolute()
+    except (OSError, RuntimeError):  # the working folder is gone, or the home folder unknown
+        mistakes.add(
+            "the file in KALSHI_FILLS_METRICS_FILE (or --metrics-file) cannot be found from here",
+            "name it from the root on",
+        )
+        return None
 
 
 def _one_of(option: str, value: str | None, allowed: tuple[str, ...], mistakes: Mistakes) -> str:
