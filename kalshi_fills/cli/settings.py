@@ -20,6 +20,7 @@ from kalshi_fills.cli.api_url import read_api_url
 from kalshi_fills.cli.clickhouse_url import ClickHouseTarget, read_clickhouse_url, secrets_of
 from kalshi_fills.cli.env_file import read_env_file
 from kalshi_fills.cli.options import is_identifier
+from kalshi_fills.cli.secret_files import CLICKHOUSE_PASSWORD, read_secret_file, with_password
 from kalshi_fills.errors import Mistakes, SettingsError
 from kalshi_fills.exchange.signing import Signer
 from kalshi_fills.host.printable import looks_like_key, quoted
@@ -107,6 +108,9 @@ METRICS_FILE: Final = Option(
 
 _ALL: Final = (*OPTIONS, METRICS_FILE)
 
+FROM_FILES: Final = ("CLICKHOUSE_URL", "KALSHI_API_KEY_ID")
+"""Variables whose value may also be the text of the file that `<variable>_FILE` names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -180,10 +184,24 @@ def gather(
     def variable(name: str | None) -> str | None:
         return (environment.get(name) or from_file.get(name)) if name else None
 
+    def given(name: str | None) -> str | None:
+        """Return a variable's value, or the text of the file that its `_FILE` names."""
+        value = variable(name)
+        if name not in FROM_FILES or not (path := variable(f"{name}_FILE")):
+            return value
+        if value is not None:
+            mistakes.add(f"{name} and {name}_FILE are both set", f"set {name} or {name}_FILE")
+            return value
+        return read_secret_file(f"{name}_FILE", path, mistakes)
+
+    from_variables = {option.name: given(option.variable) for option in _ALL}
     values = {
-        option.name: options.get(option.name) or variable(option.variable) or option.default
+        option.name: options.get(option.name) or from_variables[option.name] or option.default
         for option in _ALL
     }
+    values["clickhouse"] = with_password(
+        values["clickhouse"], variable(f"{CLICKHOUSE_PASSWORD}_FILE"), mistakes
+    )
     values["max-answer-mib"] = variable("KALSHI_FILLS_MAX_ANSWER_MIB")
     return values, variable("KALSHI_PRIVATE_KEY")
 

@@ -28,7 +28,7 @@ def change_shared(path: Path, change: Callable[[str], str]) -> None:
         Untrusted: it is no ordinary file, or too large.
         UnicodeDecodeError: it is no text.
     """
-    path.parent.stat()  # the lock would make the folder
+    os.stat(f"{path.parent}/")  # the lock would make the folder
     lock = filelock.FileLock(path.with_name(f"{path.name}.lock"), mode=0o600)
     try:
         lock.acquire(timeout=_PATIENCE_SECONDS)
