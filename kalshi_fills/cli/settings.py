@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -29,6 +29,9 @@ from kalshi_fills.warehouse.statements import Tables
 DEFAULT_TABLE: Final = "mm_fills"
 
 _FORMAT_VARIABLE: Final = "KALSHI_FILLS_FORMAT"
+
+FORMATS: Final = ("table", "json")
+"""What every command can print."""
 
 _DEFAULT_ANSWER_MIB: Final = 64
 
@@ -85,7 +88,11 @@ OPTIONS: Final = (
         "PATH",
     ),
     Option(
-        "format", _FORMAT_VARIABLE, "table", "What to print on stdout: table or json.", "FORMAT"
+        "format",
+        _FORMAT_VARIABLE,
+        "table",
+        "What to print on stdout: table or json; query also prints csv.",
+        "FORMAT",
     ),
     Option(
         "log-format",
@@ -142,7 +149,13 @@ class Settings:
         return self.signer
 
 
-def load(options: Mapping[str, str], mistakes: Mistakes) -> Settings:
+def load(
+    options: Mapping[str, str],
+    mistakes: Mistakes,
+    *,
+    needs_exchange: bool = True,
+    formats: Sequence[str] = FORMATS,
+) -> Settings:
     """Return the settings of this process; an option that is given, but empty, is a mistake.
 
     Such an option is most likely an unset variable of the shell: no default is meant.
@@ -153,7 +166,7 @@ def load(options: Mapping[str, str], mistakes: Mistakes) -> Settings:
                 f"--{option.name} is given, but empty",
                 f"give --{option.name} a value or leave it out",
             )
-    return build(options, os.environ, mistakes)
+    return build(options, os.environ, mistakes, needs_exchange=needs_exchange, formats=formats)
 
 
 def format_asked_for(option: str | None) -> str:
@@ -167,6 +180,7 @@ def gather(
     mistakes: Mistakes,
     *,
     folder: Path | None = None,
+    needs_exchange: bool = True,
 ) -> tuple[dict[str, str | None], str | None]:
     """Resolve every shared option: as given, from the environment, from `.env`, or by default.
 
@@ -175,6 +189,7 @@ def gather(
         environment: the process's environment.
         mistakes: collects an unreadable env file.
         folder: where `.env` is looked for; the working folder.
+        needs_exchange: whether the file of the API key's id is read.
 
     Returns:
         The values by option name, and the private key's text if KALSHI_PRIVATE_KEY has one.
@@ -187,7 +202,8 @@ def gather(
     def given(name: str | None) -> str | None:
         """Return a variable's value, or the text of the file that its `_FILE` names."""
         value = variable(name)
-        if name not in FROM_FILES or not (path := variable(f"{name}_FILE")):
+        files = FROM_FILES if needs_exchange else FROM_FILES[:1]
+        if name not in files or not (path := variable(f"{name}_FILE")):
             return value
         if value is not None:
             mistakes.add(f"{name} and {name}_FILE are both set", f"set {name} or {name}_FILE")
@@ -212,9 +228,22 @@ def build(
     mistakes: Mistakes,
     *,
     folder: Path | None = None,
+    needs_exchange: bool = True,
+    formats: Sequence[str] = FORMATS,
 ) -> Settings:
-    """Return the settings; what is wrong is noted, for `mistakes.raise_if_any` of the caller."""
-    values, pem = gather(options, environment, mistakes, folder=folder)
+    """Return the settings; what is wrong is noted, for `mistakes.raise_if_any` of the caller.
+
+    Args:
+        options: what the command line gave, by option name.
+        environment: the process's environment.
+        mistakes: collects what is wrong.
+        folder: where `.env` is looked for; the working folder.
+        needs_exchange: whether the API key and the exchange's address are read.
+        formats: what the command can print.
+    """
+    values, pem = gather(
+        options, environment, mistakes, folder=folder, needs_exchange=needs_exchange
+    )
     clickhouse = read_clickhouse_url(values["clickhouse"], mistakes)
     tables = Tables(
         clickhouse.database,
@@ -222,9 +251,11 @@ def build(
         _cluster_name(values["cluster"], mistakes),
     )
     warnings: list[str] = []
-    signer = read_signer(values["api-key-id"], values["private-key"], pem, mistakes, warnings)
-    api_url = read_api_url(values["api-url"] or "prod", mistakes)
-    output_format = _one_of("format", values["format"], ("table", "json"), mistakes)
+    signer = None
+    if needs_exchange:
+        signer = read_signer(values["api-key-id"], values["private-key"], pem, mistakes, warnings)
+    api_url = read_api_url((needs_exchange and values["api-url"]) or "prod", mistakes)
+    output_format = _one_of("format", values["format"], formats, mistakes)
     log_format = _one_of(
         "log-format",
         values["log-format"] or ("text" if sys.stderr.isatty() else "json"),
@@ -301,8 +332,8 @@ def _metrics_file(value: str | None, mistakes: Mistakes) -> Path | None:
         return None
 
 
-def _one_of(option: str, value: str | None, allowed: tuple[str, ...], mistakes: Mistakes) -> str:
-    if value not in allowed:
+def _one_of(option: str, value: str | None, allowed: Sequence[str], mistakes: Mistakes) -> str:
+    if value is None or value not in allowed:
         mistakes.add(
             f"--{option}{quoted(value or '')} is not known",
             f"use --{option} {' or '.join(allowed)}",
