@@ -9,9 +9,10 @@ from kalshi_fills.host import process
 
 def command_line() -> process.CommandLine:
     """Import the command line with its commands, which takes most of a short run."""
-    from kalshi_fills.cli import app, commands
+    from kalshi_fills.cli import app, commands, looking
 
     assert commands  # its import registers the commands with the app
+    assert looking
     return app
 
 

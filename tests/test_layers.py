@@ -40,6 +40,7 @@ HOMES: dict[str, set[str]] = {
     "rich": {"report"},
     "jinja2": {"report"},
     "matplotlib": {"report"},
+    "prometheus_client": {"report"},
     "requests": {"exchange"},
     "tenacity": {"exchange"},
     "throttled": {"exchange"},
@@ -52,7 +53,7 @@ HOMES: dict[str, set[str]] = {
 
 IMPURE = {"logging", "os", "random", "socket", "subprocess", "sys", "threading", "time", "http"}
 IMPURE |= {"urllib", "secrets", "uuid", "platformdirs"} | set(HOMES)
-HEAVY = {"clickhouse_driver", "chdb", "jinja2", "matplotlib"}
+HEAVY = {"clickhouse_driver", "chdb", "jinja2", "matplotlib", "prometheus_client"}
 MAX_LINES = 450
 MAX_FLOORS = 9
 EXCUSED: dict[str, int] = {}

@@ -10,7 +10,7 @@ import itertools
 import logging
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Concatenate, Final, ParamSpec
@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup, TyperOption
 
 from kalshi_fills import __version__
-from kalshi_fills.cli.settings import OPTIONS, Settings, format_asked_for, load
+from kalshi_fills.cli.settings import FORMATS, OPTIONS, Option, Settings, format_asked_for, load
 from kalshi_fills.errors import Interrupted, KalshiFillsError, Mistakes, SettingsError
 from kalshi_fills.host import process
 from kalshi_fills.host.printable import masked, redact, visible_lines
@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 Arguments = ParamSpec("Arguments")
 
 _SHARED: Final = "Shared options"
+
+_ORDER: Final = ("migrate", "sync", "diagnose", "status", "query", "truncate")
+"""The commands in the order of the help."""
 
 _EPILOG: Final = (
     "Exit codes: 0 done, 1 a bug or a declined prompt, 2 usage or configuration, 3 done with "
@@ -60,6 +63,8 @@ class Invocation:
     verbose: bool = False
     settings: Settings | None = None
     """None until the command has begun."""
+    at_end: list[Callable[[int], None]] = field(default_factory=list)
+    """What is called with the exit code once the command has ended."""
 
     @property
     def format(self) -> str:
@@ -89,11 +94,19 @@ class Context:
         return self.settings.format == "json"
 
 
-def begin(ctx: typer.Context) -> Context:
-    """Return what a command works with: its settings, not yet checked, and the time it began."""
+def begin(
+    ctx: typer.Context, *, needs_exchange: bool = True, formats: Sequence[str] = FORMATS
+) -> Context:
+    """Return what a command works with: its settings, not yet checked, and the time it began.
+
+    Args:
+        ctx: of the command.
+        needs_exchange: whether the API key and the exchange's address are read.
+        formats: what the command can print.
+    """
     invocation = ctx.ensure_object(Invocation)
     mistakes = Mistakes()
-    settings = load(invocation.options, mistakes)
+    settings = load(invocation.options, mistakes, needs_exchange=needs_exchange, formats=formats)
     invocation.settings = settings
     logs.configure(settings.log_format, verbose=invocation.verbose, secrets=settings.secrets)
     for warning in settings.warnings:
@@ -114,6 +127,8 @@ def command(
             code = function(ctx, *arguments, **named) or 0
         except (Exception, KeyboardInterrupt) as error:
             code = _report_failure(function.__name__, error, ctx.ensure_object(Invocation))
+        for act in ctx.ensure_object(Invocation).at_end:
+            act(code)
         raise typer.Exit(code)
 
     app.command(name=function.__name__, epilog=_EPILOG)(run_command)
@@ -140,13 +155,17 @@ def _show_version(wanted: bool) -> None:
 
 
 def _shared(name: str) -> object:
-    """Return how Typer shows and reads one of the shared options; its value goes to ctx.obj."""
-    option = next(option for option in OPTIONS if option.name == name)
+    """Return how Typer shows and reads one of the shared options."""
+    return kept_option(next(option for option in OPTIONS if option.name == name), _SHARED)
+
+
+def kept_option(option: Option, panel: str | None = None) -> object:
+    """Return how Typer shows and reads an option of the settings; its value goes to ctx.obj."""
     return typer.Option(
-        f"--{name}",
+        f"--{option.name}",
         metavar=option.metavar,
         help=option.help_with_sources(),
-        rich_help_panel=_SHARED,
+        rich_help_panel=panel,
         show_default=False,
         expose_value=False,
         callback=_keep_option,
@@ -185,6 +204,10 @@ def _kalshi_fills(
     """Declare the options that may stand before the command; `command_line` adds them behind it."""
 
 
+def _place(name: str) -> int:
+    return _ORDER.index(name) if name in _ORDER else len(_ORDER)
+
+
 def command_line() -> TyperGroup:
     """Return the app with its commands, each of which takes the shared options as well."""
     group = typer.main.get_command(app)
@@ -194,6 +217,7 @@ def command_line() -> TyperGroup:
         for option in group.params
         if isinstance(option, TyperOption) and option.rich_help_panel == _SHARED
     ]
+    group.commands = {name: group.commands[name] for name in sorted(group.commands, key=_place)}
     for registered in group.commands.values():
         registered.params.extend(shared)
     return group

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from kalshi_fills.cli.api_url import environment_of
-from kalshi_fills.cli.app import Context, begin, command
+from kalshi_fills.cli.app import Context, begin, command, kept_option
 from kalshi_fills.cli.connections import open_exchange, open_exchange_to_compare, open_warehouse
+from kalshi_fills.cli.metrics import RunOutcome, write_metrics_at_end
 from kalshi_fills.cli.options import duration, moment, share
+from kalshi_fills.cli.settings import METRICS_FILE
 from kalshi_fills.errors import DeclinedError, KalshiFillsError, Mistakes
 from kalshi_fills.host.printable import looks_like_key, quoted
 from kalshi_fills.report.console import show
@@ -27,6 +29,7 @@ from kalshi_fills.report.sync import show_sync, sync_json
 from kalshi_fills.report.truncate import show_backups, show_truncation, truncation_json
 
 if TYPE_CHECKING:
+    from kalshi_fills.diagnose.run import Diagnosis
     from kalshi_fills.pipeline.window import Window
     from kalshi_fills.sync.report import SyncReport
     from kalshi_fills.sync.watermark import SyncRequest
@@ -42,6 +45,9 @@ Until = Annotated[
         metavar="T", help="End of the range (exclusive), like --since.", show_default="now"
     ),
 ]
+
+
+MetricsFile = Annotated[str | None, kept_option(METRICS_FILE)]
 
 
 def _flag(name: str, text: str) -> object:
@@ -114,6 +120,7 @@ def sync(
         ),
     ] = False,
     dry_run: Annotated[bool, _flag("--dry-run", "Do everything except write.")] = False,
+    metrics_file: MetricsFile = None,
 ) -> int:
     """Pull the account's fills and store each exactly once.
 
@@ -124,6 +131,9 @@ def sync(
     from kalshi_fills.sync.watermark import SyncRequest
 
     context = begin(ctx)
+    outcome = RunOutcome("sync")
+    if not dry_run:
+        write_metrics_at_end(ctx, context, outcome)
     mistakes, now = context.mistakes, context.now
     start = moment(since, now, "--since", mistakes) if since is not None else None
     end = moment(until, now, "--until", mistakes) if until is not None else None
@@ -144,7 +154,7 @@ def sync(
     )
     share(rate_share, "--rate-share", mistakes)
     mistakes.raise_if_any()
-    report = SyncReport(uuid.uuid4(), dry_run)
+    report = outcome.sync = SyncReport(uuid.uuid4(), dry_run)
     try:
         _run_sync(context, request, report, rate_share)
     except KalshiFillsError:
@@ -224,6 +234,7 @@ def diagnose(
             metavar="NAME", help="Print only the answer of one diagnostic query, in full."
         ),
     ] = None,
+    metrics_file: MetricsFile = None,
 ) -> int:
     """Prove that table and exchange agree, or name the root cause.
 
@@ -233,6 +244,9 @@ def diagnose(
     from kalshi_fills.pipeline.window import Window
 
     context = begin(ctx)
+    outcome = RunOutcome("diagnose")
+    if query is None:
+        write_metrics_at_end(ctx, context, outcome)
     mistakes, now = context.mistakes, context.now
     start = moment(since, now, "--since", mistakes)
     end = (moment(until, now, "--until", mistakes) if until is not None else None) or now
@@ -252,7 +266,8 @@ def diagnose(
     if query is not None:
         _run_query(context, query, Window(start, end))
         return 0
-    return _run_diagnosis(context, Window(start, end), offline=offline, page=page)
+    outcome.diagnosis = _run_diagnosis(context, Window(start, end), offline=offline)
+    return _show_diagnosis(context, outcome.diagnosis, page)
 
 
 def _check_page(page: str, mistakes: Mistakes) -> None:
@@ -279,7 +294,7 @@ def _run_query(context: Context, query: str, window: Window) -> None:
         show_query(answer)
 
 
-def _run_diagnosis(context: Context, window: Window, *, offline: bool, page: str | None) -> int:
+def _run_diagnosis(context: Context, window: Window, *, offline: bool) -> Diagnosis:
     from kalshi_fills.diagnose.run import diagnose as run_diagnosis
     from kalshi_fills.warehouse.runs import last_environment
     from kalshi_fills.warehouse.standing import require_same_account
@@ -296,7 +311,11 @@ def _run_diagnosis(context: Context, window: Window, *, offline: bool, page: str
                 f"{tables.database}.{tables.fills}",
             )
         show_step = stack.enter_context(spinner())
-        found = run_diagnosis(warehouse, tables, exchange, window, context.now, show_step)
+        return run_diagnosis(warehouse, tables, exchange, window, context.now, show_step)
+
+
+def _show_diagnosis(context: Context, found: Diagnosis, page: str | None) -> int:
+    tables = context.settings.tables
     if not context.json:  # before the page, so that a full disk does not cost the verdict
         show_diagnosis(found, tables)
     if page is not None:

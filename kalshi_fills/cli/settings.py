@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -20,6 +20,7 @@ from kalshi_fills.cli.api_url import read_api_url
 from kalshi_fills.cli.clickhouse_url import ClickHouseTarget, read_clickhouse_url, secrets_of
 from kalshi_fills.cli.env_file import read_env_file
 from kalshi_fills.cli.options import is_identifier
+from kalshi_fills.cli.secret_files import CLICKHOUSE_PASSWORD, read_secret_file, with_password
 from kalshi_fills.errors import Mistakes, SettingsError
 from kalshi_fills.exchange.signing import Signer
 from kalshi_fills.host.printable import looks_like_key, quoted
@@ -28,6 +29,9 @@ from kalshi_fills.warehouse.statements import Tables
 DEFAULT_TABLE: Final = "mm_fills"
 
 _FORMAT_VARIABLE: Final = "KALSHI_FILLS_FORMAT"
+
+FORMATS: Final = ("table", "json")
+"""What every command can print."""
 
 _DEFAULT_ANSWER_MIB: Final = 64
 
@@ -84,7 +88,11 @@ OPTIONS: Final = (
         "PATH",
     ),
     Option(
-        "format", _FORMAT_VARIABLE, "table", "What to print on stdout: table or json.", "FORMAT"
+        "format",
+        _FORMAT_VARIABLE,
+        "table",
+        "What to print on stdout: table or json; query also prints csv.",
+        "FORMAT",
     ),
     Option(
         "log-format",
@@ -95,6 +103,20 @@ OPTIONS: Final = (
     ),
 )
 """The options every command has, in the order of their help."""
+
+METRICS_FILE: Final = Option(
+    "metrics-file",
+    "KALSHI_FILLS_METRICS_FILE",
+    None,
+    "Also write metrics of the run into this file, for Prometheus' textfile collector.",
+    "PATH",
+)
+"""An option of the commands that cron runs."""
+
+_ALL: Final = (*OPTIONS, METRICS_FILE)
+
+FROM_FILES: Final = ("CLICKHOUSE_URL", "KALSHI_API_KEY_ID")
+"""Variables whose value may also be the text of the file that `<variable>_FILE` names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +133,7 @@ class Settings:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     max_answer_bytes: int = _DEFAULT_ANSWER_MIB << 20
     """How large an answer of the exchange may be."""
+    metrics_file: Path | None = None
 
     def require_signer(self) -> Signer:
         """Return the signer.
@@ -126,18 +149,24 @@ class Settings:
         return self.signer
 
 
-def load(options: Mapping[str, str], mistakes: Mistakes) -> Settings:
+def load(
+    options: Mapping[str, str],
+    mistakes: Mistakes,
+    *,
+    needs_exchange: bool = True,
+    formats: Sequence[str] = FORMATS,
+) -> Settings:
     """Return the settings of this process; an option that is given, but empty, is a mistake.
 
     Such an option is most likely an unset variable of the shell: no default is meant.
     """
-    for option in OPTIONS:
+    for option in _ALL:
         if options.get(option.name) == "":
             mistakes.add(
                 f"--{option.name} is given, but empty",
                 f"give --{option.name} a value or leave it out",
             )
-    return build(options, os.environ, mistakes)
+    return build(options, os.environ, mistakes, needs_exchange=needs_exchange, formats=formats)
 
 
 def format_asked_for(option: str | None) -> str:
@@ -151,6 +180,7 @@ def gather(
     mistakes: Mistakes,
     *,
     folder: Path | None = None,
+    needs_exchange: bool = True,
 ) -> tuple[dict[str, str | None], str | None]:
     """Resolve every shared option: as given, from the environment, from `.env`, or by default.
 
@@ -159,6 +189,7 @@ def gather(
         environment: the process's environment.
         mistakes: collects an unreadable env file.
         folder: where `.env` is looked for; the working folder.
+        needs_exchange: whether the file of the API key's id is read.
 
     Returns:
         The values by option name, and the private key's text if KALSHI_PRIVATE_KEY has one.
@@ -168,10 +199,25 @@ def gather(
     def variable(name: str | None) -> str | None:
         return (environment.get(name) or from_file.get(name)) if name else None
 
+    def given(name: str | None) -> str | None:
+        """Return a variable's value, or the text of the file that its `_FILE` names."""
+        value = variable(name)
+        files = FROM_FILES if needs_exchange else FROM_FILES[:1]
+        if name not in files or not (path := variable(f"{name}_FILE")):
+            return value
+        if value is not None:
+            mistakes.add(f"{name} and {name}_FILE are both set", f"set {name} or {name}_FILE")
+            return value
+        return read_secret_file(f"{name}_FILE", path, mistakes)
+
+    from_variables = {option.name: given(option.variable) for option in _ALL}
     values = {
-        option.name: options.get(option.name) or variable(option.variable) or option.default
-        for option in OPTIONS
+        option.name: options.get(option.name) or from_variables[option.name] or option.default
+        for option in _ALL
     }
+    values["clickhouse"] = with_password(
+        values["clickhouse"], variable(f"{CLICKHOUSE_PASSWORD}_FILE"), mistakes
+    )
     values["max-answer-mib"] = variable("KALSHI_FILLS_MAX_ANSWER_MIB")
     return values, variable("KALSHI_PRIVATE_KEY")
 
@@ -182,9 +228,22 @@ def build(
     mistakes: Mistakes,
     *,
     folder: Path | None = None,
+    needs_exchange: bool = True,
+    formats: Sequence[str] = FORMATS,
 ) -> Settings:
-    """Return the settings; what is wrong is noted, for `mistakes.raise_if_any` of the caller."""
-    values, pem = gather(options, environment, mistakes, folder=folder)
+    """Return the settings; what is wrong is noted, for `mistakes.raise_if_any` of the caller.
+
+    Args:
+        options: what the command line gave, by option name.
+        environment: the process's environment.
+        mistakes: collects what is wrong.
+        folder: where `.env` is looked for; the working folder.
+        needs_exchange: whether the API key and the exchange's address are read.
+        formats: what the command can print.
+    """
+    values, pem = gather(
+        options, environment, mistakes, folder=folder, needs_exchange=needs_exchange
+    )
     clickhouse = read_clickhouse_url(values["clickhouse"], mistakes)
     tables = Tables(
         clickhouse.database,
@@ -192,9 +251,11 @@ def build(
         _cluster_name(values["cluster"], mistakes),
     )
     warnings: list[str] = []
-    signer = read_signer(values["api-key-id"], values["private-key"], pem, mistakes, warnings)
-    api_url = read_api_url(values["api-url"] or "prod", mistakes)
-    output_format = _one_of("format", values["format"], ("table", "json"), mistakes)
+    signer = None
+    if needs_exchange:
+        signer = read_signer(values["api-key-id"], values["private-key"], pem, mistakes, warnings)
+    api_url = read_api_url((needs_exchange and values["api-url"]) or "prod", mistakes)
+    output_format = _one_of("format", values["format"], formats, mistakes)
     log_format = _one_of(
         "log-format",
         values["log-format"] or ("text" if sys.stderr.isatty() else "json"),
@@ -214,6 +275,7 @@ def build(
         tuple(warnings),
         tuple(secrets),
         _max_answer_bytes(values["max-answer-mib"], mistakes),
+        _metrics_file(values["metrics-file"], mistakes),
     )
 
 
@@ -251,8 +313,27 @@ def _max_answer_bytes(text: str | None, mistakes: Mistakes) -> int:
     return _DEFAULT_ANSWER_MIB << 20
 
 
-def _one_of(option: str, value: str | None, allowed: tuple[str, ...], mistakes: Mistakes) -> str:
-    if value not in allowed:
+def _metrics_file(value: str | None, mistakes: Mistakes) -> Path | None:
+    if value is None:
+        return None
+    if "://" in value or "@" in value or "\0" in value or looks_like_key(value):
+        mistakes.add(
+            "KALSHI_FILLS_METRICS_FILE (or --metrics-file) is not the path of a file",
+            "name a file in the folder of the textfile collector, such as kalshi-fills.prom",
+        )
+        return None
+    try:
+        return Path(value).expanduser().absolute()
+    except (OSError, RuntimeError):  # the working folder is gone, or the home folder unknown
+        mistakes.add(
+            "the file in KALSHI_FILLS_METRICS_FILE (or --metrics-file) cannot be found from here",
+            "name it from the root on",
+        )
+        return None
+
+
+def _one_of(option: str, value: str | None, allowed: Sequence[str], mistakes: Mistakes) -> str:
+    if value is None or value not in allowed:
         mistakes.add(
             f"--{option}{quoted(value or '')} is not known",
             f"use --{option} {' or '.join(allowed)}",

@@ -5,13 +5,15 @@ What a single command prints is in that command's module.
 
 from __future__ import annotations
 
+import io
+import re
 import sys
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Final, TextIO
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +21,8 @@ from rich.text import Text
 from kalshi_fills.host.printable import ascii_json, visible, visible_lines
 
 _SHOWN_LETTERS: Final = 60
+
+_TRAILING: Final = re.compile(r"[ \t]+$", re.MULTILINE)
 
 
 def show(result: object) -> None:
@@ -81,11 +85,43 @@ def one_or_more(count: int, one: str, more: str) -> str:
     return one if count == 1 else more
 
 
+class _Trimmed(io.StringIO):
+    """Passes on what is written, without the spaces that would fill a line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # that of a StringIO is none
+        return self._stream.encoding or "utf-8"
+
+    def write(self, text: str) -> int:
+        self._stream.write(_TRAILING.sub("", text))
+        return len(text)
+
+
 def new_console(stream: TextIO | None = None) -> Console:
-    """Return a console for stdout."""
-    return HarmlessConsole(file=stream, highlight=False, markup=False, emoji=False)
+    """Return a console for stdout; what is piped has no spaces at the end of a line."""
+    stream = stream or sys.stdout
+    return HarmlessConsole(
+        file=stream if stream.isatty() else _Trimmed(stream),
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
+class _FoldingTable(Table):
+    """A table that breaks a long word at the end of its column, and never cuts it off."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for column in self.columns:
+            if column.overflow == "ellipsis":
+                column.overflow = "fold"
+        return super().__rich_console__(console, options)
 
 
 def new_table(title: str) -> Table:
     """Return an empty table under a title."""
-    return Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    return _FoldingTable(title=Text(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)

@@ -25,9 +25,12 @@ Row = tuple[Any, ...]
 class Rows(list[Row]):
     """The rows of a result, with the names of their columns; `select` reads them by name."""
 
-    def __init__(self, columns: Sequence[str] = (), rows: Iterable[Row] = ()) -> None:
+    def __init__(
+        self, columns: Sequence[str] = (), rows: Iterable[Row] = (), types: Sequence[str] = ()
+    ) -> None:
         super().__init__(rows)
         self.columns = tuple(columns)
+        self.types = tuple(types)
 
 
 class TextTable(NamedTuple):
@@ -40,7 +43,10 @@ class TextTable(NamedTuple):
 class Code(IntEnum):
     """ClickHouse's numbers of the errors that mean something to the tool, by its own names."""
 
+    UNKNOWN_TYPE = 50
     TYPE_MISMATCH = 53
+    SYNTAX_ERROR = 62
+    UNKNOWN_DATABASE = 81
     UNEXPECTED_PACKET_FROM_SERVER = 102
     READONLY = 164
     UNKNOWN_USER = 192
@@ -146,6 +152,16 @@ class Warehouse(Protocol):
         Raises:
             InsertUnknown: the answer never came.
             WarehouseError: refused, nothing of the block is stored.
+        """
+        ...
+
+    def only_read(self, database: str) -> None:
+        """Allow nothing but reading from now on, in this database, with times in UTC.
+
+        A statement cannot lift this again.
+
+        Raises:
+            WarehouseError: there is no such database.
         """
         ...
 

@@ -105,7 +105,8 @@ class _Embedded:
         lines = text.rstrip("\n").split("\n")
         if len(lines) < 2:
             return Rows()
-        decoders = [_decoder(kind) for kind in json.loads(lines[1])]
+        types = json.loads(lines[1])
+        decoders = [_decoder(kind) for kind in types]
         rows: Iterable[Row] = (
             tuple(
                 value if value is None or decode is None else decode(value)
@@ -115,7 +116,7 @@ class _Embedded:
         )
         if not is_utf8(text):
             rows = (tuple(map(escape_bytes, row)) for row in rows)
-        return Rows(list(map(str, json.loads(lines[0]))), rows)
+        return Rows(list(map(str, json.loads(lines[0]))), rows, types)
 
     def command(self, sql: str, params: Mapping[str, Value] | None = None) -> None:
         self._query(sql, params=params)
@@ -139,6 +140,10 @@ class _Embedded:
             self._query(statement, params=params)
         finally:
             self._query("DROP TEMPORARY TABLE IF EXISTS block")
+
+    def only_read(self, database: str) -> None:
+        self._query(f"USE {quote_identifier(database)}")
+        self._query("SET session_timezone = 'UTC', date_time_output_format = 'iso', readonly = 2")
 
     def give_up(self) -> None:
         pass

@@ -181,7 +181,7 @@ class _Server:
                 )
                 for row in rows
             ]
-        return Rows([name for name, _ in columns], map(tuple, rows))
+        return Rows([name for name, _ in columns], map(tuple, rows), [kind for _, kind in columns])
 
     def command(self, sql: str, params: Mapping[str, Value] | None = None) -> None:
         self._require_writing()
@@ -221,6 +221,12 @@ class _Server:
                 f"the connection to ClickHouse at {self._where} was lost during an insert",
                 hint="run the same command again: it looks up what was stored",
             ) from error
+
+    def only_read(self, database: str) -> None:
+        ((level,),) = self.rows("SELECT toString(getSetting('readonly'))")
+        self.rows(f"USE {quote_identifier(database)}")
+        if level == "0":  # 2 lets a query change settings, but not this one
+            self._profile.reading.update({"session_timezone": "UTC", "readonly": "2"})
 
     def give_up(self) -> None:
         connected = self._client.connection.socket
