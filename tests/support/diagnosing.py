@@ -36,6 +36,7 @@ CHECKS = [
     "prices_valid",
     "no_periodic_cadence",
     "no_duplicate_rows",
+    "settled_markets_match",
 ]
 
 
