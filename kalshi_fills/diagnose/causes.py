@@ -5,7 +5,7 @@ Each cause looks for its own traces and is not named without them; several may a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +22,22 @@ if TYPE_CHECKING:
 _MIGRATE = "kalshi-fills migrate"
 
 _GARBAGE = "kalshi-fills truncate --garbage"
+
+_SYNC = "kalshi-fills sync"
+
+_WORST_FIRST = (
+    "schema_never_migrated",
+    "non_fills_written_as_fills",
+    "same_fills_inserted_again",
+    "event_time_written_as_now",
+    "old_garbage_mixed_with_good_rows",
+    "exchange_schema_changed",
+    "sync_not_running",
+    "key_sees_one_subaccount",
+    "fills_missing",
+    "rows_altered",
+    "exchange_withdrew_fills",
+)
 
 
 class Cause(NamedTuple):
@@ -57,6 +73,30 @@ def causes(
     yield from _fills_missing(table, reconciled, now, explained=bool(not_running))
     yield from _rows_altered(table, reconciled)
     yield from _exchange_withdrew_fills(reconciled, tables)
+
+
+def merge_causes(found: Iterable[Cause], more: Iterable[Cause]) -> list[Cause]:
+    """Return causes, the worst first, each once: with all its evidence, and the earliest repair."""
+    merged: dict[str, Cause] = {}
+    for cause in (*found, *more):
+        before = merged.setdefault(cause.name, cause)
+        if before is not cause:
+            merged[cause.name] = before._replace(
+                evidence=[*before.evidence, *cause.evidence],
+                next=_wider(before.next, cause.next),
+            )
+    return sorted(merged.values(), key=lambda cause: _WORST_FIRST.index(cause.name))
+
+
+def _wider(one: str, other: str) -> str:
+    """Return which of two repairs reaches further back, if both are syncs; else the first."""
+    if not (one.startswith(_SYNC) and other.startswith(_SYNC)):
+        return one
+    if "--full" in other:
+        return other
+    since = other.partition("--since ")[2]
+    before = one.partition("--since ")[2]
+    return other if since and "--full" not in one and (not before or since < before) else one
 
 
 def _schema_never_migrated(table: TableSurvey, tables: Tables) -> Iterator[Cause]:

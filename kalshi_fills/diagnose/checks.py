@@ -22,7 +22,7 @@ GARBAGE: Final = "kalshi-fills truncate --garbage"
 
 
 class Check(NamedTuple):
-    """One of the five validations."""
+    """One of the six validations."""
 
     name: str
     status: str

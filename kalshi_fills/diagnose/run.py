@@ -1,4 +1,4 @@
-"""Does the table agree with the exchange, and if not, why: five checks, breaks, root causes.
+"""Does the table agree with the exchange, and if not, why: six checks, breaks, root causes.
 
     survey the tables -> compare with the exchange -> check -> name the causes
 
@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
-from kalshi_fills.diagnose.causes import Cause, causes
+from kalshi_fills.diagnose.causes import Cause, causes, merge_causes
 from kalshi_fills.diagnose.checks import (
     FAIL,
     PASS,
@@ -29,20 +29,24 @@ from kalshi_fills.diagnose.checks import (
     check_prices,
     check_schema,
 )
+from kalshi_fills.diagnose.settled import SETTLED, check_settled, settled_causes
 from kalshi_fills.diagnose.survey import QueryResult, SurveyQueries, TableSurvey, survey
 from kalshi_fills.diagnose.volume import VOLUME, check_volume
 from kalshi_fills.errors import SchemaError
+from kalshi_fills.pipeline.window import Window
 from kalshi_fills.reconcile.blank import TableFacts
+from kalshi_fills.reconcile.breaks import MAX_BREAKS
 from kalshi_fills.reconcile.lookups import TableLookups
 from kalshi_fills.reconcile.reader import open_reader
 from kalshi_fills.reconcile.reconciliation import Compared, Reconciliation
 from kalshi_fills.reconcile.run import reconcile
+from kalshi_fills.reconcile.settled import SettledMarkets
+from kalshi_fills.reconcile.settlements import compare_stored
 from kalshi_fills.warehouse.schema import Schema, schema_of
 from kalshi_fills.warehouse.store import FillStore
 
 if TYPE_CHECKING:
     from kalshi_fills.exchange.endpoints import Exchange
-    from kalshi_fills.pipeline.window import Window
     from kalshi_fills.reconcile.breaks import Break
     from kalshi_fills.reconcile.listed import Say
     from kalshi_fills.warehouse.client import Warehouse
@@ -52,6 +56,9 @@ log = logging.getLogger(__name__)
 
 
 _NOBODY: Final = UUID(int=0)
+
+_AHEAD: Final = timedelta(days=1)
+"""How far beyond this clock the exchange's own may have settled a market."""
 
 
 class HourOfBoth(NamedTuple):
@@ -149,6 +156,15 @@ class Diagnosis:
                 [],
                 "",
             )
+        if "settlement" in scopes:
+            (repair,) = (check.next for check in self.checks if check.name == SETTLED)
+            return Cause(
+                "none",
+                "What the exchange settled is not what its own fills add up to; the table has the "
+                "fills that it lists. Read them again later, and ask its support if this lasts.",
+                [],
+                repair,
+            )
         if self.proves_nothing:
             (volume,) = (check for check in self.checks if check.name == VOLUME)
             return Cause("none", volume.explanation, [], volume.next)
@@ -198,6 +214,8 @@ def diagnose(
     table = survey(SurveyQueries(warehouse, tables, schema, window), schema, now)
     found.queries = table.queries
     reconciled: Reconciliation | None = None
+    settled = SettledMarkets(skipped="the table has to be migrated first")
+    lookups = TableLookups(warehouse, tables, window, replaces=schema.replaces)
     store = FillStore(warehouse, tables, _NOBODY, now, dry_run=True)
     if table.is_today:
         store.require_every_row()
@@ -206,9 +224,12 @@ def diagnose(
             "Offline: whether the exchange has other fills, and whether orders and positions "
             "agree, was not checked."
         )
+        if table.is_today:
+            say("comparing settled markets")
+            settled = compare_stored(lookups, Window(None, now + _AHEAD), table.pending_from)
+            found.compared.settled_markets = settled.agreeing
     else:
         clock = clock or (lambda: now + timedelta(seconds=time.monotonic() - began))
-        lookups = TableLookups(warehouse, tables, window, replaces=schema.replaces)
         facts = _facts(table, store)
         reader = open_reader(exchange, clock)
         reconciled = reconcile(
@@ -221,20 +242,28 @@ def diagnose(
             now,
             say,
         )
+        settled = reconciled.settled
         found.breaks, found.more_breaks = reconciled.breaks, reconciled.more_breaks
         found.compared = reconciled.proven
         found.notes += reconciled.notes
         found.requests = exchange.requests
     found.hours = _hours(table, reconciled)
+    found.notes += settled.notes
+    room = MAX_BREAKS - len(found.breaks)
+    found.more_breaks = found.more_breaks or len(settled.breaks) > room
+    found.breaks = [*found.breaks, *settled.breaks[:room]]
     found.checks = [
         check_volume(table, reconciled, now, tables),
         check_schema(table, tables),
         check_prices(table),
         check_cadence(table, reconciled),
         check_duplicates(table, reconciled),
+        check_settled(settled, tables),
     ]
     if found.verdict != PASS:
-        found.causes = list(causes(table, reconciled, tables, now))
+        found.causes = merge_causes(
+            causes(table, reconciled, tables, now), settled_causes(settled, tables)
+        )
     found.elapsed_seconds = round(time.monotonic() - began, 3)
     log.info(
         "diagnosis",

@@ -252,7 +252,11 @@ def positions(
 
 
 def settlements(
-    exchange: Exchange, subaccount_number: int, since: datetime | None
+    exchange: Exchange,
+    subaccount_number: int,
+    since: datetime | None,
+    until: datetime | None = None,
+    ticker: str | None = None,
 ) -> Iterator[list[str]]:
     """Yield the items of a subaccount's list of settlements, page by page.
 
@@ -260,6 +264,8 @@ def settlements(
         exchange: the account.
         subaccount_number: whose; the exchange's rows do not name it.
         since: the time of the earliest settlement to list; None lists all there are.
+        until: the time before which they are; None lists up to now.
+        ticker: of one market only.
 
     Raises:
         ExchangeError: see `Exchange.walk`.
@@ -267,6 +273,10 @@ def settlements(
     filters = {"subaccount": str(subaccount_number)}
     if since is not None:
         filters["min_ts"] = str(int(since.timestamp()) - 1)
+    if until is not None:
+        filters["max_ts"] = str(int(until.timestamp()) + 1)
+    if ticker is not None:
+        filters["ticker"] = ticker
     yield from exchange.walk("/portfolio/settlements", filters, "settlements")
 
 

@@ -22,7 +22,7 @@ from kalshi_fills.warehouse.declared import (
 from kalshi_fills.warehouse.fills import NO_UUID
 from kalshi_fills.warehouse.gathering import Gathering
 from kalshi_fills.warehouse.grants import require_grants
-from kalshi_fills.warehouse.ownership import NEXT, VIEW, Table, not_ours
+from kalshi_fills.warehouse.ownership import NEXT, VIEW, VIEWS, Table, not_ours
 from kalshi_fills.warehouse.replicas import (
     as_spread,
     database_engine,
@@ -181,7 +181,7 @@ def _refuse_foreign(
     of_view = [column.name for column in columns[VIEW]]
     beside = [suffix + NEXT for suffix in OUR_TABLES]
     for found in (there, *_on_other_hosts(hosts)):
-        for stranger, because in not_ours(found, {VIEW, *OUR_TABLES, *beside}, of_view):
+        for stranger, because in not_ours(found, {*VIEWS, *OUR_TABLES, *beside}, of_view):
             raise foreign_name(tables, stranger, because)
     if NEXT in there:
         why = why_not_fills(columns[NEXT], there[NEXT])

@@ -33,11 +33,12 @@ from kalshi_fills.warehouse.declared import (
     first_columns,
     migration_label,
     numbered_migrations,
+    sources_of_view,
     todays_columns,
 )
 from kalshi_fills.warehouse.gathering import Work
 from kalshi_fills.warehouse.in_flight import wait_for_inserts
-from kalshi_fills.warehouse.ownership import NEXT, VIEW, Source, Table, source_of
+from kalshi_fills.warehouse.ownership import NEXT, VIEW, VIEWS, Table, sources_of
 from kalshi_fills.warehouse.schema import (
     EXCHANGING_ENGINES,
     blank_id_default_is_lost,
@@ -79,7 +80,7 @@ def plan(place: Place, found: Found, rebuild: Rebuild) -> list[Work]:
         elif (
             number in found.applied
             and suffix in found.there
-            and not (suffix == VIEW and (is_changed or _view_is_stale(place, found)))
+            and not (suffix in VIEWS and (is_changed or _view_is_stale(place, found, suffix)))
         ):
             works.append(Work(migration_label(statement), "there", _DONE))
         else:
@@ -88,10 +89,16 @@ def plan(place: Place, found: Found, rebuild: Rebuild) -> list[Work]:
 
 
 def _in_order() -> list[tuple[int, Statement]]:
-    """Return the numbered migrations, the view behind whatever alters the table that it shows."""
+    """Return the numbered migrations, each view behind whatever alters the fills table."""
     found = numbered_migrations()
     last = max(number for number, _ in found if SUFFIX_OF[number] in ("", VIEW))
-    return sorted(found, key=lambda one: (last, 1) if SUFFIX_OF[one[0]] == VIEW else (one[0], 0))
+
+    def place(one: tuple[int, Statement]) -> tuple[int, bool]:
+        number, _ = one
+        is_view = SUFFIX_OF[number] in VIEWS
+        return (max(number, last), True) if is_view else (number, False)
+
+    return sorted(found, key=place)
 
 
 def _database(place: Place, found: Found) -> Work:
@@ -301,18 +308,18 @@ def _after_exchange(place: Place, found: Found, rebuild: Rebuild, old: Table) ->
     ]
 
 
-def _view_is_stale(place: Place, found: Found) -> bool:
-    """Return whether the view lacks columns of the table, or reads another one, on any host."""
-    views = [found.there[VIEW]]
+def _view_is_stale(place: Place, found: Found, suffix: str) -> bool:
+    """Return whether a view lacks columns of the table, or reads another one, on any host."""
+    views = [found.there[suffix]]
     if found.hosts is not None:
-        spread = found.hosts.spread(VIEW)
+        spread = found.hosts.spread(suffix)
         if spread.lacking:
             return True
         views += spread.tables.values()
-    source = Source(place.tables.database, place.tables.fills)
-    if any(source_of(view) != source for view in views):
+    sources = sources_of_view(suffix, place.tables)
+    if any(sources_of(view) != sources for view in views):
         return True
-    return _stored_columns(found, VIEW) != _stored_columns(found, "")
+    return suffix == VIEW and _stored_columns(found, VIEW) != _stored_columns(found, "")
 
 
 def _stored_columns(found: Found, suffix: str) -> list[str]:

@@ -16,7 +16,7 @@ MAX_BREAKS: Final = 10_000
 """Breaks that a sync or a diagnosis lists; the report says where there are more."""
 
 Value = str | bool | int | Decimal | datetime
-"""One field of a fill, an order or a position; an empty text where it is not known."""
+"""One field of a fill, order, position or settlement; an empty text where it is not known."""
 
 _DECIMALS = ("price_cents", "yes_price_dollars", "no_price_dollars", "size", "fee_dollars")
 
@@ -51,7 +51,7 @@ class Break(NamedTuple):
     kind: str
     """missing (exchange only), unexpected (table only) or mismatch (both, different content)."""
     scope: str
-    """fill, order or position."""
+    """fill, order, position or settlement."""
     fill_id: str | None
     order_id: str | None
     market_ticker: str | None

@@ -11,7 +11,8 @@ from kalshi_fills.pipeline.content import Content
 from kalshi_fills.pipeline.fills import EARLIEST_FILL, FillKey
 from kalshi_fills.reconcile.attribution import Writer
 from kalshi_fills.reconcile.breaks import StoredRow
-from kalshi_fills.warehouse.client import TextTable, Warehouse, select
+from kalshi_fills.reconcile.settled import SettledRow, SettledSums
+from kalshi_fills.warehouse.client import TextTable, Warehouse, in_utc, select, select_one
 
 if TYPE_CHECKING:
     from kalshi_fills.pipeline.window import Window
@@ -58,6 +59,34 @@ class _PositionSum(NamedTuple):
 
 class _Subaccount(NamedTuple):
     subaccount_number: int
+
+
+class StoredAgainstFills(NamedTuple):
+    """How the stored settlements compare with all fills of their markets."""
+
+    markets: int = 0
+    differing: int = 0
+    tickers: Sequence[str] = ()
+    """The markets that differ, 10,001 at most."""
+    costs_differ: int = 0
+    of_costs: str = ""
+    """One of the markets that agree but for their costs."""
+    revenues_differ: int = 0
+    of_revenues: str = ""
+    """One of the markets that agree but for their revenue."""
+
+
+class _SettledSums(NamedTuple):
+    market_ticker: str
+    subaccount_number: int | None
+    fills: int
+    first_fill: datetime
+    yes_contracts: Decimal
+    no_contracts: Decimal
+    yes_cost_dollars: Decimal
+    no_cost_dollars: Decimal
+    fees_dollars: Decimal
+    fees_unknown: int
 
 
 class _FillRow(NamedTuple):
@@ -139,6 +168,42 @@ class TableLookups:
         """Return the subaccounts that the table knows, and the primary one."""
         found = select(self._warehouse, _Subaccount, self._sql("reconcile/subaccounts"))
         return sorted({0, *(int(one.subaccount_number) for one in found)})
+
+    def stored_settlements(self, window: Window) -> StoredAgainstFills:
+        """Return how the settlements that are stored compare with all fills of their markets.
+
+        Args:
+            window: the markets that were settled in it.
+        """
+        bounds = {"start": window.start or EARLIEST_FILL, "end": window.end}
+        sql = self._sql("reconcile/settled_markets")
+        found = select_one(self._warehouse, StoredAgainstFills, sql, bounds)
+        return found or StoredAgainstFills()
+
+    def settlements_of(self, tickers: Sequence[str]) -> dict[str, dict[int, SettledRow]]:
+        """Return the stored settlements of these markets, by subaccount."""
+        wanted = TextTable(("ticker",), [(ticker,) for ticker in tickers])
+        rows: dict[str, dict[int, SettledRow]] = {}
+        for one in select(
+            self._warehouse,
+            SettledRow,
+            self._sql("reconcile/settlements_of_markets"),
+            wanted=wanted,
+        ):
+            row = one._replace(settled_at=in_utc(one.settled_at))
+            rows.setdefault(one.market_ticker, {})[one.subaccount_number] = row
+        return rows
+
+    def settled_sums(self, tickers: Sequence[str]) -> dict[str, dict[int | None, SettledSums]]:
+        """Return what all fills of these markets add up to, by subaccount."""
+        wanted = TextTable(("ticker",), [(ticker,) for ticker in tickers])
+        sums: dict[str, dict[int | None, SettledSums]] = {}
+        for one in select(
+            self._warehouse, _SettledSums, self._sql("reconcile/settled_sums"), wanted=wanted
+        ):
+            found = SettledSums(*one[2:])._replace(first_fill=in_utc(one.first_fill))
+            sums.setdefault(one.market_ticker, {})[one.subaccount_number] = found
+        return sums
 
     def fills_of_order(self, order_id: str) -> list[StoredRow]:
         """Return every row of an order, of any age."""

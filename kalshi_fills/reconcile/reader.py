@@ -31,6 +31,10 @@ class ExchangeReader:
         self._clock = clock
         self._met = SeenFills()
 
+    def now(self) -> datetime:
+        """Return the time, as the times of items are checked against it."""
+        return self._clock()
+
     def met(self, key: FillKey) -> bool:
         """Return whether a fill came when an order or a market was asked for."""
         return key_hash(key) in self._met

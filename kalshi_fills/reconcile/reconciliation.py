@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from kalshi_fills.pipeline.fills import EARLIEST_FILL, Fill
 from kalshi_fills.reconcile.attribution import Attribution
 from kalshi_fills.reconcile.breaks import MAX_BREAKS, Break
+from kalshi_fills.reconcile.settled import SettledMarkets
 
 if TYPE_CHECKING:
     from kalshi_fills.pipeline.batch import Batch
@@ -35,6 +36,7 @@ class Compared:
     positions: int = 0
     """Positions that are what all fills in the table add up to."""
     settled_markets: int = 0
+    """Settled markets whose totals are what all fills in the table add up to."""
 
     def add_all(self, batch: Batch) -> None:
         """Count fills in."""
@@ -95,6 +97,8 @@ class Reconciliation:
     """The exchange's fills by hour."""
     by_writer: Attribution = field(default_factory=Attribution)
     """Who wrote the rows of the breaks."""
+    settled: SettledMarkets = field(default_factory=SettledMarkets)
+    """The markets that were settled in the window, against all fills in the table."""
     differs_since: datetime | None = None
     """No fill older than this is known to differ; None if none does."""
 

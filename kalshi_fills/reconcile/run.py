@@ -1,13 +1,14 @@
-"""The exchange against the table for a window, leg by leg: by fill, by order, by position.
+"""The exchange against the table for a window, leg by leg.
 
 Each leg works in memory that does not grow with the account:
 
     fills      digests per hour first, ids only where an hour differs
     orders     contracts and fees of the table's fills, against what each order says
     positions  what all fills of a market add up to, against what is held
+    settled    what all fills of a market add up to, against what was settled
 
-A disagreement is listed once: an order or a position that differs only because a fill does is not
-repeated as a break of its own. Reads both sides, and repairs nothing.
+A disagreement is listed once: an order, a position or a settled market that differs only because a
+fill does is not repeated as a break of its own. Reads both sides, and repairs nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from kalshi_fills.reconcile.listed import Bounds, Say, read_window
 from kalshi_fills.reconcile.orders import compare_order_rows, compare_orders
 from kalshi_fills.reconcile.positions import compare_positions, read_primary_positions
 from kalshi_fills.reconcile.reconciliation import LARGE_LAG, Reconciliation
+from kalshi_fills.reconcile.settled import SettledMarkets
+from kalshi_fills.reconcile.settlements import compare_settlements
 from kalshi_fills.reconcile.window import compare_window
 
 if TYPE_CHECKING:
@@ -65,6 +68,7 @@ def reconcile(
     found.restricted = primary.restricted
     listed = read_window(reader, store, found, say, is_today=facts.is_today)
     if not facts.is_today:
+        found.settled = SettledMarkets(skipped="the table has to be migrated first")
         found.not_compared = found.not_compared or why_nothing_is_listed(
             exchange, listed, facts, found.compared
         )
@@ -75,23 +79,28 @@ def reconcile(
         return found
     asked_for = found.compared
     bounds = Bounds(found.compared, found.complete_until, pending_from, reader.cutoff)
-    if not exclude_blank_listings(exchange, listed, bounds, facts, found):
-        return found
-    bounds = bounds._replace(compared=found.compared)
-    say("comparing fills")
-    compare_window(reader, store, listed, bounds, found)
-    if found.more_breaks:
-        found.notes.append(
-            f"More than {MAX_BREAKS:,} fills differ; orders and positions were not compared."
+    if exclude_blank_listings(exchange, listed, bounds, facts, found):
+        bounds = bounds._replace(compared=found.compared)
+        say("comparing fills")
+        compare_window(reader, store, listed, bounds, found)
+        if found.more_breaks:
+            found.notes.append(
+                f"More than {MAX_BREAKS:,} fills differ; orders and positions were not compared."
+            )
+        elif found.compared == asked_for:
+            say("comparing orders")
+            compare_orders(reader, store, lookups, listed, bounds, found, now)
+            say("comparing positions")
+            compare_positions(reader, store, lookups, listed, bounds, found, primary)
+        found.by_writer = attribute(
+            found.breaks, lookups, lambda key: listed.holds(key) or reader.met(key)
         )
-    elif found.compared == asked_for:
-        say("comparing orders")
-        compare_orders(reader, store, lookups, listed, bounds, found, now)
-        say("comparing positions")
-        compare_positions(reader, store, lookups, listed, bounds, found, primary)
-    found.by_writer = attribute(
-        found.breaks, lookups, lambda key: listed.holds(key) or reader.met(key)
+    say("comparing settled markets")
+    may_ask = not found.not_compared and found.compared == asked_for
+    found.settled = compare_settlements(
+        reader, lookups, listed, bounds, window, found, ask_for_fills=may_ask
     )
+    found.proven.settled_markets = found.settled.agreeing
     return found
 
 

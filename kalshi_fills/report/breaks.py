@@ -24,6 +24,7 @@ _PLACES: Final = {
     "no_price_dollars": 6,
     "fee_dollars": 6,
     "fees_dollars": 6,
+    "fee_cost": 6,
 }
 """Decimal places of the fields that do not have two, as contracts do."""
 

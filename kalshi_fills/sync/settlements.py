@@ -33,7 +33,7 @@ from kalshi_fills.pipeline.values import decode_item
 from kalshi_fills.warehouse.standing import SettlementsRead
 
 if TYPE_CHECKING:
-        from kalshi_fills.exchange.endpoints import Exchange
+    from kalshi_fills.exchange.endpoints import Exchange
     from kalshi_fills.sync.report import SyncReport
     from kalshi_fills.sync.watermark import SyncRequest
     from kalshi_fills.warehouse.store import FillStore

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from kalshi_fills.warehouse.ownership import VIEW
-from kalshi_fills.warehouse.statements import Statement, load, names, quote_identifier
+from kalshi_fills.warehouse.ownership import VIEWS, Source
+from kalshi_fills.warehouse.statements import Statement, Tables, load, names, quote_identifier
 
 FILLS_STATEMENT: Final = "migrations/0002_create_fills"
 """Makes the fills table with the columns that statements name; later migrations add others."""
@@ -28,6 +28,8 @@ _SUBJECT: Final = re.compile(
     r"^(?:CREATE TABLE IF NOT EXISTS|CREATE OR REPLACE VIEW|ALTER TABLE) `mm_fills(\w*)`",
     re.MULTILINE,
 )
+
+_READ: Final = re.compile(r"^ *FROM `mm_fills(\w*)` FINAL$", re.MULTILINE)
 
 _SORTING_KEY: Final = re.compile(r"^ORDER BY \((.+)\)$", re.MULTILINE)
 
@@ -97,8 +99,15 @@ def added_columns(statement: Statement) -> list[AddedColumn]:
 SUFFIX_OF: Final = {number: subject_of(statement) for number, statement in numbered_migrations()}
 """Which table each migration is about, from the migrations themselves."""
 
-OUR_TABLES: Final = tuple(sorted({*SUFFIX_OF.values()} - {"", VIEW}))
+OUR_TABLES: Final = tuple(sorted({*SUFFIX_OF.values()} - {"", *VIEWS}))
 """Suffixes of the tool's own tables beside the fills table."""
+
+
+def sources_of_view(suffix: str, tables: Tables) -> set[Source]:
+    """Return the tables that today's view of this suffix reads."""
+    numbers = [number for number, subject in SUFFIX_OF.items() if subject == suffix]
+    statement = dict(numbered_migrations())[max(numbers)]
+    return {Source(tables.database, tables.fills + of) for of in _READ.findall(statement.text)}
 
 
 def first_columns() -> list[DeclaredColumn]:

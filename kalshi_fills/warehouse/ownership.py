@@ -1,7 +1,7 @@
 """What bears one of our names, and whether it is ours.
 
-A table of ours bears a mark, its comment. The view of fills has none and is known by what it
-reads; the fills table itself, which may be older than any mark, by its columns. A name alone
+A table or view of ours bears a mark, its comment. The view of fills has none and is known by what
+it reads; the fills table itself, which may be older than any mark, by its columns. A name alone
 proves nothing: whatever else stands under one of our names belongs to somebody else, and is
 neither read, replaced nor dropped.
 """
@@ -18,6 +18,12 @@ MARK: Final = "kalshi-fills: "
 VIEW: Final = "_current"
 """Suffix of the view of fills."""
 
+SUMMARIES: Final = ("_by_market", "_by_day")
+"""Suffixes of the views that add fills up."""
+
+VIEWS: Final = (VIEW, *SUMMARIES)
+"""Suffixes of all views."""
+
 NEXT: Final = "__next"
 """Suffix of a new table while migrate fills it, and of the old one just after the exchange."""
 
@@ -30,6 +36,8 @@ _VIEW_OF_FILLS: Final = re.compile(
     r"SELECT \* FROM " + _NAME + r"\." + _NAME + " FINAL",  # noqa: S608 - a pattern
     re.DOTALL,
 ).fullmatch
+
+_READ_BY_SUMMARY: Final = re.compile(rf"\bFROM {_NAME}\.{_NAME} FINAL\b")
 
 _ESCAPED: Final = re.compile(r"\\(.)|``", re.DOTALL)
 
@@ -78,6 +86,14 @@ def source_of(view: Table) -> Source | None:
     return Source(*map(_unquoted, match.groups())) if match else None
 
 
+def sources_of(view: Table) -> set[Source]:
+    """Return the tables of ours that a view of ours reads; none for anything but a view."""
+    if view.engine != "View":
+        return set()
+    found = _READ_BY_SUMMARY.findall(view.select)
+    return {Source(*map(_unquoted, names)) for names in found}
+
+
 def is_fills_table(table: Table, columns: Collection[str]) -> bool:
     """Return whether a table is one of fills, of whatever age and under whatever name."""
     return "MergeTree" in table.engine and set(columns) >= FILLS_COLUMNS
@@ -100,6 +116,9 @@ def not_ours(
         if suffix == VIEW:
             if source_of(table) is None or not set(columns_of_view) >= FILLS_COLUMNS:
                 yield table, "it is not a view of fills that this tool made"
+        elif suffix in SUMMARIES:
+            if table.engine != "View" or not table.comment.startswith(MARK):
+                yield table, f"it is not a view whose comment begins with {MARK.strip()!r}"
         elif "MergeTree" not in table.engine:
             yield table, f"its engine is {table.engine}"
         elif not table.is_marked:

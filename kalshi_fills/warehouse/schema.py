@@ -18,6 +18,7 @@ from kalshi_fills.warehouse.declared import (
     added_columns,
     first_columns,
     numbered_migrations,
+    sources_of_view,
     subject_of,
     todays_columns,
     wanted_sorting_key,
@@ -25,11 +26,10 @@ from kalshi_fills.warehouse.declared import (
 from kalshi_fills.warehouse.ownership import (
     FILLS_COLUMNS,
     NEXT,
-    VIEW,
-    Source,
+    VIEWS,
     Table,
     not_ours,
-    source_of,
+    sources_of,
 )
 from kalshi_fills.warehouse.replicas import as_spread, catch_up, require_one_shard
 from kalshi_fills.warehouse.statements import Statement, Tables
@@ -172,9 +172,10 @@ def _problems_beside(tables: Tables, there: Mapping[str, Table]) -> Iterator[str
                 f"{table.name} is not replicated (engine {table.engine}), so that each host has "
                 "rows of its own"
             )
-    source = source_of(there[VIEW]) if VIEW in there else None
-    if source is not None and source != Source(tables.database, tables.fills):
-        yield f"the view {there[VIEW].name} reads {source.database}.{source.table}"
+    for suffix in VIEWS:
+        if suffix in there and not any(not_ours(there, (suffix,), FILLS_COLUMNS)):
+            for source in sorted(sources_of(there[suffix]) - sources_of_view(suffix, tables)):
+                yield f"the view {there[suffix].name} reads {source.database}.{source.table}"
 
 
 class Schema(NamedTuple):

@@ -35,6 +35,7 @@ CHECKS = [
     "prices_valid",
     "no_periodic_cadence",
     "no_duplicate_rows",
+    "settled_markets_match",
 ]
 
 

@@ -1,0 +1,110 @@
+"""What makes a settled market differ: fills that are missing or altered, rows that are none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from kalshi_fills.reconcile.attribution import attribute
+from kalshi_fills.reconcile.breaks import StoredRow
+from kalshi_fills.reconcile.fills import by_key, compare_fills
+from kalshi_fills.reconcile.listed import Bounds, ListedFills, must_be_stored
+from kalshi_fills.reconcile.settled import (
+    Evidence,
+    SettledMarket,
+    Totals,
+    totals_of_fills,
+    totals_of_rows,
+)
+
+if TYPE_CHECKING:
+    from kalshi_fills.pipeline.fills import FillKey
+    from kalshi_fills.reconcile.lookups import TableLookups
+    from kalshi_fills.reconcile.reader import ExchangeReader
+    from kalshi_fills.reconcile.reconciliation import Reconciliation
+
+_MOST_FILLS: Final = 20_000
+"""Fills of a market up to which each of its rows is looked at."""
+
+
+def evidence_of_exchange(
+    market: SettledMarket,
+    lookups: TableLookups,
+    reader: ExchangeReader,
+    listed: ListedFills,
+    bounds: Bounds,
+    found: Reconciliation,
+) -> Evidence | None:
+    """Compare every fill of a market with its rows; return None where a sync has yet to read them.
+
+    Raises:
+        ExchangeError: the exchange could not be asked.
+        WarehouseError: the table could not be read.
+    """
+    fills = by_key(reader.fills_of_market(market.ticker))
+    rows = lookups.fills_of_market(market.ticker)
+    breaks = list(compare_fills(fills, rows, bounds.current_until))
+    of_fills = totals_of_fills(fills.values())
+    ties_out = of_fills.agrees(market.exchange)
+    awaited = [
+        one
+        for one in breaks
+        if one.kind == "missing" and not must_be_stored(fills[one.key], bounds, listed)
+    ]
+    if ties_out and awaited and len(awaited) == len(breaks):
+        return None
+    named = {(one.fill_id, one.order_id) for one in found.of("fill")}
+    is_named = bool(breaks) and all((one.fill_id, one.order_id) in named for one in breaks)
+    by_writer = attribute(breaks, lookups, lambda key: key in fills)
+    foreign = tuple(by_writer.foreign)
+    return Evidence(
+        market,
+        min((fill.executed_at for fill in fills.values()), default=None),
+        missing=sum(one.kind == "missing" for one in breaks),
+        lacks_contracts=market.table.lacks_contracts_of(market.exchange),
+        altered=(*by_writer.altered, *by_writer.of_others, *by_writer.changed_by_exchange),
+        foreign=foreign,
+        repeated=_repeated(foreign, rows),
+        withdrawn=tuple(by_writer.withdrawn),
+        not_of_fills=not ties_out,
+        is_named=is_named and ties_out,
+    )
+
+
+def evidence_of_table(market: SettledMarket, lookups: TableLookups) -> Evidence:
+    """Return what the rows of a market say by themselves of why they differ.
+
+    Rows that no sync wrote as they are make the difference where the sums agree without them;
+    otherwise they were altered. Where there are none, fills are missing, and nobody but the
+    exchange knows how old they are.
+
+    Raises:
+        WarehouseError: the table could not be read.
+    """
+    lacks = market.table.lacks_contracts_of(market.exchange)
+    plain = Evidence(market, None if lacks else market.first_fill, lacks_contracts=lacks)
+    if not market.fills or market.fills > _MOST_FILLS:
+        return plain
+    rows = lookups.fills_of_market(market.ticker)
+    writers = lookups.writers([row.key for row in rows if row.key.fill_id])
+    changed = [key for key, one in writers.items() if one.by_sync and not one.as_written]
+    of_others = [key for key, one in writers.items() if not one.by_sync]
+    for suspects in ([*changed, *of_others], changed, of_others):
+        without = totals_of_rows(row for row in rows if row.key not in suspects)
+        if suspects and without.agrees(market.exchange) and without != Totals():
+            foreign = tuple(suspects)
+            return plain._replace(
+                first_fill=market.first_fill, foreign=foreign, repeated=_repeated(foreign, rows)
+            )
+    altered = changed or ([] if lacks else of_others)
+    return plain._replace(
+        first_fill=market.first_fill if altered else plain.first_fill, altered=tuple(altered)
+    )
+
+
+def _repeated(keys: Sequence[FillKey], rows: Sequence[StoredRow]) -> tuple[FillKey, ...]:
+    """Return those rows that have the content of another row but for their id."""
+    others = {row.content._replace(fill_id="") for row in rows if row.key not in keys}
+    return tuple(
+        row.key for row in rows if row.key in keys and row.content._replace(fill_id="") in others
+    )

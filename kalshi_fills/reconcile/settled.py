@@ -1,0 +1,276 @@
+"""Settled markets: the totals of a settlement, the sums of the table, and how they agree.
+
+A settlement states the totals of all fills that a market ever had: contracts of yes, contracts of
+no, fees. The exchange lists one for each subaccount; what a row says is never counted twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from kalshi_fills.pipeline.fills import Fill, FillKey
+from kalshi_fills.reconcile.breaks import Break, StoredRow
+
+NO_CONTRACTS: Final = Decimal(0)
+
+_MILLIONTH: Final = Decimal("0.000001")
+
+_CENT: Final = Decimal("0.01")
+
+
+class Totals(NamedTuple):
+    """Contracts of both outcomes, and fees: of a settlement, or of fills."""
+
+    yes: Decimal = NO_CONTRACTS
+    no: Decimal = NO_CONTRACTS
+    fees: Decimal | None = NO_CONTRACTS
+    """None where the fee of a fill is not known."""
+
+    def plus(self, other: Totals) -> Totals:
+        """Return both together."""
+        unknown = self.fees is None or other.fees is None
+        fees = None if unknown else (self.fees or NO_CONTRACTS) + (other.fees or NO_CONTRACTS)
+        return Totals(self.yes + other.yes, self.no + other.no, fees)
+
+    def agrees(self, other: Totals) -> bool:
+        """Return whether contracts agree, and fees where both sides know all of them."""
+        if (self.yes, self.no) != (other.yes, other.no):
+            return False
+        return self.fees is None or other.fees is None or self.fees == other.fees
+
+    def lacks_contracts_of(self, other: Totals) -> bool:
+        """Return whether the other side has more contracts of an outcome."""
+        return self.yes < other.yes or self.no < other.no
+
+
+class SettledRow(NamedTuple):
+    """A settlement of one market and subaccount, as far as fills can be held against it."""
+
+    market_ticker: str
+    subaccount_number: int
+    settled_at: datetime
+    market_result: str
+    yes_contracts: Decimal
+    no_contracts: Decimal
+    yes_cost_dollars: Decimal
+    no_cost_dollars: Decimal
+    revenue_dollars: Decimal
+    fee_dollars: Decimal
+    payout_per_yes_dollars: Decimal | None
+
+    @property
+    def totals(self) -> Totals:
+        """What the exchange says of all fills."""
+        return Totals(self.yes_contracts, self.no_contracts, self.fee_dollars)
+
+    @property
+    def payout(self) -> Decimal | None:
+        """What one yes contract paid; None where that is not known."""
+        known = {"yes": Decimal(1), "no": Decimal(0)}
+        return known.get(self.market_result, self.payout_per_yes_dollars)
+
+
+class SettledSums(NamedTuple):
+    """What the table's fills of one market and subaccount add up to."""
+
+    fills: int
+    first_fill: datetime
+    yes_contracts: Decimal
+    no_contracts: Decimal
+    yes_cost_dollars: Decimal
+    no_cost_dollars: Decimal
+    fees_dollars: Decimal
+    fees_unknown: int
+
+    @property
+    def totals(self) -> Totals:
+        """Contracts and fees."""
+        fees = None if self.fees_unknown else self.fees_dollars
+        return Totals(self.yes_contracts, self.no_contracts, fees)
+
+
+class SettledMarket(NamedTuple):
+    """One settled market on both sides, by subaccount."""
+
+    ticker: str
+    rows: Mapping[int, SettledRow]
+    """What the exchange settled."""
+    sums: Mapping[int | None, SettledSums]
+    """What the table holds; None where a fill does not say its subaccount."""
+
+    @property
+    def settled_at(self) -> datetime:
+        """When it was settled, for the last of its subaccounts."""
+        return max(row.settled_at for row in self.rows.values())
+
+    @property
+    def first_fill(self) -> datetime | None:
+        """The time of the oldest fill in the table; None if there is none."""
+        return min((one.first_fill for one in self.sums.values()), default=None)
+
+    @property
+    def fills(self) -> int:
+        """How many fills the table has of it."""
+        return sum(one.fills for one in self.sums.values())
+
+    @property
+    def exchange(self) -> Totals:
+        """What the exchange settled, over all subaccounts.
+
+        Rows that are all the same, and of which each is all that the table holds, are one row that
+        was listed for every subaccount.
+        """
+        listed = {row.totals for row in self.rows.values()}
+        if len(self.rows) > 1 and len(listed) == 1:
+            (same,) = listed
+            if same.agrees(total(one.totals for one in self.sums.values())):
+                return same
+        return total(row.totals for row in self.rows.values())
+
+    @property
+    def table(self) -> Totals:
+        """What the fills add up to: of all subaccounts, or of those that have a settlement.
+
+        A subaccount without one is unknown, not wrong.
+        """
+        everything = total(one.totals for one in self.sums.values())
+        if None in self.sums or self.exchange.agrees(everything):
+            return everything
+        of_rows = total(one.totals for number, one in self.sums.items() if number in self.rows)
+        return of_rows if self.exchange.agrees(of_rows) else everything
+
+    @property
+    def agrees(self) -> bool:
+        """Return whether contracts and fees are the same on both sides."""
+        return self.table.agrees(self.exchange)
+
+    @property
+    def is_moved(self) -> bool:
+        """Return whether only all subaccounts together agree: contracts moved between them."""
+        if None in self.sums or not self.agrees or len(self.rows) < 2:
+            return False
+        if len({row.totals for row in self.rows.values()}) == 1:
+            return False
+        none = Totals()
+        return not all(
+            row.totals.agrees(self.sums[number].totals if number in self.sums else none)
+            for number, row in self.rows.items()
+        )
+
+    @property
+    def costs_differ(self) -> bool:
+        """Return whether costs differ by more than rounding."""
+        off = NO_CONTRACTS
+        for number, row in self.rows.items():
+            if number in self.sums:
+                traded = self.sums[number]
+                off += abs(row.yes_cost_dollars - traded.yes_cost_dollars)
+                off += abs(row.no_cost_dollars - traded.no_cost_dollars)
+        return off > 2 * _MILLIONTH * self.fills
+
+    @property
+    def revenue_differs(self) -> bool:
+        """Return whether a subaccount was paid something else than what it held."""
+        for number, row in self.rows.items():
+            held = self.sums.get(number)
+            payout = row.payout
+            if held is None or payout is None:
+                continue
+            net = held.yes_contracts - held.no_contracts
+            if net < 0 and row.market_result not in ("yes", "no"):
+                continue  # what a no contract of a scalar market pays is not documented
+            due = net * payout if net > 0 else -net * (1 - payout)
+            if abs(row.revenue_dollars - due) > _CENT:
+                return True
+        return False
+
+    def breaks(self) -> Iterator[Break]:
+        """Yield a break of scope settlement for each total that differs."""
+        exchange, table = self.exchange, self.table
+        for name, at_exchange, in_table in (
+            ("yes_count_fp", exchange.yes, table.yes),
+            ("no_count_fp", exchange.no, table.no),
+            ("fee_cost", exchange.fees, table.fees),
+        ):
+            if at_exchange is not None and in_table is not None and at_exchange != in_table:
+                yield Break(
+                    "mismatch", "settlement", None, None, self.ticker, name, at_exchange, in_table
+                )
+
+
+class Evidence(NamedTuple):
+    """What was found out about a settled market that differs."""
+
+    market: SettledMarket
+    first_fill: datetime | None
+    """Of all its fills; None where the missing ones may be older than those in the table."""
+    missing: int = 0
+    """Fills that the exchange lists and the table lacks."""
+    lacks_contracts: bool = False
+    altered: tuple[FillKey, ...] = ()
+    """Rows with another content than the exchange's, or not as a sync wrote them."""
+    foreign: tuple[FillKey, ...] = ()
+    """Rows that are no fills of the exchange."""
+    repeated: tuple[FillKey, ...] = ()
+    """Those of them that repeat another row under another id."""
+    withdrawn: tuple[FillKey, ...] = ()
+    """Rows as a sync wrote them that the exchange does not list any more."""
+    not_of_fills: bool = False
+    """The exchange's own fills do not add up to what it settled."""
+    is_named: bool = False
+    """Every fill that makes it differ is a break already."""
+
+
+@dataclass(slots=True)
+class SettledMarkets:
+    """What came of comparing settled markets."""
+
+    agreeing: int = 0
+    pending: int = 0
+    """Markets that differ by what may still come."""
+    explained: int = 0
+    """Markets that differ by fills that are breaks already."""
+    breaks: list[Break] = field(default_factory=list)
+    differing: int = 0
+    evidence: list[Evidence] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    skipped: str = ""
+    """Why nothing was compared; empty where something was."""
+    from_exchange: bool = False
+    """The exchange's own list was read, not only what is stored of it."""
+
+
+def total(parts: Iterable[Totals]) -> Totals:
+    """Return the sum of totals."""
+    found = Totals()
+    for part in parts:
+        found = found.plus(part)
+    return found
+
+
+def totals_of_fills(fills: Iterable[Fill]) -> Totals:
+    """Return what fills of the exchange add up to."""
+    return total(
+        Totals(
+            fill.contracts if fill.outcome == "yes" else NO_CONTRACTS,
+            fill.contracts if fill.outcome == "no" else NO_CONTRACTS,
+            fill.fee_dollars,
+        )
+        for fill in fills
+    )
+
+
+def totals_of_rows(rows: Iterable[StoredRow]) -> Totals:
+    """Return what rows of the table add up to."""
+    return total(
+        Totals(
+            Decimal(row.content.size) if row.content.side == "yes" else NO_CONTRACTS,
+            Decimal(row.content.size) if row.content.side == "no" else NO_CONTRACTS,
+            Decimal(row.content.fee_dollars) if row.content.fee_dollars else None,
+        )
+        for row in rows
+    )

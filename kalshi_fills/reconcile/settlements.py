@@ -1,0 +1,308 @@
+"""The leg of settled markets: the totals of a settlement against all fills, however old they are.
+
+    exchange   the settlements of the window that it lists, page by page
+    stored     those that a sync has stored: where the exchange lists none of them any more, where
+               it refuses them to the key, and offline
+
+Only markets that differ are kept. What a fill that is a break already explains is not repeated,
+and what may still come is waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from kalshi_fills.errors import ExchangeError
+from kalshi_fills.exchange.endpoints import is_not_to_be_had, settlements
+from kalshi_fills.pipeline.content import key_hash
+from kalshi_fills.pipeline.fills import FillKey
+from kalshi_fills.pipeline.seen import SeenFills
+from kalshi_fills.pipeline.settlements import Settlement, read_settlement
+from kalshi_fills.pipeline.values import decode_item
+from kalshi_fills.reconcile.breaks import MAX_BREAKS
+from kalshi_fills.reconcile.evidence import evidence_of_exchange, evidence_of_table
+from kalshi_fills.reconcile.settled import (
+    SettledMarket,
+    SettledMarkets,
+    SettledRow,
+)
+
+if TYPE_CHECKING:
+    from kalshi_fills.pipeline.window import Window
+    from kalshi_fills.reconcile.listed import Bounds, ListedFills
+    from kalshi_fills.reconcile.lookups import TableLookups
+    from kalshi_fills.reconcile.reader import ExchangeReader
+    from kalshi_fills.reconcile.reconciliation import Reconciliation
+
+_AT_ONCE: Final = 5_000
+"""Markets whose fills are added up at once."""
+
+_LOOKED_AT_AGAIN: Final = 50
+"""Markets that differ of which every fill is looked at."""
+
+
+class _Side(NamedTuple):
+    """What a comparison with the exchange has at hand; none of it offline."""
+
+    reader: ExchangeReader
+    listed: ListedFills
+    bounds: Bounds
+    found: Reconciliation
+
+
+def compare_stored(
+    lookups: TableLookups, window: Window, pending_from: datetime | None
+) -> SettledMarkets:
+    """Compare the settlements that are stored with all fills of their markets.
+
+    Args:
+        lookups: the tables, of today's schema.
+        window: the markets that were settled in it.
+        pending_from: a market settled from here on may have fills that no sync has read yet.
+
+    Raises:
+        WarehouseError: the tables could not be read.
+    """
+    settled = SettledMarkets()
+    _add_stored(settled, lookups, window, pending_from, None, SeenFills())
+    if not settled.agreeing and not settled.differing and not settled.pending:
+        settled.skipped = "no settled market is stored; sync stores them"
+    return settled
+
+
+def compare_settlements(
+    reader: ExchangeReader,
+    lookups: TableLookups,
+    listed: ListedFills,
+    bounds: Bounds,
+    window: Window,
+    found: Reconciliation,
+    *,
+    ask_for_fills: bool,
+) -> SettledMarkets:
+    """Compare the markets that the exchange settled in a window with all their fills.
+
+    Args:
+        reader: the account.
+        lookups: the tables.
+        listed: what the exchange listed for the window.
+        bounds: up to when what is compared with.
+        window: the markets that were settled in it.
+        found: what the other legs found.
+        ask_for_fills: every fill of a market that differs is asked for; not where the exchange
+            lists none, for it may be in maintenance.
+
+    Raises:
+        ExchangeError: the exchange could not be asked.
+        WarehouseError: the tables could not be read.
+    """
+    settled = SettledMarkets()
+    side = _Side(reader, listed, bounds, found) if ask_for_fills else None
+    may_come_from = min(bounds.pending_from or bounds.current_until, bounds.current_until)
+    met = SeenFills()
+    subaccounts = sorted({*lookups.subaccounts(), *map(int, filter(None, listed.subaccounts))})
+    left: dict[str, SettledMarket] = {}
+    agreeing = SeenFills()
+    unreadable = 0
+    refused = ""
+    for subaccount in subaccounts:
+        pages = settlements(reader.exchange, subaccount, window.start, window.end)
+        try:
+            for batch in _batches(pages):
+                read = [_read(item, subaccount, reader.now()) for item in batch]
+                unreadable += read.count(None)
+                rows = [one for one in read if one and window.holds(one.settled_at)]
+                _take(rows, lookups, met, agreeing, left, settled)
+            settled.from_exchange = True
+        except ExchangeError as error:
+            if not is_not_to_be_had(error):
+                raise
+            refused = refused or error.message
+    for ticker, market in sorted(left.items()):
+        if market.agrees:
+            _note_moved(market, settled)
+            agreeing.add(_hash(ticker), 0)
+        else:
+            _judge(market, lookups, may_come_from, side, settled, agreeing, subaccounts)
+    settled.agreeing = len(agreeing)
+    if unreadable:
+        settled.notes.append(f"{unreadable:,} settlements could not be read and were not compared.")
+    if refused:
+        settled.notes.append(
+            f"The exchange's settlements were not all to be had ({refused}); those that are stored "
+            "were compared."
+        )
+    _add_stored(settled, lookups, window, may_come_from, side, met)
+    if not settled.agreeing and not settled.differing and not settled.pending:
+        settled.skipped = refused or "no market was settled in the window"
+    return settled
+
+
+def _take(
+    rows: Sequence[SettledRow],
+    lookups: TableLookups,
+    met: SeenFills,
+    agreeing: SeenFills,
+    left: dict[str, SettledMarket],
+    settled: SettledMarkets,
+) -> None:
+    """Compare rows with the fills of their own subaccount; leave those that differ for later."""
+    tickers = sorted({row.market_ticker for row in rows})
+    sums = lookups.settled_sums(tickers) if tickers else {}
+    for row in rows:
+        ticker, number = row.market_ticker, row.subaccount_number
+        met.add(_hash(ticker), 0)
+        of_market = sums.get(ticker, {})
+        held = of_market.get(number)
+        if ticker not in left and None not in of_market and held and held.totals == row.totals:
+            agreeing.add(_hash(ticker), 0)
+            _note_money(SettledMarket(ticker, {number: row}, {number: held}), settled)
+            continue
+        before = left[ticker].rows if ticker in left else {}
+        left[ticker] = SettledMarket(ticker, {**before, number: row}, of_market)
+
+
+def _add_stored(
+    settled: SettledMarkets,
+    lookups: TableLookups,
+    window: Window,
+    may_come_from: datetime | None,
+    side: _Side | None,
+    met: SeenFills,
+) -> None:
+    """Compare what is stored of markets that the exchange's own list did not have."""
+    stored = lookups.stored_settlements(window)
+    new = [ticker for ticker in stored.tickers if _hash(ticker) not in met]
+    agreeing = SeenFills()
+    for first in range(0, len(new), _AT_ONCE):
+        tickers = sorted(new)[first:][:_AT_ONCE]
+        rows, sums = lookups.settlements_of(tickers), lookups.settled_sums(tickers)
+        for ticker in tickers:
+            market = SettledMarket(ticker, rows.get(ticker, {}), sums.get(ticker, {}))
+            if market.agrees:
+                agreeing.add(_hash(ticker), 0)
+            else:
+                _judge(market, lookups, may_come_from, side, settled, agreeing)
+    settled.agreeing = max(settled.agreeing, stored.markets - stored.differing + len(agreeing))
+    if not settled.from_exchange:
+        _note_stored_money(stored.costs_differ, "costs", stored.of_costs, settled)
+        _note_stored_money(stored.revenues_differ, "revenue", stored.of_revenues, settled)
+
+
+def _judge(
+    market: SettledMarket,
+    lookups: TableLookups,
+    may_come_from: datetime | None,
+    side: _Side | None,
+    settled: SettledMarkets,
+    agreeing: SeenFills,
+    subaccounts: Sequence[int] = (),
+) -> None:
+    """Decide what a market is that differs: pending, explained by a fill, or a break."""
+    may_come = may_come_from is not None and market.settled_at >= may_come_from
+    if may_come and market.table.lacks_contracts_of(market.exchange):
+        settled.pending += 1
+        return
+    if len(settled.evidence) < _LOOKED_AT_AGAIN:
+        if side is None:
+            settled.evidence.append(evidence_of_table(market, lookups))
+        else:
+            market = _asked_again(market, side, lookups, subaccounts)
+            if market.agrees:
+                agreeing.add(_hash(market.ticker), 0)
+                return
+            evidence = evidence_of_exchange(
+                market, lookups, side.reader, side.listed, side.bounds, side.found
+            )
+            if evidence is None:
+                settled.pending += 1
+                return
+            if evidence.is_named:
+                settled.explained += 1
+                return
+            settled.evidence.append(evidence)
+    settled.differing += 1
+    room = MAX_BREAKS - len(settled.breaks)
+    settled.breaks += islice(market.breaks(), room)
+
+
+def _asked_again(
+    market: SettledMarket, side: _Side, lookups: TableLookups, subaccounts: Sequence[int]
+) -> SettledMarket:
+    """Return a market as both sides have it now: a settlement may be corrected any moment."""
+    rows = dict(market.rows)
+    try:
+        for number in subaccounts:
+            for items in settlements(side.reader.exchange, number, None, None, market.ticker):
+                for item in items:
+                    row = _read(item, number, side.reader.now())
+                    if row is not None and row.market_ticker == market.ticker:
+                        rows[row.subaccount_number] = row
+    except ExchangeError as error:
+        if not is_not_to_be_had(error):
+            raise
+    sums = lookups.settled_sums([market.ticker]).get(market.ticker, {})
+    return SettledMarket(market.ticker, rows, sums)
+
+
+def _note_moved(market: SettledMarket, settled: SettledMarkets) -> None:
+    if market.is_moved:
+        settled.notes.append(
+            f"{market.ticker}: contracts were moved between subaccounts, which leaves no fill; "
+            "what was settled of all subaccounts together agrees."
+        )
+
+
+def _note_money(market: SettledMarket, settled: SettledMarkets) -> None:
+    """Note the first market whose costs or revenue differ; they prove nothing by themselves."""
+    for what, differs in (("costs", market.costs_differ), ("revenue", market.revenue_differs)):
+        if differs and not any(note.endswith(_of_money(what)) for note in settled.notes):
+            settled.notes.append(f"{market.ticker}: {_of_money(what)}")
+
+
+def _note_stored_money(count: int, what: str, ticker: str, settled: SettledMarkets) -> None:
+    if count:
+        settled.notes.append(f"{ticker}: {_of_money(what)}")
+
+
+def _of_money(what: str) -> str:
+    return (
+        f"contracts and fees are those of its settlement, but not, beyond rounding, its {what} "
+        "(only one such market is named)."
+    )
+
+
+def _batches(pages: Iterable[list[str]]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    for page in pages:
+        batch += page
+        if len(batch) >= _AT_ONCE:
+            yield batch
+            batch = []
+    yield batch
+
+
+def _read(item: str, subaccount: int, now: datetime) -> SettledRow | None:
+    read = read_settlement(decode_item(item), item, subaccount, now)
+    if not isinstance(read, Settlement):
+        return None
+    return SettledRow(
+        read.ticker,
+        read.subaccount_number,
+        read.settled_at,
+        read.market_result,
+        read.yes_contracts,
+        read.no_contracts,
+        read.yes_cost_dollars,
+        read.no_cost_dollars,
+        read.revenue_dollars,
+        read.fee_dollars,
+        read.payout_per_yes_dollars,
+    )
+
+
+def _hash(ticker: str) -> int:
+    return key_hash(FillKey(ticker, ""))
