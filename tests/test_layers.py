@@ -43,7 +43,7 @@ HOMES: dict[str, set[str]] = {
     "prometheus_client": {"report"},
     "requests": {"exchange"},
     "tenacity": {"exchange"},
-    "throttled": {"exchange"},
+    "token_bucket": {"exchange"},
     "cryptography": {"exchange"},
     "clickhouse_driver": {"warehouse"},
     "chdb": {"warehouse"},

@@ -12,6 +12,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from decimal import Decimal
 from functools import lru_cache
 from itertools import compress
 from operator import not_
@@ -34,11 +35,12 @@ from kalshi_fills.pipeline.fills import (
     EARLIEST_FILL,
     ONE,
     OUTCOME_OF_BOOK,
+    ZERO,
     Fill,
     Rejected,
     Stage,
 )
-from kalshi_fills.pipeline.parse import good_contracts, good_fee, good_price, read_text_item
+from kalshi_fills.pipeline.parse import read_text_item
 from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.pipeline.values import EPOCH_SECONDS_END, read_instant
 
@@ -58,6 +60,12 @@ _EVEN_SHAPE: Final = {b"0000-00-00T00:00:00.000000Z"}
 _EVEN_LETTERS: Final = len("2026-11-20T14:31:09.000000Z")
 
 _UNEVEN: Final = re.compile(r"(.{19})(?:\.([0-9]{1,9}))?Z", re.ASCII).fullmatch
+
+_GOOD_PRICE: Final = re.compile(r"0\.[0-9]{1,6}", re.ASCII).fullmatch
+
+_GOOD_CONTRACTS: Final = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,2})?", re.ASCII).fullmatch
+
+_GOOD_FEE: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?", re.ASCII).fullmatch
 
 _FEE_AS_STORED: Final = re.compile(r"(?:0|[1-9][0-9]{0,11})\.[0-9]{6}", re.ASCII).fullmatch
 
@@ -248,8 +256,10 @@ def _terms(kinds: Sequence[_Kind]) -> list[Terms | None]:
 
 def _new_terms(kind: _Kind) -> Terms | None:
     yes_text, no_text, outcome, book, action = kind
-    yes, no = good_price(yes_text), good_price(no_text)
-    if yes is None or no is None or yes + no != ONE or OUTCOME_OF_BOOK[book] != outcome:
+    if not (_GOOD_PRICE(yes_text) and _GOOD_PRICE(no_text)) or OUTCOME_OF_BOOK[book] != outcome:
+        return None
+    yes, no = Decimal(yes_text), Decimal(no_text)
+    if not ZERO < yes < ONE or yes + no != ONE:
         return None
     cents = f"{(yes if outcome == 'yes' else no) * 100:.4f}"
     terms = make_terms(outcome, action, outcome, book, cents, f"{yes:.6f}", f"{no:.6f}")
@@ -262,8 +272,8 @@ _known_terms: Final[dict[_Kind, Terms]] = {}
 
 @lru_cache(1 << 14)
 def _size(count: str) -> str | None:
-    number = good_contracts(count)
-    return None if number is None else f"{number:.2f}"
+    number = Decimal(count) if _GOOD_CONTRACTS(count) else ZERO
+    return f"{number:.2f}" if number else None
 
 
 @lru_cache(1 << 14)
@@ -272,8 +282,7 @@ def _fee(fee: str | None) -> str | None:
         return ""
     if _FEE_AS_STORED(fee):
         return fee
-    number = good_fee(fee)
-    return None if number is None else f"{number:.6f}"
+    return f"{Decimal(fee):.6f}" if _GOOD_FEE(fee) else None
 
 
 @lru_cache(1 << 12)

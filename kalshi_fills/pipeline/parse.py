@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -65,12 +64,6 @@ _YES_OR_NO_PRICE_KEYS: Final = frozenset(key for tier in _PRICE_TIERS for key in
 
 _PRICE_KEYS: Final = _YES_OR_NO_PRICE_KEYS | {"price"}
 
-_GOOD_PRICE: Final = re.compile(r"0\.[0-9]{1,6}", re.ASCII).fullmatch
-
-_GOOD_CONTRACTS: Final = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,2})?", re.ASCII).fullmatch
-
-_GOOD_FEE: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?", re.ASCII).fullmatch
-
 _CENT: Final = Decimal("0.01")
 
 _EARLIEST_SECONDS: Final = int(EARLIEST_FILL.timestamp())
@@ -115,21 +108,6 @@ def read_text_item(text: str, source: str, now: datetime) -> Fill | Rejected:
     except (ValueError, RecursionError):  # nested almost to the decoder's limit
         return Rejected(Reason.NOT_AN_OBJECT, (), text, True, None, fingerprint(text, text))
     return read_item(item, text, source, now)
-
-
-def good_price(text: str) -> Decimal | None:
-    """Return dollars that pass the gate for certain; None where `read_item` must decide."""
-    return (Decimal(text) or None) if _GOOD_PRICE(text) else None
-
-
-def good_contracts(text: str) -> Decimal | None:
-    """Return a `count_fp` that passes the gate for certain; None where `read_item` must decide."""
-    return (Decimal(text) or None) if _GOOD_CONTRACTS(text) else None
-
-
-def good_fee(text: str) -> Decimal | None:
-    """Return a `fee_cost` that passes the gate for certain; None where `read_item` must decide."""
-    return Decimal(text) if _GOOD_FEE(text) else None
 
 
 def refuse(item: JsonValue, raw_json: str, reason: Reason) -> Rejected:
