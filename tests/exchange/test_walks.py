@@ -117,9 +117,9 @@ class SlowTier(Exchange):
 
     def items(self, start: int | None, end: int) -> list[str]:
         found = [f'{{"ts":{moment},"order_id":"o"}}' for moment in self.moments(start, end)]
-        if self.without_time_listed_below is not None and start is None:
-            if end > self.without_time_listed_below:
-                found.insert(0, '{"note":"no time"}')
+        below = self.without_time_listed_below
+        if below is not None and start is None and end > below:
+            found.insert(0, '{"note":"no time"}')
         return found
 
     def fills_pages(self, tier: str, start: int | None, end: int) -> Iterator[Page]:
