@@ -40,7 +40,7 @@ test: .venv/developer
 	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not torture'
 
 torture: .venv/developer ## the long fault and kill tests
-	$(BIN)/python -m pytest -m torture --timeout 7200
+	$(BIN)/python -m pytest -m 'torture or hypothesis' --hypothesis-profile random --timeout 7200
 
 bench: .venv/developer ## speed and memory, as ratios measured side by side
 	$(BIN)/python -m bench

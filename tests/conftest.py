@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import settings
 from support.clickhouse_server import ClickHouseServer
 from support.commandline import (
     KEY_ID,
@@ -38,6 +39,12 @@ from kalshi_fills.warehouse.server import open_server
 from kalshi_fills.warehouse.statements import Tables
 
 ENGINES = ("embedded", "server")
+
+# The same examples in each run, so that a check fails by what was changed and not by luck;
+# `make torture` draws new ones (--hypothesis-profile=random).
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+settings.register_profile("random", database=None, deadline=None, print_blob=True)
+settings.load_profile("repeatable")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -208,7 +215,7 @@ def cli(api_key: Account, tmp_path: Path) -> Callable[..., Done]:
         url: str | None = None,
         api: str | None = None,
         env: dict[str, str] | None = None,
-        timeout: float = 120,
+        timeout: float = 600,
     ) -> Done:
         state = tmp_path / "state"
         variables = {

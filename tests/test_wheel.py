@@ -74,7 +74,7 @@ def run(installed: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedPr
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             cwd=empty,
         )
 

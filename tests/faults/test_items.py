@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from support.commandline import Account, Target
 from support.faults import Cli, Serve, refused, server_only
@@ -192,8 +194,12 @@ def _near_fills(draw: Any) -> Any:
 _ITEMS = st.lists(st.one_of(_near_fills(), _near_fills(), _ANYTHING), min_size=1, max_size=20)
 
 
-def items_of_every_kind(count: int) -> Iterator[list[Any]]:
-    """Make up as many items, in batches."""
+def items_of_every_kind(count: int, first_seed: int) -> Iterator[list[Any]]:
+    """Yield batches of made-up items, as many in all; the same seed makes the same items.
+
+    Each batch of more than a few has a plain fill, an item that is none, and repeats: whatever
+    else is drawn, something is stored, something is refused and something is a duplicate.
+    """
     batch: list[Any] = []
 
     @settings(
@@ -207,11 +213,15 @@ def items_of_every_kind(count: int) -> Iterator[list[Any]]:
     def collect(items: list[Any]) -> None:
         batch.extend(items)
 
-    while count:
-        collect()
-        whole, batch[:] = batch[:count], []
+    for number in itertools.count(first_seed):
+        seed(number)(collect)()
+        plain = fill_at(NOW - 2 * HOUR, 200_000).payload("current")
+        whole = [plain, None, plain, *batch, *batch[::9]][:count]
+        batch.clear()
         yield whole
         count -= len(whole)
+        if not count:
+            return
 
 
 class WholeSyncs:
@@ -283,7 +293,7 @@ def whole_syncs(embedded: Warehouse, api_key: Account, serve: Serve) -> Iterator
 
 
 def test_items_of_every_kind_are_stored_or_kept_aside(whole_syncs: WholeSyncs) -> None:
-    for batch in items_of_every_kind(2_000):
+    for batch in items_of_every_kind(2_000, first_seed=1):
         whole_syncs.check(batch)
 
     assert whole_syncs.counted["n_api"] == 2_000
@@ -295,7 +305,9 @@ def test_items_of_every_kind_are_stored_or_kept_aside(whole_syncs: WholeSyncs) -
 def test_two_hundred_thousand_items_of_every_kind_are_stored_or_kept_aside(
     whole_syncs: WholeSyncs,
 ) -> None:
-    for batch in items_of_every_kind(200_000):
+    first_seed = random.randrange(10**9)
+    print(f"seeds from {first_seed} on")
+    for batch in items_of_every_kind(200_000, first_seed):
         whole_syncs.check(batch)
 
     print(dict(whole_syncs.counted))

@@ -98,7 +98,7 @@ class Writer(threading.Thread):
 
     def end(self) -> None:
         self._end.set()
-        self.join(timeout=60)
+        self.join(timeout=600)
         assert not self.is_alive()
         self._client.disconnect()
 
@@ -161,7 +161,7 @@ class Killer:
         while self._until(process, "migrate_step"):
             self._steps += 1
             self._longest = time.monotonic() - began
-        process.communicate(timeout=240)
+        process.communicate(timeout=600)
         assert process.returncode == 0
         assert self._steps > 5
 
@@ -183,14 +183,14 @@ class Killer:
                 self._until(process, "migrate_step")
             time.sleep(self._random.uniform(0, 0.03))
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=600)
         assert process.returncode in (-9, 0)
         return process.returncode != 0
 
     def finish(self) -> dict[str, Any]:
         """Run it to its end."""
         process = self.start()
-        out, log = process.communicate(timeout=240)
+        out, log = process.communicate(timeout=600)
         assert process.returncode == 0, log.decode()
         return json.loads(out)
 
@@ -407,7 +407,7 @@ def test_the_server_killed_in_the_middle_loses_nothing(tmp_path: Path, after: st
                     break
             writer.forgiving = True
             server.kill()
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate(timeout=600)
             server.start()
             killer.finish()
             writer.forgiving = False

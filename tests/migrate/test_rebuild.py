@@ -420,13 +420,14 @@ def test_an_insert_that_began_before_the_exchange_is_waited_for_and_carried_over
         slow.start()
         running = (
             "SELECT count() FROM system.processes WHERE query_kind = 'Insert' "
-            "AND query LIKE '%sleepEachRow(3)%' AND elapsed > 0.3"
+            "AND query LIKE '%sleepEachRow(3)%' AND elapsed > 0.1"
         )
         while not looker.rows(running)[0][0]:
+            assert slow.is_alive()
             time.sleep(0.02)
 
         done = migrate(warehouse, tables)
-        slow.join(timeout=60)
+        slow.join(timeout=600)
 
         steps = {step.name: step for step in done.steps}
         assert steps["late rows"].seconds > 1

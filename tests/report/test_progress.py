@@ -104,7 +104,7 @@ def test_a_first_pass_knows_its_share_once_the_oldest_fill_is_found() -> None:
         if page.share is not None:
             told.append(page.share)
             # What other workers have read by then is on its way.
-            assert read / 4_800 - 0.03 < page.share < read / 4_800 + 0.15
+            assert read / 4_800 - 0.03 < page.share < read / 4_800 + 0.3
 
     assert len(told) > 10
     assert read >= 4_800

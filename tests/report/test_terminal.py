@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -142,9 +143,9 @@ def test_a_spinner_shows_no_control_character_of_its_text(
         with progress.spinner() as say:
             for _ in range(5):
                 say(f"reading {text}")
-            import time
-
-            time.sleep(0.3)
+            ends = time.monotonic() + 60
+            while "reading" not in err.getvalue() and time.monotonic() < ends:
+                time.sleep(0.02)
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err.getvalue())
     assert "reading" in shown
     assert_tame(shown.replace("\r", ""))

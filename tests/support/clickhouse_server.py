@@ -11,6 +11,28 @@ from pathlib import Path
 
 PASSWORD = "practice-password"
 
+# By default there are hundreds of threads, which take long to start and keep a small machine busy.
+_FEW_THREADS = {
+    "asynchronous_metrics_update_period_s": 3600,
+    "background_pool_size": 2,
+    "background_move_pool_size": 1,
+    "background_fetches_pool_size": 2,
+    "background_common_pool_size": 2,
+    "background_schedule_pool_size": 16,
+    "background_buffer_flush_schedule_pool_size": 1,
+    "background_message_broker_schedule_pool_size": 1,
+    "background_distributed_schedule_pool_size": 2,
+    "tables_loader_foreground_pool_size": 2,
+    "tables_loader_background_pool_size": 2,
+}
+
+_FREE_ENTRIES = (
+    "number_of_free_entries_in_pool_to_execute_mutation",
+    "number_of_free_entries_in_pool_to_lower_max_size_of_merge",
+    "number_of_free_entries_in_pool_to_execute_optimize_entire_partition",
+)
+"""What must not be larger than the pool."""
+
 _CONFIG = """<clickhouse>
     <logger><level>warning</level><log>{folder}/server.log</log></logger>
     <listen_host>127.0.0.1</listen_host>
@@ -20,6 +42,8 @@ _CONFIG = """<clickhouse>
     <user_files_path>{folder}/user_files/</user_files_path>
     <mark_cache_size>67108864</mark_cache_size>
     <max_server_memory_usage>4000000000</max_server_memory_usage>
+    {few}
+    <merge_tree>{merges}</merge_tree>
     <users>
         <default>
             <password>{password}</password>
@@ -58,7 +82,14 @@ class ClickHouseServer:
     def configure(self, more: str) -> None:
         """Write the configuration, with more of it; before the start."""
         self._config.write_text(
-            _CONFIG.format(folder=self.folder, port=self.port, password=PASSWORD, more=more)
+            _CONFIG.format(
+                folder=self.folder,
+                port=self.port,
+                password=PASSWORD,
+                few="".join(f"<{name}>{value}</{name}>" for name, value in _FEW_THREADS.items()),
+                merges="".join(f"<{name}>1</{name}>" for name in _FREE_ENTRIES),
+                more=more,
+            )
         )
 
     def url(self, database: str, user: str = "default", password: str = PASSWORD) -> str:
@@ -73,7 +104,7 @@ class ClickHouseServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise RuntimeError(f"the server ended: see {self.folder}/server.log")

@@ -67,7 +67,7 @@ def runner(code: Path, folder: Path, api_key: Account) -> Callable[..., Done]:
             },
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             cwd=folder,
             stdin=subprocess.DEVNULL,
         )

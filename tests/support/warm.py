@@ -26,17 +26,19 @@ _ROOT = Path(__file__).parents[2]
 _HARMLESS = ("KALSHI_", "CLICKHOUSE_", "XDG_", "HOME", "PATH", "COLUMNS", "PYTHONPATH")
 
 _WAITING = r"""
-import contextlib, importlib, os, pickle, pkgutil, signal, socket, struct, sys
+import contextlib, gc, importlib, os, pickle, pkgutil, signal, socket, struct, sys
 import kalshi_fills
 for module in pkgutil.walk_packages(kalshi_fills.__path__, "kalshi_fills."):
     if ".practice" not in module.name and not module.name.endswith("__main__"):
         with contextlib.suppress(ImportError):
             importlib.import_module(module.name)
-for name in ("clickhouse_driver", "numpy", "pyarrow"):
+for name in ("clickhouse_driver", "numpy", "pandas", "pyarrow", "rich.markdown", "typer.rich_utils"):
     with contextlib.suppress(ImportError):
         importlib.import_module(name)
 assert "chdb" not in sys.modules
 link = socket.socket(fileno=int(sys.argv[1]))
+gc.collect()
+gc.freeze()  # else a fork's collections copy all that was imported
 
 def serve():
     while True:

@@ -160,7 +160,7 @@ class Terminal:
         self.read_until("to go on: ")
         os.write(self._main, text.encode())
         self.read_until("\0 which is never shown")
-        out = self.process.communicate(timeout=60)[0]
+        out = self.process.communicate(timeout=600)[0]
         os.close(self._main)
         return Done(self.process.returncode, (out or b"").decode(), self.shown)
 

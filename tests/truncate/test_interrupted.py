@@ -323,11 +323,12 @@ def test_beside_an_engine_that_never_stops_garbage_goes_and_nothing_else(
         )
         writer = threading.Thread(target=write)
         writer.start()
-        time.sleep(0.2)
+        while len(acknowledged) < 20 and writer.is_alive():
+            time.sleep(0.01)
 
         done = truncate(warehouse, tables, GARBAGE, datetime.now(UTC))
         end.set()
-        writer.join(timeout=60)
+        writer.join(timeout=600)
 
         assert errors == []
         assert len(acknowledged) > 20

@@ -104,7 +104,7 @@ class Writer(threading.Thread):
 
     def end(self) -> None:
         self._end.set()
-        self.join(timeout=60)
+        self.join(timeout=600)
         assert not self.is_alive()
         self._warehouse.close()
 
@@ -158,7 +158,7 @@ class Killer:
         steps = 0
         while self._until(process, "truncate_step"):
             steps += 1
-        process.communicate(timeout=240)
+        process.communicate(timeout=600)
         assert process.returncode == 0
         self._longest[mode] = time.monotonic() - began
         self._steps[mode] = steps
@@ -180,7 +180,7 @@ class Killer:
                 self._until(process, "truncate_step")
             time.sleep(self.random.uniform(0, 0.05))
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=600)
         assert process.returncode in (-9, 0)
         return process.returncode != 0
 
@@ -188,7 +188,7 @@ class Killer:
         """Run it to its end."""
         for _ in range(2):
             process = self.start(mode)
-            out, told = process.communicate(timeout=240)
+            out, told = process.communicate(timeout=600)
             if process.returncode == 0:
                 return json.loads(out)
             # Two runs within a second would give their backups one name.

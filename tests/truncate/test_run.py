@@ -208,19 +208,20 @@ def test_an_insert_in_flight_is_in_the_backup(server: ClickHouseServer) -> None:
             args=(
                 f"INSERT INTO {tables.name()} (ts, fill_id, exchange_order_id, market_ticker, "
                 "side, price_cents, size, version) SELECT now(), 'late', 'o', 't', 'yes', 41, 1, "
-                "sleepEachRow(2) FROM numbers(1)",
+                "sleepEachRow(3) FROM numbers(1)",
             ),
         )
         slow.start()
         running = (
             "SELECT count() FROM system.processes WHERE query_kind = 'Insert' "
-            "AND query LIKE '%sleepEachRow(2)%' AND elapsed > 0.3"
+            "AND query LIKE '%sleepEachRow(3)%' AND elapsed > 0.1"
         )
         while not looker.rows(running)[0][0]:
+            assert slow.is_alive()
             time.sleep(0.02)
 
         gone = truncate(warehouse, tables)
-        slow.join(timeout=60)
+        slow.join(timeout=600)
 
         assert gone.rows_late == 1
         assert (gone.rows_before, gone.rows_removed, gone.rows_left) == (2, 2, 0)

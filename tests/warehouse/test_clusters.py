@@ -113,7 +113,7 @@ def test_a_cluster_none_of_whose_hosts_answers_is_refused_at_once(cluster, cli: 
     assert done.code == 5
     assert "down" in done.json["error"]
     assert "127.0.0.1:" in done.json["error"]
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 150
 
 
 @pytest.mark.sampled(2)

@@ -69,7 +69,7 @@ def test_a_folder_is_free_again_when_its_process_was_killed(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
 
     assert (again.returncode, again.stdout) == (0, "open\n")
@@ -98,7 +98,7 @@ def test_a_folder_may_have_any_usual_name(tmp_path: Path, embedded: Warehouse, n
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "open\n", "")

@@ -68,7 +68,7 @@ def use(planted: Path, *statements: str) -> subprocess.CompletedProcess[str]:
         cwd=planted,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 
@@ -130,7 +130,7 @@ def test_the_private_folder_goes_when_the_engine_is_closed(planted: Path) -> Non
         cwd=planted,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
     assert done.stdout == "[(1,)]\n"
@@ -147,7 +147,7 @@ def test_a_folder_of_any_name_is_the_one_that_is_opened(planted: Path, name: str
         cwd=planted.parent,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
     assert done.stdout == "[(1,)]\n", done.stderr
