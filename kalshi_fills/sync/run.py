@@ -256,9 +256,10 @@ def _cap_where_table_changed(
     least = expected = start.fills_held + counts.n_new
     if window.start is None:
         expected = max(expected, counts.n_inserted + counts.n_known)
-    table = store.table_state(None)
-    if window.start is None or table.all_rows < start.table.all_rows:
-        table = store.table_state(expected)  # without other writers' rows, which takes a look
+    # Without other writers' rows, which takes a look, only where that may matter.
+    table = store.table_state(expected if window.start is None else None)
+    if window.start is not None and table.all_rows < start.table.all_rows:
+        table = store.table_state(expected)
     return prove_table(mark, start.table, table, least, expected)
 
 

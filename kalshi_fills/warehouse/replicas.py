@@ -227,13 +227,15 @@ def sentences_of_down(names: Sequence[str], tables: Tables) -> list[str]:
     ]
 
 
-def catch_up(warehouse: Warehouse, tables: Tables, suffixes: Iterable[str]) -> None:
+def catch_up(
+    warehouse: Warehouse, tables: Tables, suffixes: Iterable[str], there: Iterable[Table]
+) -> None:
     """Wait until this replica has what the others have, as far as these can be reached.
 
     Raises:
         WarehouseError: it did not catch up in time.
     """
-    for table in _replicated(warehouse, tables, suffixes):
+    for table in _replicated(warehouse, tables, suffixes, there):
         if table.down:
             _wait_for_this_one(warehouse, tables, table)
         else:
@@ -241,15 +243,18 @@ def catch_up(warehouse: Warehouse, tables: Tables, suffixes: Iterable[str]) -> N
             warehouse.command(tables.sql("schema/sync_replica", suffixes={"__replica": suffix}))
 
 
-def _replicated(warehouse: Warehouse, tables: Tables, suffixes: Iterable[str]) -> list[_Replica]:
-    """Return those of the tables that replicate by themselves."""
-    names = [tables.fills + suffix for suffix in suffixes]
-    params = {"database": tables.database, "prefix": tables.fills}
-    found = select(warehouse, Table, tables.sql("schema/tables"), params)
-    there = {table.name: table for table in found}
-    wanted = [
-        name for name in names if name in there and there[name].engine.startswith("Replicated")
-    ]
+def _replicated(
+    warehouse: Warehouse,
+    tables: Tables,
+    suffixes: Iterable[str],
+    there: Iterable[Table] | None = None,
+) -> list[_Replica]:
+    """Return those of the tables that replicate by themselves; None looks what is there."""
+    if there is None:
+        params = {"database": tables.database, "prefix": tables.fills}
+        there = select(warehouse, Table, tables.sql("schema/tables"), params)
+    replicated = {table.name for table in there if table.engine.startswith("Replicated")}
+    wanted = [name for suffix in suffixes if (name := tables.fills + suffix) in replicated]
     if not wanted:
         return []
     with _Asking(tables):

@@ -82,7 +82,7 @@ def require_today(warehouse: Warehouse, tables: Tables) -> None:
     behind = _others_behind(warehouse, tables, there)
     if behind:
         raise SchemaError(behind[0], hint=_MIGRATE_HINT)
-    catch_up(warehouse, tables, OUR_TABLES)
+    catch_up(warehouse, tables, OUR_TABLES, there.values())
 
 
 def _require_there(tables: Tables, there: Mapping[str, Table], suffix: str) -> None:
@@ -205,7 +205,7 @@ def schema_of(warehouse: Warehouse, tables: Tables) -> Schema:
     if table is None:
         return Schema(False, False, False, [], [])
     with contextlib.suppress(WarehouseError):
-        catch_up(warehouse, tables, OUR_TABLES)
+        catch_up(warehouse, tables, OUR_TABLES, there.values())
     existing = declared_columns(warehouse, tables)
     foreign = {found.name: why for found, why in not_ours(there, OUR_TABLES, ())}
     return Schema(
