@@ -9,4 +9,5 @@ html_show_copyright = False
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {"footer_icons": []}
+highlight_language = "none"  # unless a block names one
 nitpicky = True
