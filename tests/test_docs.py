@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.commandline import ROOT
+from support.interface import all_options, command_names, options_of
 
 from kalshi_fills import errors
 from kalshi_fills.cli.settings import OPTIONS
@@ -29,32 +30,23 @@ def _section(text: str, title: str) -> str:
     return parts[[part.split("\n")[0] for part in parts].index(title)]
 
 
-def _commands(cli) -> list[str]:
-    out = cli("--help").out
-    names = re.findall(r"^│ (\w+)  ", out[out.index("Commands") :], flags=re.MULTILINE)
-    assert names
-    return names
-
-
-def test_every_command_of_the_help_is_in_the_readme_and_no_other(cli):
+def test_every_command_is_in_the_readme_and_no_other():
     documented = re.findall(r"^\| `kalshi-fills (\w+)`", README, flags=re.MULTILINE)
-    assert sorted(documented) == sorted(_commands(cli))
+    assert sorted(documented) == sorted(command_names())
     assert re.findall(r"^## (\w+)$", PAGES["commands.md"], flags=re.MULTILINE) == documented
 
 
-def test_every_option_of_the_help_is_documented_at_its_command(cli):
-    for command in _commands(cli):
+def test_every_option_is_documented_at_its_command():
+    for command in command_names():
         text = _section(PAGES["commands.md"], command) + PAGES["configuration.md"] + README
-        out = cli(command, "--help").out
-        for option in set(re.findall(r"│ (--[a-z-]+)", out)) - {"--help"}:
+        for option in options_of(command) - {"--help"}:
             assert option in text, f"{command} {option}"
 
 
-def test_every_option_that_is_named_exists(cli):
-    known = "".join(cli(command, "--help").out for command in _commands(cli))
-    known += cli("--help").out
+def test_every_option_that_is_named_exists():
+    known = all_options() | OF_OTHER_PROGRAMS
     for name, text in {"README.md": README, **PAGES}.items():
-        for option in set(re.findall(r"`(?:[\w-]+ )*(--[a-z-]+)", text)) - OF_OTHER_PROGRAMS:
+        for option in re.findall(r"`(?:[\w-]+ )*(--[a-z-]+)", text):
             assert option in known, f"{name}: {option}"
 
 

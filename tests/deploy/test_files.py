@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from support.commandline import ROOT
-from support.deploying import DEPLOY, known_variables, parsed, unknown_words
+from support.deploying import DEPLOY, known_variables, parsed
+from support.interface import unknown_words
 
 import kalshi_fills
 
@@ -143,7 +144,9 @@ def test_the_units_are_valid(tmp_path: Path) -> None:
         text = path.read_text().replace("/opt/kalshi-fills/bin/kalshi-fills", "/bin/true")
         (tmp_path / name).write_text(text)
     names = [str(path) for path in sorted(tmp_path.iterdir())]
-    done = subprocess.run(["systemd-analyze", "verify", "--man=no", *names], capture_output=True, text=True)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *names], capture_output=True, text=True
+    )
     complaints = [line for line in done.stderr.splitlines() if "kalshi-fills" in line]
     assert complaints == []
 

@@ -1,4 +1,4 @@
-"""The files of `deploy/`, and what the words in them must be."""
+"""The files of `deploy/`, the variables and the metrics that they may name."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any
 
 import yaml
 
-import kalshi_fills.cli.commands  # noqa: F401 - adds the commands to the app
-from kalshi_fills.cli.app import command_line
 from support.commandline import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -37,25 +35,3 @@ def known_variables() -> set[str]:
     """Return the variables that the documentation names; a test holds it to the code."""
     pages = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     return set(re.findall(r"`((?:KALSHI|CLICKHOUSE)_[A-Z_]+)`", pages))
-
-
-def unknown_words(words: list[str]) -> list[str]:
-    """Return what the command line does not know among the words of an invocation."""
-    group = command_line()
-    unknown, expects_value, command = [], False, None
-    for word in words:
-        if expects_value:
-            expects_value = False
-            continue
-        if word.startswith("--"):
-            params = [*group.params, *(command.params if command else [])]
-            found = next((param for param in params if word in param.opts), None)
-            if found is None:
-                unknown.append(word)
-            else:
-                expects_value = not getattr(found, "is_flag", False)
-        elif command is None:
-            command = group.commands.get(word)
-            if command is None:
-                unknown.append(word)
-    return unknown
