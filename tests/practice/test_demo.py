@@ -76,9 +76,9 @@ def test_the_demo_plays_the_whole_story_in_its_order(told: str) -> None:
     assert "inserted       0   5 known" in told.split("$ kalshi-fills sync")[2]
 
 
-def test_the_transcript_of_the_readme_is_what_the_demo_prints(told: str) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    transcript = readme.split("```\n$ kalshi-fills diagnose\n")[1].split("```")[0]
+def test_the_documented_transcript_is_what_the_demo_prints(told: str) -> None:
+    page = (ROOT / "docs" / "incident.md").read_text(encoding="utf-8")
+    transcript = page.split("```\n$ kalshi-fills diagnose\n")[1].split("```")[0]
     shown = normalised("$ kalshi-fills diagnose\n" + transcript)
     printed = iter(normalised(told))
     for line in shown:
