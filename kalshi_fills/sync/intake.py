@@ -59,6 +59,11 @@ class Intake:
         """Return whether enough was gathered for a block."""
         return len(self._block) >= BLOCK_FILLS
 
+    @property
+    def is_half_full(self) -> bool:
+        """Return whether there is enough for a writer that has nothing else to do."""
+        return len(self._block) * 2 >= BLOCK_FILLS
+
     def next_block(self) -> Block:
         """Return what was gathered, and begin the next block."""
         block, self._block = self._block, Block()

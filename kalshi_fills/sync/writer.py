@@ -44,6 +44,11 @@ class Writer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._under_way: Future[WrittenBlock] | None = None
 
+    @property
+    def is_idle(self) -> bool:
+        """Return whether nothing is being written."""
+        return self._under_way is None or self._under_way.done()
+
     def submit(self, block: Block, tiers_with_fills: frozenset[str]) -> None:
         """Begin to write a block; the one before must have been collected."""
         if len(block):
