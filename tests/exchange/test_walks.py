@@ -103,8 +103,8 @@ class SlowTier(Exchange):
     def has_history(self) -> bool:
         return False
 
-    def is_paced(self) -> bool:
-        return self.paced
+    def has_use_for(self, walks: int, path: str) -> bool:
+        return not self.paced
 
     def moments(self, start: int | None, end: int) -> list[int]:
         newest = int(NOW.timestamp()) - 1800

@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 from support.settling import PLAIN
 
-from kalshi_fills.exchange.decode import decoder
 from kalshi_fills.pipeline.settlements import (
     RefusedSettlement,
     Settlement,
     SettlementReason,
     read_settlement,
 )
+from kalshi_fills.pipeline.values import json_decoder
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 def read(item: Any, subaccount: int = 3) -> Settlement | RefusedSettlement:
     text = item if isinstance(item, str) else json.dumps(item)
-    return read_settlement(decoder.decode(text), text, subaccount, NOW)
+    return read_settlement(json_decoder.decode(text), text, subaccount, NOW)
 
 
 def accepted(item: Any, **options: Any) -> Settlement:
