@@ -476,7 +476,9 @@ class PracticeExchange:
                 return self._private_answer(request)
 
     def _private_answer(self, request: Request) -> Answer:
-        open_to_restricted = request.path.endswith(("/fills", "/orders"))
+        open_to_restricted = request.path.endswith(("/fills", "/orders")) or (
+            request.path.endswith("/settlements") and self.portfolio.open_to_restricted
+        )
         if self._restricted is not None and not open_to_restricted:
             raise self._forbidden()
         return self._private[request.path](request)

@@ -72,6 +72,8 @@ class Portfolio:
             faults: what goes wrong with pages.
         """
         self.refuse_with: int | None = None
+        self.open_to_restricted = False
+        """A key of one subaccount may list its settlements; whether the real ones may is open."""
         self.summed = False
         """Without a subaccount in the query: one row a market, instead of one a subaccount."""
         self.largest_page = MAX_LIMIT

@@ -23,7 +23,7 @@ from kalshi_fills.report.console import (
 from kalshi_fills.warehouse.statements import Tables
 
 if TYPE_CHECKING:
-    from kalshi_fills.sync.report import SyncReport
+    from kalshi_fills.sync.report import SettlementCounts, SyncReport
 
 _SHOWN_KEYS: Final = 8
 
@@ -98,6 +98,7 @@ def show_sync(report: SyncReport, tables: Tables) -> None:
     console.print(
         Text(f"watermark {mark}  requests {report.requests:,}  {report.elapsed_seconds:.1f} s")
     )
+    console.print(Text(_settlements_line(report.settlements)))
     console.print(Text(f"run {report.run_id}"))
     for note in report.notes:
         console.print(Text(harmless(note)))
@@ -105,6 +106,15 @@ def show_sync(report: SyncReport, tables: Tables) -> None:
         console.print(Text(f"Next: {command}", style="bold"))
     if report.status == "failed":
         console.print(Text(f"The pass failed at the step `{report.stage}`; see the error below."))
+
+
+def _settlements_line(counts: SettlementCounts) -> str:
+    """Return what became of the settlements, as one line."""
+    if not counts.n_api:
+        return "settlements none listed"
+    parts = [f"{counts.n_new:,} new", f"{counts.n_corrected:,} corrected"]
+    parts += [f"{counts.n_known:,} known", f"{counts.n_rejected:,} refused"]
+    return f"settlements {counts.n_api:,}: {', '.join(parts)}"
 
 
 def _show_stages(console: Console, report: SyncReport, tables: Tables) -> None:
