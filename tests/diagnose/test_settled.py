@@ -126,7 +126,7 @@ def test_what_agrees_is_counted_online_and_offline(desk: Desk) -> None:
     account = account.settled(0.8)
     desk.healthy(account)
     now_us = to_us(NOW)
-    settled = {one for one in account.settlements if account.is_settled(one, now_us)}
+    settled = {one for one, market in account.settlements.items() if market.settled_at_us <= now_us}
     settled &= {fill.ticker for fill in account.fills}
     assert settled
 
@@ -138,7 +138,7 @@ def test_what_agrees_is_counted_online_and_offline(desk: Desk) -> None:
         assert found.compared.settled_markets == len(settled)
         assert f"{len(settled):,} settled markets agree" in check(found, SETTLED).observed
         assert not any("settlement" in note for note in found.notes)
-    lately = [one for one in settled if account.settles_at_us[one] >= to_us(NOW - DAY)]
+    lately = [one for one in settled if account.settlements[one].settled_at_us >= to_us(NOW - DAY)]
     assert desk.diagnose().compared.settled_markets == len(lately) < len(settled)
 
 

@@ -80,7 +80,7 @@ def expected(account: PracticeAccount) -> dict[tuple[str, int], tuple[Any, ...]]
         }
         net = replay.held["yes"] - replay.held["no"]
         market = account.settlements.get(key[0])
-        if market is not None and not account.is_settled(key[0], to_us(NOW)):
+        if market is not None and market.settled_at_us > to_us(NOW):
             market = None
         paid = replay.settle(market) if market else None
         rows[key] = (
