@@ -1,4 +1,5 @@
 -- title: what the fills of a market and a subaccount add up to, as a settlement states it
+-- why: one list of totals, whether markets are looked up or all are held against what is stored
 count() AS fills,
 min(ts) AS first_fill,
 sumIf(size, side = 'yes') AS yes_contracts,

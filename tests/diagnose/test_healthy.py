@@ -44,6 +44,9 @@ class Case:
             eras="current",
             subaccounts=rng.choice(((0,), (0, 1), (3,), (0, 1, 2, 63))),
         )
+        if rng.random() < 0.8:
+            share = rng.choice((0.3, 0.7, 1.0))
+            self.account = self.account.settled(share, scalar_share=0.3, seed=seed)
         self._tiers = {
             "cutoff": rng.choice((None, NOW - span / 2, NOW - span / 3, NOW - 2 * span)),
             "orders_cutoff": rng.choice((None, NOW - span / 2, NOW - span / 4, NOW)),
@@ -100,7 +103,9 @@ class Case:
     def _fill(self, at_us: int) -> PracticeFill:
         """Return one more fill, of an order that there is where there is one."""
         number = next(self._new)
-        fills = self.account.fills
+        fills = [
+            fill for fill in self.account.fills if not self.account.is_settled(fill.ticker, at_us)
+        ]
         like = self._rng.choice(fills) if fills and self._rng.random() < 0.8 else None
         fill = PracticeFill(
             fill_id=f"new-{self.seed}-{number}",

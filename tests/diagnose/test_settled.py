@@ -92,8 +92,7 @@ DAMAGES: dict[str, tuple[Callable[[Desk, PracticeFill], None], str, set[str]]] =
 }
 
 
-@pytest.mark.parametrize("offline", [False, True])
-@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(("place", "offline"), [(0, True), (1, False)])
 def test_a_settled_market_names_what_is_wrong_with_a_fill_of_weeks_ago(
     desk: Desk, place: int, offline: bool
 ) -> None:
@@ -127,7 +126,7 @@ def test_what_agrees_is_counted_online_and_offline(desk: Desk) -> None:
     account = account.settled(0.8)
     desk.healthy(account)
     now_us = to_us(NOW)
-    settled = {one for one in account.settlements if account.is_settled(one, now_us)}
+    settled = {one for one, market in account.settlements.items() if market.settled_at_us <= now_us}
     settled &= {fill.ticker for fill in account.fills}
     assert settled
 
@@ -139,7 +138,7 @@ def test_what_agrees_is_counted_online_and_offline(desk: Desk) -> None:
         assert found.compared.settled_markets == len(settled)
         assert f"{len(settled):,} settled markets agree" in check(found, SETTLED).observed
         assert not any("settlement" in note for note in found.notes)
-    lately = [one for one in settled if account.settles_at_us[one] >= to_us(NOW - DAY)]
+    lately = [one for one in settled if account.settlements[one].settled_at_us >= to_us(NOW - DAY)]
     assert desk.diagnose().compared.settled_markets == len(lately) < len(settled)
 
 
@@ -194,7 +193,10 @@ def test_subaccounts_are_added_up_and_transfers_explained(desk: Desk) -> None:
 
 @embedded_only
 def test_unknown_fees_are_not_compared(desk: Desk) -> None:
-    account = replace(old_account(), eras="legacy")
+    fills = [fill_at(NOW - 30 * DAY, 1, ticker=EARLY), fill_at(NOW - 29 * DAY, 2, ticker=OTHER)]
+    account = replace(account_of(*fills), eras="legacy")
+    for ticker in (EARLY, OTHER):
+        settle(account, ticker, NOW - HOUR)
     desk.healthy(account)
 
     for found in (desk.diagnose(), desk.diagnose(offline=True)):

@@ -17,13 +17,19 @@ from kalshi_fills.truncate.place import place_of
 from kalshi_fills.truncate.plan import TruncateRequest, TruncationReport
 from kalshi_fills.truncate.run import truncate as remove_rows
 from kalshi_fills.warehouse.client import Warehouse
-from kalshi_fills.warehouse.ownership import Source, Table, source_of
+from kalshi_fills.warehouse.declared import OUR_TABLES
+from kalshi_fills.warehouse.ownership import SUMMARIES, VIEWS, Source, Table, source_of
 from kalshi_fills.warehouse.schema import require_today, schema_of
 from kalshi_fills.warehouse.statements import Tables, quote_identifier
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 _seconds = itertools.count()
 OLD_BACKUP = "_backup_20260101T000000Z"
+VIEWS_MADE = [
+    "0005_create_current_view",
+    "0009_create_by_market_view",
+    "0010_create_by_day_view",
+]
 PLAIN = "TABLE {name} (a Int32) ENGINE = MergeTree ORDER BY a"
 CLAIMING = PLAIN + " COMMENT 'their own, not kalshi-fills: fills'"
 VIEW = "VIEW {name} AS SELECT 1 AS a"
@@ -74,6 +80,9 @@ def fill_one(warehouse: Warehouse, tables: Tables, cents: int = 41, name: str = 
         ("_current", OTHERS_VIEW),
         ("_current", MATERIALIZED),
         ("_current", DICTIONARY),
+        ("_by_market", PLAIN),
+        ("_by_day", VIEW),
+        ("_by_day", MATERIALIZED),
         ("_rejected", PLAIN),
         ("_rejected", VIEW),
         ("_runs", PLAIN),
@@ -156,7 +165,7 @@ def test_a_migration_that_was_half_done_is_known_as_ours(
     done = migrate(warehouse, copied)
 
     changed = [step.name for step in done.steps if step.status == "done"]
-    assert changed == ["0005_create_current_view"]
+    assert changed == VIEWS_MADE
     assert warehouse.rows(f"SELECT fill_id FROM {copied.name('_current')}") == [("f",)]
 
 
@@ -168,7 +177,7 @@ def test_a_view_that_reads_the_table_of_before_is_stale(
     migrate(warehouse, tables)
     fill_one(warehouse, tables)
     renamed = Tables(tables.database, "renamed")
-    for suffix in ("", "_rejected", "_runs", "_settlements", "_migrations", "_current"):
+    for suffix in ("", *OUR_TABLES, *VIEWS):
         warehouse.command(f"RENAME TABLE {tables.name(suffix)} TO {renamed.name(suffix)}")
     migrate(warehouse, tables)
     fill_one(warehouse, tables, name="of another account")
@@ -180,10 +189,10 @@ def test_a_view_that_reads_the_table_of_before_is_stale(
     assert any("the view" in problem for problem in schema_of(warehouse, renamed).problems)
     done = migrate(warehouse, renamed)
 
-    assert [step.name for step in done.steps if step.status == "done"] == [
-        "0005_create_current_view"
-    ]
+    assert [step.name for step in done.steps if step.status == "done"] == VIEWS_MADE
     assert warehouse.rows(read) == [("f",)]
+    for suffix in SUMMARIES:
+        assert warehouse.rows(f"SELECT sum(fills) FROM {renamed.name(suffix)}") == [(1,)]
     require_today(warehouse, renamed)
     assert not migrate(warehouse, renamed).changed
     assert not migrate(warehouse, tables).changed

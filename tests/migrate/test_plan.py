@@ -65,6 +65,8 @@ def test_where_nothing_is_there_each_migration_is_applied() -> None:
         "0006_alter_runs",
         "0007_create_settlements",
         "0008_alter_runs",
+        "0009_create_by_market_view",
+        "0010_create_by_day_view",
     ]
 
 
@@ -72,11 +74,13 @@ def test_a_table_of_old_is_rebuilt() -> None:
     rebuilding = ["new table", "carry over", "exchange", "late rows", "keep aside"]
     names = steps(old())
     assert [name for name in names if name in rebuilding] == rebuilding
-    assert names[-4:] == [
+    assert names[-6:] == [
         "0005_create_current_view",
         "0006_alter_runs",
         "0007_create_settlements",
         "0008_alter_runs",
+        "0009_create_by_market_view",
+        "0010_create_by_day_view",
     ]
 
 

@@ -46,6 +46,8 @@ def test_where_nothing_is_everything_is_created(warehouse: Warehouse, tables: Ta
         "mm_fills_settlements",
         "mm_fills_migrations",
         "mm_fills_current",
+        "mm_fills_by_market",
+        "mm_fills_by_day",
     }
     assert_today(warehouse, tables)
 
@@ -64,6 +66,8 @@ def test_another_name_of_the_table_is_followed_by_the_others(
         "_settlements",
         "_migrations",
         "_current",
+        "_by_market",
+        "_by_day",
     }
     assert_today(warehouse, tables)
 

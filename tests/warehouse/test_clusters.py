@@ -271,7 +271,7 @@ def test_a_host_that_joins_later_becomes_another_replica(cluster, both, cli: Cli
     first = cluster.replicas[0].url(database)
     cli("migrate", *ON, url=first)
     insert(both[0], database, range(40))
-    for name in ("mm_fills_current", *OURS):
+    for name in ("mm_fills_current", "mm_fills_by_market", "mm_fills_by_day", *OURS):
         both[1].command(f"DROP TABLE {database}.{name} SYNC")
 
     done = cli("migrate", *ON, url=first)
@@ -280,6 +280,8 @@ def test_a_host_that_joins_later_becomes_another_replica(cluster, both, cli: Cli
     assert done.json["changed"] is True
     assert same_on(both, f"{database}.mm_fills") == [(40,)]
     assert both[1].rows(f"SELECT count() FROM {database}.mm_fills_current") == [(40,)]
+    for name in ("mm_fills_by_market", "mm_fills_by_day"):
+        assert same_on(both, f"{database}.{name}", "sum(fills)") == [(40,)]
     assert cli("migrate", *ON, url=first).json["changed"] is False
 
 

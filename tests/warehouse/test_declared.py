@@ -39,6 +39,8 @@ def test_what_the_migrations_make() -> None:
         "_runs",
         "_current",
         "_settlements",
+        "_by_market",
+        "_by_day",
     ]
     assert OUR_TABLES == ("_migrations", "_rejected", "_runs", "_settlements")
 
