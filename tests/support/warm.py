@@ -153,8 +153,10 @@ def _run(
     folder: Path,
     timeout: float,
 ) -> Ended:
-    harmless = code != _COMMAND or all(name.startswith(_HARMLESS) for name in variables)
     version = variables.get("PYTHONPATH", str(_ROOT)) if code == _COMMAND else str(_ROOT)
+    harmless = code != _COMMAND or (
+        all(name.startswith(_HARMLESS) for name in variables) and os.pathsep not in version
+    )
     with tempfile.TemporaryFile() as into, tempfile.TemporaryFile() as out:
         with tempfile.TemporaryFile() as err:
             into.write(given)
