@@ -51,10 +51,11 @@ settings.load_profile("repeatable")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave to `make torture` what `make check` has no time for.
 
-    Of a long matrix, `sampled(n)` keeps every n-th case. Where there is a server, a case runs on
-    one of the two engines, always the same, unless it is marked `both_engines`.
+    Of a long matrix, `sampled(n)` keeps every n-th case. Where there is a server, a case of both
+    engines runs on one of them, always the same, unless it is marked `both_engines`.
     """
     met: Counter[str] = Counter()
+    cases = {item.nodeid for item in items}
     for item in items:
         mark = item.get_closest_marker("sampled")
         if mark is not None:
@@ -66,7 +67,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             engine = _engine_of(item)
             if engine:
                 case = item.nodeid.replace(engine, "", 1)
-                if ENGINES[zlib.crc32(case.encode()) % 2] != engine:
+                chosen = ENGINES[zlib.crc32(case.encode()) % 2]
+                if chosen != engine and item.nodeid.replace(engine, chosen, 1) in cases:
                     item.add_marker(pytest.mark.torture)
 
 

@@ -280,10 +280,12 @@ def test_a_second_signal_ends_with_130_and_no_traceback(
     assert_calm(err)
 
 
-def test_a_signal_at_any_moment_ends_with_130_or_after_the_end(start: Start) -> None:
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("every", [6, 1])
+def test_a_signal_at_any_moment_ends_with_130_or_after_the_end(start: Start, every: int) -> None:
     """From the first line of ours to the last: none of it shows a traceback."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        for tenths in range(1, 12, 2):
+    for first, number in enumerate((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
+        for tenths in range(1 + 2 * first, 12, every):
             with start("migrate") as process:
                 time.sleep(tenths / 10)
                 process.send_signal(number)

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import shutil
-import subprocess
-import sys
-import threading
 import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +14,8 @@ from typing import Any
 import pytest
 from clickhouse_driver import Client
 from support.clickhouse_server import ClickHouseServer
-from support.commandline import ROOT, Target
+from support.commandline import Target
+from support.killing import Figures, Killer, Writer, kept_aside, writing
 
 from kalshi_fills.warehouse.schema import require_today
 from kalshi_fills.warehouse.server import open_server
@@ -49,155 +42,30 @@ SEED = f"""INSERT INTO DB.mm_fills ({COLUMNS}) SELECT
 
 
 THROUGH = "the new table, the old one kept"
+MODE = "migrate"
 
 
-@dataclass
-class Figures:
-    """What a test of kills has seen."""
+def engine(url: str, database: str) -> Writer:
+    """An engine that inserts with its own thirteen columns."""
+    client = Client.from_url(url)
 
-    kills: Counter[str] = field(default_factory=Counter)
-    """How often, by what the kill left behind."""
-    whole: int = 0
-    """Runs that were through before the kill came."""
-    written: int = 0
+    def insert(number: int) -> list[str]:
+        rows = [_row(4 * number + place) for place in range(4)]
+        client.execute(f"INSERT INTO {database}.mm_fills ({COLUMNS}) VALUES", rows)
+        return [str(row[5]) for row in rows]
 
-    def __str__(self) -> str:
-        left = ", ".join(f"{count} x {what}" for what, count in self.kills.most_common())
-        return (
-            f"{self.kills.total()} kills ({left}), {self.whole} runs were through before, "
-            f"{self.written:,} rows written meanwhile"
-        )
+    return Writer(insert, client.disconnect)
 
 
-class Writer(threading.Thread):
-    """An engine that goes on inserting with its own thirteen columns, and remembers the answers."""
-
-    def __init__(self, url: str, database: str) -> None:
-        super().__init__(daemon=True)
-        self.table = f"{database}.mm_fills"
-        self.acknowledged: set[str] = set()
-        self.errors: list[Exception] = []
-        self.forgiving = False
-        """Whether errors are expected: the server itself is killed."""
-        self._client = Client.from_url(url)
-        self._end = threading.Event()
-        self._number = 0
-
-    def run(self) -> None:
-        while not self._end.is_set():
-            rows = [self._row() for _ in range(4)]
-            try:
-                self._client.execute(f"INSERT INTO {self.table} ({COLUMNS}) VALUES", rows)
-            except Exception as error:
-                if not self.forgiving:
-                    self.errors.append(error)
-                time.sleep(0.05)
-                continue
-            self.acknowledged.update(str(row[5]) for row in rows)
-            time.sleep(0.01)
-
-    def end(self) -> None:
-        self._end.set()
-        self.join(timeout=600)
-        assert not self.is_alive()
-        self._client.disconnect()
-
-    def _row(self) -> tuple[object, ...]:
-        self._number += 1
-        order = f"order-{self._number // 3}"
-        told = {"order_id": order, "fill_id": f"written-{self._number}"}
-        price = 0.0 if self._number % 5 == 0 else 0.37
-        return (
-            *(datetime.now(UTC), "mm-7", "0.9.3", f"KXHIGHNY-{self._number % 200}", order),
-            *(f"written-{self._number}", "no", price, round(price * 100), 2.0, 0.0, uuid.uuid4()),
-            json.dumps(told) if self._number % 2 else "{}",
-        )
-
-
-@contextmanager
-def writing(url: str, database: str) -> Iterator[Writer]:
-    writer = Writer(url, database)
-    writer.start()
-    try:
-        yield writer
-    finally:
-        writer.end()
-
-
-class Killer:
-    """Runs migrate as a process and kills it at a random moment."""
-
-    def __init__(self, url: str, home: Path, seed: int) -> None:
-        self.figures = Figures()
-        self._url = url
-        self._home = home
-        self._random = random.Random(seed)
-        self._longest = 1.0
-        self._steps = 0
-
-    def start(self) -> subprocess.Popen[bytes]:
-        variables = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self._home),
-            "XDG_STATE_HOME": str(self._home / "state"),
-            "PYTHONPATH": str(ROOT),
-            "CLICKHOUSE_URL": self._url,
-        }
-        return subprocess.Popen(
-            [sys.executable, "-m", "kalshi_fills", "migrate", "--format", "json"],
-            env=variables,
-            cwd=self._home,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def measure(self) -> None:
-        """Wait for a run to end by itself, to know how long one takes and its steps."""
-        process = self.start()
-        self._until(process, "migrate_plan")
-        began = time.monotonic()
-        self._steps = 0
-        while self._until(process, "migrate_step"):
-            self._steps += 1
-            self._longest = time.monotonic() - began
-        process.communicate(timeout=600)
-        assert process.returncode == 0
-        assert self._steps > 5
-
-    def kill_one(self) -> bool:
-        """Start a run and kill it; say whether it was still alive then.
-
-        Any moment since its start, any since its plan is made, or one soon after any of its
-        steps: most of them are too short to be met by chance.
-        """
-        process = self.start()
-        kind = self._random.random()
-        if kind < 0.1:
-            time.sleep(self._random.uniform(0.1, 0.6))
-        elif kind < 0.6:
-            self._until(process, "migrate_plan")
-            time.sleep(self._random.uniform(0, self._longest))
-        else:
-            for _ in range(self._random.randrange(self._steps)):
-                self._until(process, "migrate_step")
-            time.sleep(self._random.uniform(0, 0.03))
-        process.kill()
-        process.communicate(timeout=600)
-        assert process.returncode in (-9, 0)
-        return process.returncode != 0
-
-    def finish(self) -> dict[str, Any]:
-        """Run it to its end."""
-        process = self.start()
-        out, log = process.communicate(timeout=600)
-        assert process.returncode == 0, log.decode()
-        return json.loads(out)
-
-    def _until(self, process: subprocess.Popen[bytes], event: str) -> bool:
-        """Read the log on to the next such line; false if there is none any more."""
-        assert process.stderr is not None
-        return any(event in line.decode() for line in process.stderr)
+def _row(number: int) -> tuple[object, ...]:
+    order = f"order-{number // 3}"
+    told = {"order_id": order, "fill_id": f"written-{number}"}
+    price = 0.0 if number % 5 == 0 else 0.37
+    return (
+        *(datetime.now(UTC), "mm-7", "0.9.3", f"KXHIGHNY-{number % 200}", order),
+        *(f"written-{number}", "no", price, round(price * 100), 2.0, 0.0, uuid.uuid4()),
+        json.dumps(told) if number % 2 else "{}",
+    )
 
 
 def seed(read: Callable[..., Any], database: str, rows: int) -> None:
@@ -261,38 +129,35 @@ def torture(
     kills: int,
     url: str | None = None,
     check: Callable[[], None] = lambda: None,
-) -> None:
+) -> Figures:
     """Kill that many runs; after at most five the next one ends the work, and all must be there."""
+    figures = Figures()
     reset()
-    killer.measure()
+    killer.measure(MODE)
     assert_whole(read, database, rows)
     left = kills
     while left:
         reset()
-        with writing(url, database) if url else _nobody() as writer:
+        with writing(engine(url, database) if url else None) as writer:
             for _ in range(min(left, 5)):
-                if not killer.kill_one():
-                    killer.figures.whole += 1
+                if not killer.kill_one(MODE):
+                    figures.whole += 1
                     break
                 left -= 1
                 state = left_behind(read, database)
-                killer.figures.kills[state] += 1
+                figures.kills[state] += 1
                 if state == THROUGH:
                     break
-            killer.finish()
+            killer.finish(MODE)
         if writer is not None:
             assert writer.errors == []
             assert writer.acknowledged
-            killer.figures.written += len(writer.acknowledged)
+            figures.written += len(writer.acknowledged)
         check()
         assert_whole(read, database, rows, writer.acknowledged if writer else frozenset())
-        assert killer.finish()["changed"] is False
-    print(killer.figures)
-
-
-@contextmanager
-def _nobody() -> Iterator[None]:
-    yield None
+        assert killer.finish(MODE)["changed"] is False
+    print(figures)
+    return figures
 
 
 def _on_the_server(server: ClickHouseServer, home: Path, *, rows: int, kills: int) -> Figures:
@@ -306,12 +171,11 @@ def _on_the_server(server: ClickHouseServer, home: Path, *, rows: int, kills: in
         read(f"DROP DATABASE IF EXISTS {database} SYNC")
         seed(read, database, rows)
 
-    killer = Killer(server.url(database), home, seed=rows)
     try:
-        torture(
+        return torture(
             read,
             database,
-            killer,
+            Killer("migrate", {MODE: ()}, server.url(database), home, seed=rows),
             reset=reset,
             rows=rows,
             kills=kills,
@@ -321,7 +185,6 @@ def _on_the_server(server: ClickHouseServer, home: Path, *, rows: int, kills: in
     finally:
         opened.command(f"DROP DATABASE IF EXISTS {database} SYNC")
         opened.close()
-    return killer.figures
 
 
 @pytest.mark.torture
@@ -347,22 +210,15 @@ def test_killed_fifty_times_beside_a_writing_engine_it_loses_nothing(
 
 
 def _embedded(target: Target, home: Path, *, rows: int, kills: int) -> Figures:
-    folder, seeded = home / "chdb", home / "seeded"
     seed(target.read, target.database, rows)
-    folder.rename(seeded)
-
-    def reset() -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(seeded, folder, symlinks=True)
-
-    killer = Killer(target.url, home, seed=rows)
-    torture(target.read, target.database, killer, reset=reset, rows=rows, kills=kills)
-    return killer.figures
+    reset = kept_aside(home / "chdb")
+    killer = Killer("migrate", {MODE: ()}, target.url, home, seed=rows)
+    return torture(target.read, target.database, killer, reset=reset, rows=rows, kills=kills)
 
 
 @pytest.mark.parametrize("target", ["embedded"], indirect=True)
 def test_killed_with_the_embedded_engine_it_loses_nothing(target: Target, tmp_path: Path) -> None:
-    assert _embedded(target, tmp_path, rows=60_000, kills=6).kills.total() == 6
+    assert _embedded(target, tmp_path, rows=20_000, kills=3).kills.total() == 3
 
 
 @pytest.mark.torture
@@ -386,7 +242,7 @@ def test_the_server_killed_in_the_middle_loses_nothing(tmp_path: Path, after: st
         pytest.skip("no ClickHouse server to test against: CLICKHOUSE_BINARY is not set")
     server = ClickHouseServer(binary, tmp_path / "server")
     server.start()
-    database, rows = "crashed", 60_000
+    database, rows = "crashed", 20_000
 
     def read(sql: str, **params: Any) -> list[tuple[Any, ...]]:
         opened = open_server(server.url("default"))
@@ -397,19 +253,16 @@ def test_the_server_killed_in_the_middle_loses_nothing(tmp_path: Path, after: st
 
     try:
         seed(read, database, rows)
-        killer = Killer(server.url(database), tmp_path, seed=1)
-        with writing(server.url(database), database) as writer:
-            process = killer.start()
-            assert process.stderr is not None
-            told = (json.loads(line) for line in process.stderr)
-            for line in told:
-                if line["event"] == "migrate_step" and line["name"] == after:
-                    break
+        killer = Killer("migrate", {MODE: ()}, server.url(database), tmp_path, seed=1)
+        with writing(engine(server.url(database), database)) as writer:
+            assert writer is not None
+            process = killer.start(MODE)
+            killer.until_step(process, after)
             writer.forgiving = True
             server.kill()
             out, err = process.communicate(timeout=600)
             server.start()
-            killer.finish()
+            killer.finish(MODE)
             writer.forgiving = False
             time.sleep(0.3)
 

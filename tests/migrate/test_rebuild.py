@@ -311,7 +311,8 @@ def _start_column_missing(warehouse: Warehouse, tables: Tables) -> None:
 # Killed, and run again
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(12)
+@pytest.mark.parametrize("every", [3, 1])
 @pytest.mark.parametrize(
     ("start", "least"),
     [
@@ -321,13 +322,17 @@ def _start_column_missing(warehouse: Warehouse, tables: Tables) -> None:
     ],
 )
 def test_a_run_killed_after_any_statement_is_ended_right_by_the_next(
-    warehouse: Warehouse, tables: Tables, start: Callable[[Warehouse, Tables], None], least: int
+    warehouse: Warehouse,
+    tables: Tables,
+    start: Callable[[Warehouse, Tables], None],
+    least: int,
+    every: int,
 ) -> None:
     killed = 0
     while True:
         warehouse.command(f"DROP DATABASE IF EXISTS {tables.database} SYNC")
         start(warehouse, tables)
-        killed += 1
+        killed += every
         try:
             migrate(_Dying(warehouse, killed), tables)
         except _KilledError:

@@ -52,15 +52,22 @@ PLACE_OF_COLUMN = (
 ROWS = "SELECT * EXCEPT (venue_note) FROM DB.mm_fills ORDER BY ALL"
 
 
-@pytest.fixture
-def tomorrow(cli: Cli, tmp_path: Path) -> Cli:
-    """Run a command of the tool of tomorrow as a process."""
-    code = tmp_path / "tomorrow"
+@pytest.fixture(scope="session")
+def code_of_tomorrow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The code of the tool of tomorrow."""
+    code = tmp_path_factory.mktemp("tomorrow")
     for folder in ("kalshi_fills", "queries"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / folder, code / folder, ignore=ignored)
     (code / "queries" / "migrations" / "0099_add_venue_note.sql").write_text(ADDED)
-    return lambda *words, **options: cli(*words, env={"PYTHONPATH": str(code)}, **options)
+    return code
+
+
+@pytest.fixture
+def tomorrow(cli: Cli, code_of_tomorrow: Path) -> Cli:
+    """Run a command of the tool of tomorrow as a process."""
+    variables = {"PYTHONPATH": str(code_of_tomorrow)}
+    return lambda *words, **options: cli(*words, env=variables, **options)
 
 
 @pytest.fixture

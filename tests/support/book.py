@@ -20,6 +20,7 @@ from kalshi_fills.warehouse.fills import WriteOutcome, Written
 from kalshi_fills.warehouse.runs import Run
 from kalshi_fills.warehouse.statements import Tables
 from kalshi_fills.warehouse.store import FillStore
+from support import fills
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -30,7 +31,7 @@ DECISION = uuid.UUID("5b0d2a1f-51c3-4d0b-9f57-8e0f7a3e9c11")
 LINKS = "client_order_id, engine_instance_id, engine_version, decision_id"
 
 
-FILL = Fill(
+FILL = fills.FILL._replace(
     executed_at=datetime(2026, 11, 22, 10, 0, 0, 417, tzinfo=UTC),
     fill_id="3f2a0000-0000-0000-0000-000000000001",
     order_id="9c1b0000-0000-0000-0000-000000000001",
@@ -41,15 +42,10 @@ FILL = Fill(
     no_price_dollars=Decimal("0.5900"),
     contracts=Decimal("10.00"),
     fee_dollars=Decimal("0.169330"),
-    is_taker=True,
     subaccount_number=0,
-    exchange_index=2,
-    direction_inferred=False,
-    id_synthetic=False,
-    client_order_id="",
-    source="live",
     raw_json='{"fill_id": "one"}',
 )
+"""The fill that a book has first."""
 
 
 class Book:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,14 +61,16 @@ def embedded_rows(folder: Path, sql: str, params: dict[str, Any]) -> list[tuple[
 def run_statement(target: Target, statement: str) -> None:
     """Run one statement, in a process of its own: of the embedded engine only one is allowed."""
     code = (
-        "import sys; from pathlib import Path; from urllib.parse import urlsplit;"
+        "import sys, pickle; from pathlib import Path; from urllib.parse import urlsplit;"
         "from kalshi_fills.warehouse.embedded import open_embedded;"
-        "from kalshi_fills.warehouse.server import open_server; url = sys.argv[1];"
+        "from kalshi_fills.warehouse.server import open_server;"
+        "url, statement = pickle.load(sys.stdin.buffer);"
         "w = open_embedded(Path(urlsplit(url).path)) if url.startswith('chdb') else "
-        "open_server(url); w.command(sys.argv[2])"
+        "open_server(url); w.command(statement)"
     )
     statement = statement.replace("DB.", f"{target.database}.")
-    subprocess.run([sys.executable, "-c", code, target.url, statement], check=True)
+    ended = run_code(code, pickle.dumps((target.url, statement)))
+    assert ended.code == 0, ended.err.decode()
 
 
 @dataclass

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from support.commandline import KEY_ID, ROOT, Account, Done
+from support.warm import run_command
 
 COMMIT = "207d208"
 
@@ -53,24 +54,17 @@ def runner(code: Path, folder: Path, api_key: Account) -> Callable[..., Done]:
     """Return a function that runs a command of the code in a folder as a process."""
 
     def run(*words: str, url: str, api: str = "prod") -> Done:
-        done = subprocess.run(
-            [sys.executable, "-m", "kalshi_fills", *words],
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(folder),
-                "XDG_STATE_HOME": str(folder / "state"),
-                "PYTHONPATH": str(code),
-                "KALSHI_API_KEY_ID": KEY_ID,
-                "KALSHI_PRIVATE_KEY_PATH": str(api_key.path),
-                "CLICKHOUSE_URL": url,
-                "KALSHI_API_URL": api,
-            },
-            capture_output=True,
-            text=True,
-            timeout=600,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
+        variables = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "XDG_STATE_HOME": str(folder / "state"),
+            "PYTHONPATH": str(code),
+            "KALSHI_API_KEY_ID": KEY_ID,
+            "KALSHI_PRIVATE_KEY_PATH": str(api_key.path),
+            "CLICKHOUSE_URL": url,
+            "KALSHI_API_URL": api,
+        }
+        ended = run_command(words, variables, folder, timeout=600)
+        return Done(ended.code, ended.out.decode(), ended.err.decode())
 
     return run

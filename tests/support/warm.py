@@ -1,9 +1,9 @@
 """Processes that have imported the tool already: most of what a short command takes.
 
-One process imports everything but the embedded engine, whose threads do not outlive a fork, and
-forks for each run. What a run gets is a process of its own, with its own environment, folder,
-streams and exit code. Where the environment decides more than what the tool is pointed at, or a run
-is under way, a process is started the usual way.
+One process for each version of the code imports everything but the embedded engine, whose threads
+do not outlive a fork, and forks for each run. What a run gets is a process of its own, with its own
+environment, folder, streams and exit code. Where the environment decides more than what the tool is
+pointed at, or a run is under way, a process is started the usual way.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ for module in pkgutil.walk_packages(kalshi_fills.__path__, "kalshi_fills."):
     if ".practice" not in module.name and not module.name.endswith("__main__"):
         with contextlib.suppress(ImportError):
             importlib.import_module(module.name)
-OFTEN = ("clickhouse_driver", "numpy", "pandas", "pyarrow", "rich.markdown", "typer.rich_utils")
-for name in OFTEN:
+for name in "clickhouse_driver numpy pandas pyarrow rich.markdown typer.rich_utils".split():
     with contextlib.suppress(ImportError):
         importlib.import_module(name)
 assert "chdb" not in sys.modules
@@ -85,14 +84,14 @@ class Ended(NamedTuple):
 class _Warm:
     """The process that waits to be forked."""
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
+    def __init__(self, code: str, columns: str) -> None:
         self.link, other = socket.socketpair()
         self._process = subprocess.Popen(
             [sys.executable, "-c", _WAITING, str(other.fileno())],
             env={
                 "PATH": os.environ["PATH"],
-                "PYTHONPATH": str(_ROOT),
-                "COLUMNS": variables.get("COLUMNS", "80"),
+                "PYTHONPATH": code,
+                "COLUMNS": columns,
                 "OPENBLAS_NUM_THREADS": "1",
                 "OMP_NUM_THREADS": "1",
             },
@@ -130,7 +129,8 @@ class _Warm:
 
 
 _free = threading.Lock()
-_warm: _Warm | None = None
+_warm: dict[str, _Warm] = {}
+"""By the folder of the code."""
 
 
 def run_command(
@@ -153,10 +153,9 @@ def _run(
     folder: Path,
     timeout: float,
 ) -> Ended:
-    global _warm
+    version = variables.get("PYTHONPATH", str(_ROOT)) if code == _COMMAND else str(_ROOT)
     harmless = code != _COMMAND or (
-        all(name.startswith(_HARMLESS) for name in variables)
-        and variables.get("PYTHONPATH", str(_ROOT)) == str(_ROOT)  # other code is another process
+        all(name.startswith(_HARMLESS) for name in variables) and os.pathsep not in version
     )
     with tempfile.TemporaryFile() as into, tempfile.TemporaryFile() as out:
         with tempfile.TemporaryFile() as err:
@@ -164,14 +163,15 @@ def _run(
             into.seek(0)
             if harmless and _free.acquire(blocking=False):
                 try:
-                    _warm = _warm or _Warm(variables)
+                    if version not in _warm:
+                        _warm[version] = _Warm(version, variables.get("COLUMNS", "80"))
                     asked = {
                         "words": words,
                         "code": code,
                         "variables": dict(variables),
                         "folder": str(folder),
                     }
-                    ended = _warm.run(asked, (into, out, err), timeout)
+                    ended = _warm[version].run(asked, (into, out, err), timeout)
                 finally:
                     _free.release()
             else:

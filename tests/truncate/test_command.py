@@ -147,7 +147,7 @@ class Terminal:
 
     def read_until(self, text: str) -> None:
         """Wait until it shows that, or ends."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while text not in self.shown and time.monotonic() < deadline:
             if select.select([self._main], [], [], 0.1)[0]:
                 try:

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
-import random
-import shutil
-import subprocess
-import sys
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.clickhouse_server import ClickHouseServer
-from support.commandline import ROOT, Target
+from support.commandline import Target
+from support.killing import Figures, Killer, Read, Writer, kept_aside, writing
+from support.warm import run_command
 
 from kalshi_fills.migrate.run import migrate
 from kalshi_fills.warehouse.schema import require_today
 from kalshi_fills.warehouse.server import open_server
 from kalshi_fills.warehouse.statements import Tables
-
-Read = Callable[..., list[tuple[Any, ...]]]
 
 # Of ten rows five are junk, one has its id in its payload alone, one repeats a fill under another
 # ticker, and three are valid; half of each are older than the cut. Each has a name of its own.
@@ -50,156 +41,40 @@ SYNCED = """INSERT INTO DB.mm_fills_runs (run_id, status, started_at, window_end
     '2026-10-01'"""
 CUT = "2026-07-01T00:00:00Z"
 MODES = {
-    "everything": (),
-    "garbage": ("--garbage",),
-    "before": ("--before", CUT),
-    "everything for good": ("--no-backup",),
+    "everything": ("--yes",),
+    "garbage": ("--garbage", "--yes"),
+    "before": ("--before", CUT, "--yes"),
+    "everything for good": ("--no-backup", "--yes"),
 }
 
 
-@dataclass
-class Figures:
-    """What a test of kills has seen."""
+def engine(url: str, database: str) -> Writer:
+    """An engine that inserts by its own columns."""
+    warehouse = open_server(url)
+    names = ("ts", "market_ticker", "exchange_order_id", "client_order_id", "side")
+    names += ("price", "price_cents", "size")
 
-    kills: Counter[str] = field(default_factory=Counter)
-    """How often, by what was asked for and what the kill left behind."""
-    whole: int = 0
-    """Runs that were through before the kill came."""
-    written: int = 0
+    def insert(number: int) -> list[str]:
+        mine, junk = f"written-{number}", number % 2
+        values = (datetime.now(UTC), "KXHIGHNY-1", f"order-{number % 9}", mine, "yes")
+        values += (0.0, 0, 2) if junk else (0.37, 37, 2)
+        warehouse.insert(f"{database}.mm_fills", names, [values])
+        return [mine]
 
-    def __str__(self) -> str:
-        left = ", ".join(f"{count} x {what}" for what, count in self.kills.most_common())
-        return (
-            f"{self.kills.total()} kills ({left}), {self.whole} runs were through before, "
-            f"{self.written:,} rows written meanwhile"
-        )
+    return Writer(insert, warehouse.close)
 
 
-class Writer(threading.Thread):
-    """An engine that goes on inserting by its own columns, and remembers the answers."""
-
-    def __init__(self, url: str, database: str) -> None:
-        super().__init__(daemon=True)
-        self.acknowledged: set[str] = set()
-        self.errors: list[Exception] = []
-        self._table = f"{database}.mm_fills"
-        self._warehouse = open_server(url)
-        self._end = threading.Event()
-
-    def run(self) -> None:
-        names = ("ts", "market_ticker", "exchange_order_id", "client_order_id", "side")
-        names += ("price", "price_cents", "size")
-        for number in itertools.count():
-            if self._end.is_set():
-                return
-            mine, junk = f"written-{number}", number % 2
-            values = (datetime.now(UTC), "KXHIGHNY-1", f"order-{number % 9}", mine, "yes")
-            values += (0.0, 0, 2) if junk else (0.37, 37, 2)
-            try:
-                self._warehouse.insert(self._table, names, [values])
-                self.acknowledged.add(mine)
-            except Exception as error:
-                self.errors.append(error)
-            time.sleep(0.01)
-
-    def end(self) -> None:
-        self._end.set()
-        self.join(timeout=600)
-        assert not self.is_alive()
-        self._warehouse.close()
-
-
-@contextmanager
-def writing(url: str | None, database: str) -> Iterator[Writer | None]:
-    if url is None:  # the embedded engine is one process's alone
-        yield None
-        return
-    writer = Writer(url, database)
-    writer.start()
-    try:
-        yield writer
-    finally:
-        writer.end()
-
-
-class Killer:
-    """Runs truncate as a process and kills it at a random moment."""
-
-    def __init__(self, url: str, home: Path, seed: int) -> None:
-        self._url = url
-        self._home = home
-        self.random = random.Random(seed)
-        self._longest: dict[str, float] = {}
-        self._steps: dict[str, int] = {}
-
-    def start(self, mode: str) -> subprocess.Popen[bytes]:
-        variables = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self._home),
-            "XDG_STATE_HOME": str(self._home / "state"),
-            "PYTHONPATH": str(ROOT),
-            "CLICKHOUSE_URL": self._url,
-        }
-        words = ["truncate", *MODES[mode], "--yes", "--format", "json"]
-        return subprocess.Popen(
-            [sys.executable, "-m", "kalshi_fills", *words],
-            env=variables,
-            cwd=self._home,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def measure(self, mode: str) -> None:
-        """Wait for a run to end by itself, to know how long one takes and its steps."""
-        process = self.start(mode)
-        assert self._until(process, "truncate_plan")
-        began = time.monotonic()
-        steps = 0
-        while self._until(process, "truncate_step"):
-            steps += 1
-        process.communicate(timeout=600)
-        assert process.returncode == 0
-        self._longest[mode] = time.monotonic() - began
-        self._steps[mode] = steps
-
-    def kill_one(self, mode: str) -> bool:
-        """Start a run and kill it; say whether it was still alive then.
-
-        Any moment since its start, any since its plan is made, or one soon after any of its steps.
-        """
-        process = self.start(mode)
-        kind = self.random.random()
-        if kind < 0.1:
-            time.sleep(self.random.uniform(0.1, 0.6))
-        elif kind < 0.6 or not self._steps[mode]:
-            self._until(process, "truncate_plan")
-            time.sleep(self.random.uniform(0, self._longest[mode]))
-        else:
-            for _ in range(self.random.randrange(self._steps[mode]) + 1):
-                self._until(process, "truncate_step")
-            time.sleep(self.random.uniform(0, 0.05))
-        process.kill()
-        process.communicate(timeout=600)
-        assert process.returncode in (-9, 0)
-        return process.returncode != 0
-
-    def finish(self, mode: str) -> dict[str, Any]:
-        """Run it to its end."""
-        for _ in range(2):
-            process = self.start(mode)
-            out, told = process.communicate(timeout=600)
-            if process.returncode == 0:
-                return json.loads(out)
-            # Two runs within a second would give their backups one name.
-            assert "already exists" in json.loads(out)["error"], told.decode()
-            time.sleep(1)
-        pytest.fail("it was refused twice")
-
-    def _until(self, process: subprocess.Popen[bytes], event: str) -> bool:
-        """Read the log on to the next such line; false if there is none any more."""
-        assert process.stderr is not None
-        return any(event in line.decode() for line in process.stderr)
+def finish(killer: Killer, mode: str) -> dict[str, Any]:
+    """Run it to its end."""
+    for _ in range(2):
+        done = killer.run(mode)
+        if done.code == 0:
+            answer: dict[str, Any] = done.json
+            return answer
+        # Two runs within a second would give their backups one name.
+        assert "already exists" in done.json["error"], done.err
+        time.sleep(1)
+    pytest.fail("it was refused twice")
 
 
 def names_there(read: Read, database: str) -> list[str]:
@@ -288,7 +163,7 @@ def torture(
     while figures.kills.total() < kills:
         mode = next(modes)
         reset()
-        with writing(url, database) as writer:
+        with writing(engine(url, database) if url else None) as writer:
             for _ in range(min(kills - figures.kills.total(), 3)):
                 if not killer.kill_one(mode):
                     figures.whole += 1
@@ -302,7 +177,7 @@ def torture(
                 assert_no_hole(read, mode)
                 if state == "all done":
                     break
-            done = killer.finish(mode)
+            done = finish(killer, mode)
         assert done["rows_before"] == done["rows_removed"] + done["rows_left"]
         check()
         if writer is not None:
@@ -328,7 +203,7 @@ def _on_the_server(server: ClickHouseServer, home: Path, *, rows: int, kills: in
         read(SEED.replace("ROWS", str(rows)))
         read(SYNCED)
 
-    killer = Killer(server.url(database), home, seed=kills)
+    killer = Killer("truncate", MODES, server.url(database), home, seed=kills)
     try:
         return torture(
             read,
@@ -366,31 +241,11 @@ def test_killed_a_hundred_times_beside_a_writing_engine_it_loses_nothing(
 
 
 def _embedded(target: Target, home: Path, *, rows: int, kills: int) -> Figures:
-    folder, seeded = home / "chdb", home / "seeded"
-    code = (
-        "import sys, datetime; from pathlib import Path;"
-        f"sys.path.insert(0, {str(ROOT)!r});"
-        "from kalshi_fills.migrate.run import migrate;"
-        "from kalshi_fills.warehouse.statements import Tables;"
-        "from kalshi_fills.warehouse.embedded import open_embedded;"
-        "w = open_embedded(Path(sys.argv[1]));"
-        "migrate(w, Tables(sys.argv[2]), datetime.datetime.now(datetime.UTC));"
-        "[w.command(sql) for sql in sys.argv[3:]]; w.close()"
-    )
-    statements = [
-        sql.replace("DB.", f"{target.database}.")
-        for sql in (SEED.replace("ROWS", str(rows)), SYNCED)
-    ]
-    subprocess.run(
-        [sys.executable, "-c", code, str(folder), target.database, *statements], check=True
-    )
-    folder.rename(seeded)
-
-    def reset() -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(seeded, folder, symlinks=True)
-
-    killer = Killer(target.url, home, seed=kills)
+    killer = Killer("truncate", MODES, target.url, home, seed=kills)
+    assert run_command(("migrate",), killer.variables, home, timeout=600).code == 0
+    for statement in (SEED.replace("ROWS", str(rows)), SYNCED):
+        target.read(statement)
+    reset = kept_aside(home / "chdb")
     return torture(target.read, target.database, killer, reset=reset, rows=rows, kills=kills)
 
 

@@ -293,7 +293,7 @@ def test_a_run_is_not_done_before_a_living_replica_has_its_fills(
     exchange = serve(generate_account(3, 60, start=now - timedelta(days=3), end=now))
     cli("migrate", *ON, url=first)
     both[1].command(f"SYSTEM STOP FETCHES {database}.mm_fills")
-    timer = threading.Timer(8, both[1].command, (f"SYSTEM START FETCHES {database}.mm_fills",))
+    timer = threading.Timer(5, both[1].command, (f"SYSTEM START FETCHES {database}.mm_fills",))
     timer.start()
     began = time.monotonic()
 
@@ -301,16 +301,16 @@ def test_a_run_is_not_done_before_a_living_replica_has_its_fills(
 
     timer.join()
     assert waited.code == 0, waited.err
-    assert time.monotonic() - began > 7
+    assert time.monotonic() - began > 4
     assert both[1].rows(f"SELECT count() FROM {database}.mm_fills FINAL") == [(60,)]
     both[1].command(f"SYSTEM STOP FETCHES {database}.mm_fills")
     insert(both[0], database, range(1000, 1001))
     tables = Tables(database)
     with pytest.raises(WarehouseError, match=f"b of the replicas of {database}.mm_fills") as found:
-        wait_for_replicas(both[0], tables, 2)
-    assert "2 seconds" in found.value.message
+        wait_for_replicas(both[0], tables, 1)
+    assert "1 second" in found.value.message
     both[1].command(f"SYSTEM START FETCHES {database}.mm_fills")
-    assert wait_for_replicas(both[0], tables, 20) == []
+    assert wait_for_replicas(both[0], tables, 300) == []
 
 
 @pytest.mark.torture  # a run waits for a minute
@@ -328,7 +328,7 @@ def test_a_run_whose_replica_lags_on_is_not_done(cluster, both, cli: Cli, serve,
     last = f"SELECT status, watermark FROM {database}.mm_fills_runs FINAL ORDER BY started_at DESC"
     assert both[0].rows(last)[0] == ("failed", None)
     both[1].command(f"SYSTEM START FETCHES {database}.mm_fills")
-    assert wait_for_replicas(both[0], Tables(database), 20) == []
+    assert wait_for_replicas(both[0], Tables(database), 300) == []
     again = cli("sync", *ALONE, url=first, api=exchange.url)
     assert (again.code, again.json["stages"]["n_inserted"]) == (0, 0)
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from support.fills import FILL
 
 from kalshi_fills.migrate.run import migrate
 from kalshi_fills.pipeline.content import CONTENT_FIELDS, content, digest
@@ -205,25 +206,8 @@ def test_every_table_is_replicated_on_a_cluster() -> None:
 
 
 def made_fill(number: int, text: str, **changes: object) -> Fill:
-    fill = Fill(
-        executed_at=datetime(2026, 11, 20, 14, 31, 9, 417, tzinfo=UTC),
-        fill_id=f"{number}{text}",
-        order_id=f"o{text}",
-        ticker=f"KX{text}",
-        outcome="no",
-        action=text,
-        yes_price_dollars=Decimal("0.6100"),
-        no_price_dollars=Decimal("0.3900"),
-        contracts=Decimal("4.50"),
-        fee_dollars=Decimal("0.074939"),
-        is_taker=True,
-        subaccount_number=1,
-        exchange_index=2,
-        direction_inferred=False,
-        id_synthetic=False,
-        client_order_id="",
-        source="live",
-        raw_json="{}",
+    fill = FILL._replace(
+        fill_id=f"{number}{text}", order_id=f"o{text}", ticker=f"KX{text}", action=text
     )
     return fill._replace(**changes)
 

@@ -53,23 +53,25 @@ def two_rows_each(bench: Bench, account: PracticeAccount) -> None:
     bench.warehouse.command(f"DROP TABLE {copy}")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
+@pytest.mark.parametrize("many", [3_000, MANY])
 def test_thousands_of_fills_with_two_rows_of_one_version_are_right_after_a_sync(
     bench: Bench,
+    many: int,
 ) -> None:
-    account = one_day(MANY)
+    account = one_day(many)
     stop_merges(bench)
     two_rows_each(bench, account)
-    assert bench.warehouse.rows(f"SELECT count() FROM {bench.tables.name()}") == [(2 * MANY,)]
+    assert bench.warehouse.rows(f"SELECT count() FROM {bench.tables.name()}") == [(2 * many,)]
 
     done = bench.run(full=True)
 
-    assert done.counts.n_corrected == MANY
+    assert done.counts.n_corrected == many
     assert not done.breaks
     assert bench.fills() == truth(account)
     merge(bench)
     assert bench.fills() == truth(account)
-    assert bench.run(full=True).counts.n_known == MANY
+    assert bench.run(full=True).counts.n_known == many
 
 
 @pytest.mark.torture
