@@ -113,15 +113,24 @@ def new_console(stream: TextIO | None = None) -> Console:
 
 
 class _FoldingTable(Table):
-    """A table that breaks a long word at the end of its column, and never cuts it off."""
+    """A table that breaks a long word at the end of its column, and never cuts it off.
+
+    Its title may be wider than the table.
+    """
+
+    heading = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self.heading:
+            yield Text(self.heading, style="table.title")
         for column in self.columns:
             if column.overflow == "ellipsis":
                 column.overflow = "fold"
-        return super().__rich_console__(console, options)
+        yield from super().__rich_console__(console, options)
 
 
 def new_table(title: str) -> Table:
     """Return an empty table under a title."""
-    return _FoldingTable(title=Text(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = _FoldingTable(box=SIMPLE_HEAD, pad_edge=False)
+    table.heading = title
+    return table
