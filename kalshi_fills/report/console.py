@@ -18,6 +18,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from kalshi_fills.diagnose.words import many as many
+from kalshi_fills.diagnose.words import one_or_more as one_or_more
 from kalshi_fills.host.printable import ascii_json, visible, visible_lines
 
 _SHOWN_LETTERS: Final = 60
@@ -71,18 +73,10 @@ class HarmlessConsole(Console):
 
 
 def shortened(text: str) -> str:
-    """Return a text, cut to the length a cell of a table has room for."""
-    return text if len(text) <= _SHOWN_LETTERS else text[:_SHOWN_LETTERS].rstrip(" ,;") + " …"
-
-
-def many(count: int, noun: str) -> str:
-    """Return a count with its noun, as `1 row` or `2,000 rows`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def one_or_more(count: int, one: str, more: str) -> str:
-    """Return the word that goes with a count: `is` or `are`, `was` or `were`."""
-    return one if count == 1 else more
+    """Return a text, cut between two words to the length a cell of a table has room for."""
+    if len(text) <= _SHOWN_LETTERS:
+        return text
+    return text[:_SHOWN_LETTERS].rpartition(" ")[0].rstrip(",;") + " …"
 
 
 class _Trimmed(io.StringIO):

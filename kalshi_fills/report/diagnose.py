@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kalshi_fills.diagnose.run import Diagnosis
     from kalshi_fills.diagnose.survey import QueryResult
 
-_SHOWN_ROWS: Final = 5
+_SHOWN_BREAKS: Final = 3
 
 _STYLES: Final = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 
@@ -77,10 +77,10 @@ def show_diagnosis(found: Diagnosis, tables: Tables, *, all_breaks: bool = False
         console.print(Text(f"Next: {found.root_cause.next}\n", style="bold"))
     _show_checks(console, found)
     if found.breaks:
-        at_most = None if all_breaks else _SHOWN_ROWS
+        at_most = None if all_breaks else _SHOWN_BREAKS
         show_breaks(console, found.breaks, found.more_breaks, at_most, "--breaks all")
-    for line in _queries_that_show_it(found):
-        console.print(Text(line))
+    if sentence := _queries_that_show_it(found):
+        console.print(Text(sentence))
     for note in found.notes:
         console.print(Text(harmless(note)))
 
@@ -110,17 +110,15 @@ _MATTERS: Final[Mapping[str, Sequence[str]]] = {
 """The queries whose rows show why a check fails."""
 
 
-def _queries_that_show_it(found: Diagnosis) -> list[str]:
-    """Return how to see the rows behind each check that fails."""
-    lines = []
-    for check in found.checks:
-        names = [
-            name
-            for name in _MATTERS.get(check.name, ())
-            if check.status == "fail" and (query := answer(found.queries, name)) and query.rows
-        ]
-        lines += [f"see the rows: kalshi-fills diagnose --query {name}" for name in names]
-    return lines
+def _queries_that_show_it(found: Diagnosis) -> str:
+    """Return how to see the rows behind the checks that fail; empty if there are none."""
+    names = [
+        name
+        for check in found.checks
+        for name in _MATTERS.get(check.name, ())
+        if check.status == "fail" and (query := answer(found.queries, name)) and query.rows
+    ]
+    return f"For the rows see `kalshi-fills diagnose --query` {', '.join(names)}." if names else ""
 
 
 def show_query(query: QueryResult) -> None:
