@@ -50,7 +50,8 @@ def read_signer(
     if path is None and pem is None:
         mistakes.add(
             "an API key id is configured, but no private key",
-            "set KALSHI_PRIVATE_KEY_PATH to the key's file",
+            "set KALSHI_PRIVATE_KEY_PATH to the key's file; if that is lost, make a new key on "
+            "Kalshi's API keys page",
         )
         return None
     where = "KALSHI_PRIVATE_KEY"
@@ -95,6 +96,7 @@ def _key_file(path: str, mistakes: Mistakes, warnings: list[str]) -> tuple[str, 
             why = getattr(error, "strerror", None) or "it is not a text file"
             mistakes.add(
                 f"the private key {where} cannot be read: {why.lower()}",
-                "check the path in KALSHI_PRIVATE_KEY_PATH and who may read it",
+                "check the path in KALSHI_PRIVATE_KEY_PATH and who may read it; a lost key cannot "
+                "be downloaded again: make a new one on Kalshi's API keys page",
             )
     return where, None

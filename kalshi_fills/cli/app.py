@@ -6,6 +6,7 @@ The commands register themselves here when `cli.commands` is imported.
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
 import logging
 import sys
@@ -16,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Concatenate, Final, ParamSpec
 
 import typer
-from typer.core import TyperGroup, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from kalshi_fills import __version__
 from kalshi_fills.cli.settings import FORMATS, OPTIONS, Option, Settings, format_asked_for, load
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 Arguments = ParamSpec("Arguments")
 
 _SHARED: Final = "Shared options"
+
+_HELP_OPTIONS: Final = ["-h", "--help"]
 
 _ORDER: Final = ("migrate", "sync", "diagnose", "status", "query", "truncate")
 """The commands in the order of the help."""
@@ -50,7 +53,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     pretty_exceptions_show_locals=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": _HELP_OPTIONS},
 )
 
 
@@ -131,8 +134,16 @@ def command(
             act(code)
         raise typer.Exit(code)
 
-    app.command(name=function.__name__, epilog=_EPILOG)(run_command)
+    app.command(name=function.__name__, help=_unwrapped(function.__doc__ or ""), epilog=_EPILOG)(
+        run_command
+    )
     return function
+
+
+def _unwrapped(text: str) -> str:
+    """Return a docstring with one line for each paragraph: the help is wrapped where it is read."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 # Shared options
@@ -220,7 +231,18 @@ def command_line() -> TyperGroup:
     group.commands = {name: group.commands[name] for name in sorted(group.commands, key=_place)}
     for registered in group.commands.values():
         registered.params.extend(shared)
+        assert isinstance(registered, TyperCommand)
+        _leave_out_bool(registered)
+    _leave_out_bool(group)
     return group
+
+
+def _leave_out_bool(registered: TyperCommand | TyperGroup) -> None:
+    """Have the help show options that are given or not without `<bool>` behind them."""
+    context = typer.Context(registered, help_option_names=_HELP_OPTIONS)
+    for option in registered.get_params(context):
+        if isinstance(option, TyperOption) and option.is_flag:
+            option.metavar = ""
 
 
 # Words to an exit code
@@ -243,8 +265,9 @@ def run(words: list[str]) -> int:
         sentence = masked(str(format_message()).strip().rstrip("."))
         if sentence:
             sentence = sentence[0].lower() + sentence[1:]
-            hint = "see `kalshi-fills --help`"
-            show_failure(_command_in(words), code, sentence, hint, _format_in(words))
+            name = _command_in(words)
+            hint = f"see `kalshi-fills {name} --help`" if name else "see `kalshi-fills --help`"
+            show_failure(name, code, sentence, hint, _format_in(words))
     return code if isinstance(code, int) else 0
 
 

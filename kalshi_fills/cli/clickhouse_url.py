@@ -16,11 +16,14 @@ import platformdirs
 
 from kalshi_fills.cli.options import is_identifier, is_loopback, reason_of
 from kalshi_fills.errors import Mistakes
-from kalshi_fills.host.printable import path_to_show, quoted
+from kalshi_fills.host.printable import is_plain, path_to_show, quoted
 from kalshi_fills.host.trusted import Untrusted, absolute, require_own_folder
 
 DEFAULT_DATABASE: Final = "kalshi"
 
+
+_HOST_ALONE: Final = re.compile(r"[A-Za-z0-9_.-]+(:[0-9]+)?(/\w*)?").fullmatch
+"""What people write who leave the scheme out."""
 
 _SECRET_OPTIONS: Final = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE).search
 
@@ -70,6 +73,14 @@ def read_clickhouse_url(url: str | None, mistakes: Mistakes) -> ClickHouseTarget
             )
             return nowhere
         return ClickHouseTarget(None, _trusted_folder(data / "chdb", mistakes), DEFAULT_DATABASE)
+    if _HOST_ALONE(url):
+        where = url if is_plain(url) else "host:9000"
+        mistakes.add(
+            f"CLICKHOUSE_URL{quoted(url)} has no scheme",
+            f"write CLICKHOUSE_URL=clickhouse://{where}, with user:password@ before the host if "
+            "there is a password",
+        )
+        return nowhere
     try:
         parts = urlsplit(url)
         _ = parts.port

@@ -47,7 +47,7 @@ Until = Annotated[
 ]
 
 
-MetricsFile = Annotated[str | None, kept_option(METRICS_FILE)]
+MetricsFile = Annotated[str | None, kept_option(METRICS_FILE, "Monitoring")]
 
 
 def _flag(name: str, text: str) -> object:
@@ -72,8 +72,8 @@ def migrate(
     settings = context.settings
     with (
         exclusive(settings.clickhouse.identity(), settings.tables.name()),
-        open_warehouse(settings) as warehouse,
         spinner() as show_step,
+        open_warehouse(settings) as warehouse,
     ):
         report = bring_to_today(
             warehouse, settings.tables, context.now, dry_run=dry_run, progress=show_step
@@ -103,7 +103,7 @@ def sync(
         str, typer.Option(metavar="D", help="How far before the watermark to start.")
     ] = "1h",
     rate_share: Annotated[
-        float, typer.Option(help="Share of the account's read limit to use, up to 1.")
+        float, typer.Option(metavar="S", help="Share of the account's read limit to use, up to 1.")
     ] = 0.5,
     accept_rejected: Annotated[
         bool,
@@ -182,9 +182,9 @@ def _run_sync(
     _expect_many_fills()
     with (
         exclusive(settings.clickhouse.identity(), settings.tables.name()),
+        sync_progress() as progress,
         open_warehouse(settings) as warehouse,
         open_exchange(settings, rate_share) as exchange,
-        sync_progress() as progress,
     ):
         require_today(warehouse, settings.tables)
         store = FillStore(warehouse, settings.tables, report.run_id, context.now, request.dry_run)
@@ -234,6 +234,10 @@ def diagnose(
             metavar="NAME", help="Print only the answer of one diagnostic query, in full."
         ),
     ] = None,
+    breaks: Annotated[
+        str | None,
+        typer.Option(metavar="all", help="List all breaks, not only the first few."),
+    ] = None,
     metrics_file: MetricsFile = None,
 ) -> int:
     """Prove that table and exchange agree, or name the root cause.
@@ -260,6 +264,8 @@ def diagnose(
             f"there is no diagnostic query{quoted(query)}",
             f"use one of: {', '.join(query_names())}",
         )
+    if breaks not in (None, "all"):
+        mistakes.add(f"--breaks{quoted(breaks or '')} is not known", "use --breaks all")
     if page is not None:
         _check_page(page, mistakes)
     mistakes.raise_if_any()
@@ -267,7 +273,7 @@ def diagnose(
         _run_query(context, query, Window(start, end))
         return 0
     outcome.diagnosis = _run_diagnosis(context, Window(start, end), offline=offline)
-    return _show_diagnosis(context, outcome.diagnosis, page)
+    return _show_diagnosis(context, outcome.diagnosis, page, all_breaks=breaks is not None)
 
 
 def _check_page(page: str, mistakes: Mistakes) -> None:
@@ -285,7 +291,7 @@ def _run_query(context: Context, query: str, window: Window) -> None:
     from kalshi_fills.diagnose.survey import SurveyQueries
 
     tables = context.settings.tables
-    with open_warehouse(context.settings, read_only=True) as warehouse:
+    with spinner(), open_warehouse(context.settings, read_only=True) as warehouse:
         schema = schema_of_fills(warehouse, tables)
         answer = SurveyQueries(warehouse, tables, schema, window).query(query)
     if context.json:
@@ -302,6 +308,7 @@ def _run_diagnosis(context: Context, window: Window, *, offline: bool) -> Diagno
     settings, tables = context.settings, context.settings.tables
     _expect_many_fills()
     with contextlib.ExitStack() as stack:
+        show_step = stack.enter_context(spinner())
         exchange = None if offline else stack.enter_context(open_exchange_to_compare(settings))
         warehouse = stack.enter_context(open_warehouse(settings, read_only=True))
         if exchange is not None:
@@ -310,14 +317,15 @@ def _run_diagnosis(context: Context, window: Window, *, offline: bool) -> Diagno
                 environment_of(settings.api_url),
                 f"{tables.database}.{tables.fills}",
             )
-        show_step = stack.enter_context(spinner())
         return run_diagnosis(warehouse, tables, exchange, window, context.now, show_step)
 
 
-def _show_diagnosis(context: Context, found: Diagnosis, page: str | None) -> int:
+def _show_diagnosis(
+    context: Context, found: Diagnosis, page: str | None, *, all_breaks: bool
+) -> int:
     tables = context.settings.tables
     if not context.json:  # before the page, so that a full disk does not cost the verdict
-        show_diagnosis(found, tables)
+        show_diagnosis(found, tables, all_breaks=all_breaks)
     if page is not None:
         from kalshi_fills.report.page import write_page
 
@@ -412,7 +420,7 @@ def _list_backups(context: Context) -> None:
     from kalshi_fills.truncate.plan import list_backups
 
     tables = context.settings.tables
-    with open_warehouse(context.settings) as warehouse:
+    with spinner(), open_warehouse(context.settings) as warehouse:
         report = list_backups(place_of(warehouse, tables, uuid.uuid4(), context.now))
     if context.json:
         show(truncation_json(report, tables))

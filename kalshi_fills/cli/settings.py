@@ -57,8 +57,8 @@ OPTIONS: Final = (
         "clickhouse",
         "CLICKHOUSE_URL",
         None,
-        "Where the tables are: clickhouse://user:password@host:9000/database, clickhouses:// for "
-        "TLS, or chdb:///folder for the embedded engine.",
+        "Where the tables are: a server, clickhouse://HOST:9000/DB with USER:PASSWORD@ before the "
+        "host (clickhouses:// for TLS), or the embedded engine, chdb:///folder.",
         "URL",
     ),
     Option("table", "KALSHI_FILLS_TABLE", DEFAULT_TABLE, "Name of the fills table."),

@@ -56,6 +56,9 @@ class Regularity(NamedTuple):
     """When that part begins."""
     minutes: int
     """Minutes of all stretches that were tested."""
+    fewest: int
+    """Rows of the bin that has the fewest."""
+    most: int
 
     @property
     def is_periodic(self) -> bool:
@@ -118,7 +121,18 @@ def _test(part: list[_Sample], tests: int, minutes: int) -> Regularity:
     chance = max(_chi_squared_below(statistic, degrees), math.exp(log_evenest))
     p_value = min(1.0, chance * tests)
     size, since = part[0].bin_minutes, part[0].since
-    return Regularity(statistic, degrees, p_value, size, total / bins, since, minutes)
+    counts = [count for sample in part for count in sample.counts]
+    return Regularity(
+        statistic,
+        degrees,
+        p_value,
+        size,
+        total / bins,
+        since,
+        minutes,
+        min(counts),
+        max(counts),
+    )
 
 
 def _stretches(rows_per_minute: Iterable[datetime]) -> Iterator[list[datetime]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kalshi_fills.diagnose.removal import quoted, start_over_or_delete
 from kalshi_fills.diagnose.survey import SYNC_SILENT, TableSurvey
+from kalshi_fills.diagnose.words import many, one_or_more
 from kalshi_fills.pipeline.stages import percent
 
 if TYPE_CHECKING:
@@ -140,10 +141,10 @@ def _non_fills_written_as_fills(
         rows = table.rows
         garbage = table.garbage("before", "in", "after")
         share = percent(garbage, rows)
-        evidence.append(f"{garbage:,} of {rows:,} rows ({share}) have a price no fill has")
+        evidence.append(f"{garbage:,} of {many(rows, 'row')} ({share}) have a price no fill has")
         evidence += [
-            f"{one.rows:,} rows of {one.orders:,} orders: {one.problem or 'possible price'}, "
-            f"payload: {one.payload}"
+            f"{many(one.rows, 'row')} of {many(one.orders, 'order')}: "
+            f"{one.problem or 'possible price'}, payload: {one.payload}"
             for one in table.no_fills[:3]
         ]
     else:
@@ -151,7 +152,7 @@ def _non_fills_written_as_fills(
         if disguised:
             count = sum(one.rows for one in disguised)
             payload = disguised[0].payload
-            evidence.append(f"{count:,} rows have a payload that is no fill: {payload}")
+            evidence.append(f"{many(count, 'row')} with a payload that is no fill: {payload}")
     garbage = bool(evidence)
     by_hand = []
     if reconciled is not None:
@@ -161,7 +162,10 @@ def _non_fills_written_as_fills(
         garbage = garbage or unexplained > 0 or len(reconciled.by_writer.foreign) > len(by_hand)
         unexplained += len(reconciled.by_writer.foreign)
         if unexplained > 0:
-            evidence.append(f"{unexplained:,} rows are not among the exchange's fills")
+            evidence.append(
+                f"{many(unexplained, 'row')} that {one_or_more(unexplained, 'is', 'are')} not "
+                "among the exchange's fills"
+            )
     if by_hand and garbage:
         evidence.append(
             f"{len(by_hand):,} of them could be fills, so that truncate --garbage leaves them; "
@@ -189,7 +193,8 @@ def _same_fills_inserted_again(table: TableSurvey) -> Iterator[Cause]:
             "The same fills were inserted again and again: a poller writes all that it gets, and "
             "without an id in the sort key nothing removes the repeats.",
             [
-                f"{fills:,} {'fill stands' if fills == 1 else 'fills stand'} in {rows:,} rows, "
+                f"{many(fills, 'fill')} {one_or_more(fills, 'stands', 'stand')} in "
+                f"{many(rows, 'row')}, "
                 f"{rows / fills:,.0f} times each"
             ],
             _GARBAGE if table.is_today else _MIGRATE,
@@ -204,8 +209,8 @@ def _event_time_written_as_now(table: TableSurvey) -> Iterator[Cause]:
             "Rows carry the time at which they were written, not that of the fill in their "
             "payload.",
             [
-                f"{times.differing:,} of {times.looked_at:,} rows differ from their payload, by up "
-                f"to {times.worst_seconds or 0:,} s"
+                f"{times.differing:,} of {many(times.looked_at, 'row')} differ from their payload, "
+                f"by up to {times.worst_seconds or 0:,} s"
             ],
             "kalshi-fills sync --full" if table.is_today else _MIGRATE,
         )
@@ -222,7 +227,10 @@ def _old_garbage_mixed_with_good_rows(table: TableSurvey) -> Iterator[Cause]:
         yield Cause(
             "old_garbage_mixed_with_good_rows",
             "What is written today is right, but the table still has older rows that are no fills.",
-            [f"{old:,} rows that are no fills, the newest of {last:%Y-%m-%d %H:%M}"],
+            [
+                f"{many(old, 'row')} that {one_or_more(old, 'is no fill', 'are no fills')}, the "
+                f"newest of {last:%Y-%m-%d %H:%M}"
+            ],
             _GARBAGE if table.is_today else _MIGRATE,
         )
 
@@ -293,7 +301,7 @@ def _key_sees_one_subaccount(reconciled: Reconciliation | None) -> Iterator[Caus
     if reconciled is not None and reconciled.restricted:
         evidence = ["the exchange refuses this key the requests about the whole account (403)"]
         if reconciled.hidden:
-            evidence.append(f"{reconciled.hidden:,} rows are of subaccounts it does not see")
+            evidence.append(f"{many(reconciled.hidden, 'row')} of subaccounts it does not see")
         yield Cause(
             "key_sees_one_subaccount",
             "The API key is restricted to one subaccount: the exchange leaves out the fills of the "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kalshi_fills.diagnose import cadence
+from kalshi_fills.diagnose.words import many
 from kalshi_fills.pipeline.stages import percent
 
 if TYPE_CHECKING:
@@ -81,11 +82,11 @@ def check_prices(table: TableSurvey) -> Check:
     if outside or empty:
         of_all = percent(zero or outside or empty, rows)
         what = (
-            f"price 0 in {zero:,} of {rows:,} rows ({of_all})"
+            f"price 0 in {zero:,} of {many(rows, 'row')} ({of_all})"
             if zero
-            else f"price outside in {outside:,} of {rows:,} rows ({of_all})"
+            else f"price outside in {outside:,} of {many(rows, 'row')} ({of_all})"
             if outside
-            else f"no quantity in {empty:,} of {rows:,} rows ({of_all})"
+            else f"no quantity in {empty:,} of {many(rows, 'row')} ({of_all})"
         )
         return Check(
             name,
@@ -95,7 +96,7 @@ def check_prices(table: TableSurvey) -> Check:
             "No fill has such a price or quantity: these rows were never fills.",
             GARBAGE if table.is_today else MIGRATE,
         )
-    return Check(name, PASS, f"{rows:,} rows, none at 0", expected, "All could be fills.", "")
+    return Check(name, PASS, f"{many(rows, 'row')}, none at 0", expected, "All could be fills.", "")
 
 
 def check_cadence(table: TableSurvey, reconciled: Reconciliation | None) -> Check:
@@ -112,11 +113,10 @@ def check_cadence(table: TableSurvey, reconciled: Reconciliation | None) -> Chec
             "Regularity shows in ten neighbouring minutes with a row each, or more.",
             "",
         )
-    per = "minute" if found.bin_minutes == 1 else f"{found.bin_minutes} minutes"
     observed = (
-        f"D = {found.statistic:.2f}, {found.degrees_of_freedom} degrees of freedom, "
-        f"p = {found.p_value:.2g}; {found.minutes:,} minutes tested, "
-        f"{found.mean:,.1f} rows a {per} from {found.since:%Y-%m-%d %H:%M}"
+        f"{_rows_each_time(found)} from {found.since:%Y-%m-%d %H:%M} UTC on (D = "
+        f"{found.statistic:.2f}, {found.degrees_of_freedom} degrees of freedom, p = "
+        f"{found.p_value:.2g}; {many(found.minutes, 'minute')} tested)"
     )
     if (
         found.is_periodic
@@ -145,6 +145,15 @@ def check_cadence(table: TableSurvey, reconciled: Reconciliation | None) -> Chec
     return Check(name, PASS, observed, expected, "As uneven as trading is.", "")
 
 
+def _rows_each_time(found: cadence.Regularity) -> str:
+    """Return how many rows there are at a time, as `79 or 80 rows every minute`."""
+    each = "every minute" if found.bin_minutes == 1 else f"every {found.bin_minutes} minutes"
+    if found.fewest == found.most:
+        return f"{many(found.most, 'row')} {each}"
+    between = "or" if found.most - found.fewest == 1 else "to"
+    return f"{found.fewest:,} {between} {found.most:,} rows {each}"
+
+
 def check_duplicates(table: TableSurvey, reconciled: Reconciliation | None) -> Check:
     """Check that no fill stands twice."""
     name = "no_duplicate_rows"
@@ -154,7 +163,9 @@ def check_duplicates(table: TableSurvey, reconciled: Reconciliation | None) -> C
     found: list[str] = []
     if table.repeats.fills:
         fills, rows = table.repeats
-        found.append(f"{fills:,} {'fill stands' if fills == 1 else 'fills stand'} in {rows:,} rows")
+        found.append(
+            f"{fills:,} {'fill stands' if fills == 1 else 'fills stand'} in {many(rows, 'row')}"
+        )
     undefined = table.equal_versions
     if undefined.fills:
         found.append(
@@ -169,7 +180,12 @@ def check_duplicates(table: TableSurvey, reconciled: Reconciliation | None) -> C
             )
     if not found:
         return Check(
-            name, PASS, f"{table.rows:,} rows, each once", expected, "No row is there twice.", ""
+            name,
+            PASS,
+            f"{many(table.rows, 'row')}, each once",
+            expected,
+            "No row is there twice.",
+            "",
         )
     if undefined.fills and len(found) == 1:
         since = f" --since {undefined.oldest:%Y-%m-%d}" if undefined.oldest else " --full"
@@ -183,7 +199,7 @@ def check_duplicates(table: TableSurvey, reconciled: Reconciliation | None) -> C
         )
     largest = next(iter(table.largest_orders), None)
     if largest is not None and largest.rows > 1:
-        found.append(f"order {largest.order_id} alone has {largest.rows:,} rows")
+        found.append(f"order {largest.order_id} alone has {many(largest.rows, 'row')}")
     return Check(
         name,
         FAIL,

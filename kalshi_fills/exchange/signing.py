@@ -20,7 +20,10 @@ from kalshi_fills.errors import SettingsError
 
 PrivateKey = RSAPrivateKey | Ed25519PrivateKey
 
-_HINT = "download the key from Kalshi's API keys page again, or point --private-key at its file"
+_HINT = (
+    "point --private-key at the file that Kalshi's API keys page gave you once; a lost key cannot "
+    "be had again: make a new one there"
+)
 
 
 class Signer:

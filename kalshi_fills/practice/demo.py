@@ -153,41 +153,31 @@ def play(stage: Stage, url: str, engine: Engine) -> None:
     """
     engine.make_its_table()
     stage.narrate(
-        f"A practice exchange runs on {url}. Its account had five fills in the last hour.\n"
-        "A market-making engine polled the fills every ten seconds and wrote whatever came back\n"
-        "into a table that was never migrated: 4,774 rows. What is wrong with it?"
+        f"A practice exchange, {url}, has five fills.\n"
+        "An engine polled it and wrote whatever came: 4,774 rows. What is wrong?"
     )
     stage.run("diagnose", expected_code=3)
-    stage.narrate(
-        "Five checks fail, and the causes are named. First the schema: `migrate` rebuilds the\n"
-        "table beside the old one, which is kept, and carries each real fill over once."
-    )
+    stage.narrate("First the schema. The old table is kept aside; each real fill is carried over.")
     stage.run("migrate")
     engine.poll_again()
-    stage.narrate(
-        "Nobody has stopped the engine yet: it polled for three more minutes and wrote 240\n"
-        "more rows. Now it is stopped. `truncate --garbage` removes the rows that are no\n"
-        "valid fills, and keeps them as a backup."
-    )
+    stage.narrate("The engine wrote 240 more rows before it was stopped. Away with the garbage:")
     stage.run("truncate", "--garbage", "--yes")
-    stage.narrate("`sync` reads the account's fills and corrects what the engine had guessed.")
+    stage.narrate("The fills from the exchange correct what the engine had guessed.")
     stage.run("sync")
     stage.narrate("Is the table right now?")
     stage.run("diagnose")
-    stage.narrate(
-        "Yes. From now on cron runs `sync`; a second run knows every fill and inserts nothing."
-    )
+    stage.narrate("Yes. From now on cron runs `sync`; a second run inserts nothing.")
     stage.run("sync")
 
 
 _OWN_ACCOUNT = """
-For your own account, set these (or put them into a file `.env`) and run the same commands:
+For your own account set these, or put them into a file `.env`:
 
-    KALSHI_API_KEY_ID=...              the id of an API key with the read scope
-    KALSHI_PRIVATE_KEY_PATH=...        its private key, RSA or Ed25519
-    KALSHI_API_URL=prod                or demo
+    KALSHI_API_KEY_ID=...          the id of an API key with the read scope
+    KALSHI_PRIVATE_KEY_PATH=...    its private key, RSA or Ed25519
+    KALSHI_API_URL=prod            or demo
     CLICKHOUSE_URL=clickhouse://user:password@host:9000/kalshi
-                                       leave it out for the embedded engine
+                                   leave it out for the embedded engine
 
     .venv/bin/kalshi-fills migrate && .venv/bin/kalshi-fills sync
 """

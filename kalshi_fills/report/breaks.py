@@ -100,13 +100,25 @@ def _time_text(moment: datetime) -> str:
 
 
 def show_breaks(
-    console: Console, breaks: Sequence[Break], more_breaks: bool, at_most: int = _SHOWN_BREAKS
+    console: Console,
+    breaks: Sequence[Break],
+    more_breaks: bool,
+    at_most: int | None = _SHOWN_BREAKS,
+    how_to_see_all: str = "--format json",
 ) -> None:
-    """Print the first breaks, with both sides of each."""
+    """Print the first breaks, with both sides of each.
+
+    Args:
+        console: where to.
+        breaks: what a comparison listed.
+        more_breaks: whether there are more than are listed.
+        at_most: how many are printed; None for all of them.
+        how_to_see_all: the option that lists all.
+    """
     if not breaks:
         return
     more = " and more" if more_breaks else ""
-    plural = "" if len(breaks) == 1 else "s"
+    plural = "" if len(breaks) == 1 and not more else "s"
     table = new_table(f"{len(breaks):,}{more} break{plural} between exchange and table")
     table.add_column("kind", no_wrap=True)
     # An id that is cut off cannot be looked up.
@@ -115,8 +127,8 @@ def show_breaks(
         kind = found.kind if found.scope == "fill" else f"{found.kind} ({found.scope})"
         table.add_row(kind, Text("\n".join(map(harmless, _break_lines(found)))))
     console.print(table)
-    if len(breaks) > at_most:
-        console.print(f"{len(breaks) - at_most:,} more with --format json.\n")
+    if at_most is not None and len(breaks) > at_most:
+        console.print(f"{len(breaks) - at_most:,} more with {how_to_see_all}.\n")
 
 
 def _break_lines(found: Break) -> Iterator[str]:

@@ -18,6 +18,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from kalshi_fills.diagnose.words import many as many
+from kalshi_fills.diagnose.words import one_or_more as one_or_more
 from kalshi_fills.host.printable import ascii_json, visible, visible_lines
 
 _SHOWN_LETTERS: Final = 60
@@ -71,18 +73,10 @@ class HarmlessConsole(Console):
 
 
 def shortened(text: str) -> str:
-    """Return a text, cut to the length a cell of a table has room for."""
-    return text if len(text) <= _SHOWN_LETTERS else text[:_SHOWN_LETTERS].rstrip(" ,;") + " …"
-
-
-def many(count: int, noun: str) -> str:
-    """Return a count with its noun, as `1 row` or `2,000 rows`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def one_or_more(count: int, one: str, more: str) -> str:
-    """Return the word that goes with a count: `is` or `are`, `was` or `were`."""
-    return one if count == 1 else more
+    """Return a text, cut between two words to the length a cell of a table has room for."""
+    if len(text) <= _SHOWN_LETTERS:
+        return text
+    return text[:_SHOWN_LETTERS].rpartition(" ")[0].rstrip(",;") + " …"
 
 
 class _Trimmed(io.StringIO):
@@ -113,15 +107,24 @@ def new_console(stream: TextIO | None = None) -> Console:
 
 
 class _FoldingTable(Table):
-    """A table that breaks a long word at the end of its column, and never cuts it off."""
+    """A table that breaks a long word at the end of its column, and never cuts it off.
+
+    Its title may be wider than the table.
+    """
+
+    heading = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self.heading:
+            yield Text(self.heading, style="table.title")
         for column in self.columns:
             if column.overflow == "ellipsis":
                 column.overflow = "fold"
-        return super().__rich_console__(console, options)
+        yield from super().__rich_console__(console, options)
 
 
 def new_table(title: str) -> Table:
     """Return an empty table under a title."""
-    return _FoldingTable(title=Text(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = _FoldingTable(box=SIMPLE_HEAD, pad_edge=False)
+    table.heading = title
+    return table

@@ -13,14 +13,14 @@ from rich.text import Text
 
 from kalshi_fills.report.answers import answer, records
 from kalshi_fills.report.breaks import break_json, show_breaks
-from kalshi_fills.report.console import harmless, instant, many, new_console, new_table
+from kalshi_fills.report.console import harmless, instant, new_console, new_table
 from kalshi_fills.warehouse.statements import Tables
 
 if TYPE_CHECKING:
     from kalshi_fills.diagnose.run import Diagnosis
     from kalshi_fills.diagnose.survey import QueryResult
 
-_SHOWN_ROWS: Final = 5
+_SHOWN_BREAKS: Final = 3
 
 _STYLES: Final = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 
@@ -60,74 +60,65 @@ def query_json(query: QueryResult) -> dict[str, object]:
     }
 
 
-def show_diagnosis(found: Diagnosis, tables: Tables) -> None:
-    """Print the verdict, the checks, the causes with evidence, the breaks, and what to run."""
+def show_diagnosis(found: Diagnosis, tables: Tables, *, all_breaks: bool = False) -> None:
+    """Print the verdict, the causes with evidence, and what to run; then the rest in short."""
     console = new_console()
     console.print(Text(_verdict_line(found, tables), style=_STYLES[found.verdict]))
     end = instant(found.window.end.replace(microsecond=0))
     start = found.window.start and instant(found.window.start.replace(microsecond=0))
     console.print(Text(f"window {start or 'everything'} to {end}\n"))
-    table = new_table("checks")
-    table.add_column("check", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("observed, expected, and what it means")
-    for check in found.checks:
-        meaning = Text(harmless(check.observed))
-        if check.status in ("fail", "warn"):
-            meaning.append(f"\nexpected: {check.expected}\n{check.explanation}", style="dim")
-        elif check.status == "skip":
-            meaning.append(f"\n{check.explanation}", style="dim")
-        table.add_row(check.name, Text(check.status, style=_STYLES[check.status]), meaning)
-    console.print(table)
     for number, cause in enumerate(found.causes):
         console.print(Text(f"{'root cause' if number == 0 else 'and'}: {cause.name}", style="bold"))
         lines = [cause.explanation, *(f"- {harmless(line)}" for line in cause.evidence)]
         console.print(Padding(Text("\n".join(lines)), (0, 0, 1, 2)))
     if not found.causes and found.verdict != "pass":
-        console.print(Text(f"root cause: none known. {found.root_cause.explanation}"))
+        console.print(Text(f"root cause: none known. {found.root_cause.explanation}\n"))
+    if found.root_cause.next:
+        console.print(Text(f"Next: {found.root_cause.next}\n", style="bold"))
+    _show_checks(console, found)
     if found.breaks:
-        show_breaks(console, found.breaks, found.more_breaks, _SHOWN_ROWS)
-    if found.verdict != "pass":
-        _show_rows_that_matter(console, found)
+        at_most = None if all_breaks else _SHOWN_BREAKS
+        show_breaks(console, found.breaks, found.more_breaks, at_most, "--breaks all")
+    if sentence := _queries_that_show_it(found):
+        console.print(Text(sentence))
     for note in found.notes:
         console.print(Text(harmless(note)))
-    if found.root_cause.next:
-        console.print(Text(f"Next: {found.root_cause.next}", style="bold"))
+
+
+def _show_checks(console: Console, found: Diagnosis) -> None:
+    table = new_table("checks")
+    table.add_column("check", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("observed, and what it means")
+    for check in found.checks:
+        meaning = Text(harmless(check.observed))
+        if check.status != "pass":
+            meaning.append(f"\n{check.explanation}", style="dim")
+        table.add_row(check.name, Text(check.status, style=_STYLES[check.status]), meaning)
+    console.print(table)
 
 
 def _verdict_line(found: Diagnosis, tables: Tables) -> str:
     return f"{found.verdict.upper()}  {tables.database}.{tables.fills}: {found.summary}"
 
 
-_MATTERS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
-    "prices_valid": {
-        "price_distribution": ("price_in_cents", "rows", "percent"),
-        "rows_that_are_no_fills": ("problem", "payload", "rows", "orders"),
-        "new_against_old": ("writer", "against_window", "rows", "price_0", "without_fill_id"),
-    },
-    "no_duplicate_rows": {"rows_per_order": ("order_id", "rows", "fill_ids")},
-    "no_periodic_cadence": {
-        "five_minute_pattern": ("five_minutes", "rows", "lowest_minute", "highest_minute")
-    },
+_MATTERS: Final[Mapping[str, Sequence[str]]] = {
+    "prices_valid": ("price_distribution", "rows_that_are_no_fills", "new_against_old"),
+    "no_duplicate_rows": ("rows_per_order",),
+    "no_periodic_cadence": ("five_minute_pattern",),
 }
-"""The queries, and their columns, of which a few rows are shown when a check fails."""
+"""The queries whose rows show why a check fails."""
 
 
-def _show_rows_that_matter(console: Console, found: Diagnosis) -> None:
-    for check in found.checks:
-        if check.status != "fail":
-            continue
-        garbage = answer(found.queries, "rows_that_are_no_fills")
-        garbage_in_window = garbage is not None and bool(garbage.rows)
-        for name, columns in _MATTERS.get(check.name, {}).items():
-            if check.name == "prices_valid" and (name == "new_against_old") == garbage_in_window:
-                continue  # what lies outside the window shows in new_against_old only
-            query = answer(found.queries, name)
-            if query is not None and query.rows:
-                console.print(_query_table(query, columns, _SHOWN_ROWS))
-                left = len(query.rows) - _SHOWN_ROWS
-                rest = f"{many(left, 'more row')} and " if left > 0 else ""
-                console.print(Text(f"{rest}all columns: kalshi-fills diagnose --query {name}\n"))
+def _queries_that_show_it(found: Diagnosis) -> str:
+    """Return how to see the rows behind the checks that fail; empty if there are none."""
+    names = [
+        name
+        for check in found.checks
+        for name in _MATTERS.get(check.name, ())
+        if check.status == "fail" and (query := answer(found.queries, name)) and query.rows
+    ]
+    return f"For the rows see `kalshi-fills diagnose --query` {', '.join(names)}." if names else ""
 
 
 def show_query(query: QueryResult) -> None:

@@ -1,7 +1,8 @@
 """How a log line looks: one JSON object, or text on a terminal; always on stderr.
 
-A log call names an event and passes its facts as `extra={"fields": {...}}`. Known secrets are
-removed from whatever is written, as the last step.
+A log call names an event and passes its facts as `extra={"fields": {...}}`. On a terminal only
+warnings are shown unless more is asked for, and of those not what a command prints anyway
+(`extra={"printed": True}`). Known secrets are removed from whatever is written, as the last step.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ from kalshi_fills.host.printable import ascii_json, redact, visible
 def configure(log_format: str, *, verbose: bool, secrets: Iterable[str] = ()) -> None:
     """Send the log to stderr as `json` or `text`; `verbose` adds details for debugging."""
     handler = _Stderr()
-    handler.setFormatter(_Json(secrets) if log_format == "json" else _Text(secrets))
+    is_calm = sys.stderr.isatty() and not verbose
+    text = _Warning if is_calm else _Text
+    handler.setFormatter(_Json(secrets) if log_format == "json" else text(secrets))
+    if is_calm:
+        handler.setLevel(logging.WARNING)
+        handler.addFilter(lambda record: not getattr(record, "printed", False))
     logger = logging.getLogger("kalshi_fills")
     logger.handlers = [handler]
     logger.propagate = False
@@ -69,3 +75,13 @@ class _Text(_Form):
     def line(self, moment: datetime, record: logging.LogRecord, fields: dict[str, object]) -> str:
         facts = " ".join(f"{name}={value}" for name, value in fields.items())
         return visible(f"{moment:%H:%M:%S} {record.getMessage()} {facts}".rstrip())
+
+
+class _Warning(_Form):
+    """For people who run a command on a terminal."""
+
+    def line(self, moment: datetime, record: logging.LogRecord, fields: dict[str, object]) -> str:
+        if sentence := fields.get("warning"):
+            return visible(f"warning: {sentence}")
+        facts = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in fields.items())
+        return visible(f"warning: {record.getMessage().replace('_', ' ')}: {facts}".rstrip(": "))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.filesize import decimal
 from rich.text import Text
 
-from kalshi_fills.report.console import new_console, new_table, shortened
+from kalshi_fills.report.console import many, new_console, new_table, shortened
 from kalshi_fills.warehouse.statements import Tables
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def show_migration(report: MigrationReport, tables: Tables) -> None:
         idle = step.status == "nothing to do"
         text = step.found if idle else f"{shortened(step.found)}: {step.action}"
         if step.rows is not None:
-            text += f" ({step.rows:,} rows, {decimal(step.bytes or 0, precision=0)})"
+            text += f" ({many(step.rows, 'row')}, {decimal(step.bytes or 0, precision=0)})"
         took = f" {step.seconds:.2f} s" if step.status == "done" else ""
         table.add_row(step.name, Text(text), "-" if idle else step.status + took)
     console.print(table)

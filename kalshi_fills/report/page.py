@@ -18,7 +18,7 @@ from uuid import uuid4
 from kalshi_fills import __version__
 from kalshi_fills.errors import Mistakes, SettingsError
 from kalshi_fills.host.printable import visible
-from kalshi_fills.report.breaks import BreakRow, break_row
+from kalshi_fills.report.breaks import break_row
 from kalshi_fills.report.plots import plots
 from kalshi_fills.warehouse.statements import Tables
 
@@ -108,7 +108,6 @@ def render(found: Diagnosis, tables: Tables, now: datetime) -> str:
         now=now.replace(microsecond=0),
         version=__version__,
         plots=plots(found),
-        break_columns=BreakRow._fields,
         breaks=[break_row(one) for one in found.breaks[:_SHOWN_BREAKS]],
         shown_breaks=_SHOWN_BREAKS,
         shown_rows=_SHOWN_ROWS,

@@ -1,4 +1,4 @@
-"""The four plots of the report page, in their order."""
+"""The plots of the report page, in their order."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 
 
 def plots(found: Diagnosis) -> list[Plot]:
-    """Return the four plots of a diagnosis: each as numbers, as a sentence and as a drawing."""
-    return [
-        exchange_against_table(found),
-        fills_per_minute(found),
-        price_distribution(found),
-        rows_per_order(found),
-    ]
+    """Return the plots of a diagnosis: each as numbers, as a sentence and as a drawing.
+
+    Prices and rows per order say nothing where nothing is wrong with them.
+    """
+    passed = {check.name for check in found.checks if check.status == "pass"}
+    shown = [exchange_against_table(found), fills_per_minute(found)]
+    if "prices_valid" not in passed:
+        shown.append(price_distribution(found))
+    if "no_duplicate_rows" not in passed:
+        shown.append(rows_per_order(found))
+    return shown

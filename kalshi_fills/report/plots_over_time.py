@@ -47,7 +47,7 @@ _LEAST_MINUTES: Final = 20
 
 def exchange_against_table(found: Diagnosis) -> Plot:
     """Return the plot of fills of the exchange against rows of the table, hour by hour."""
-    plot = Plot("hours", "Exchange against table, per hour", "")
+    plot = Plot("hours", "Exchange against table, per hour (UTC)", "")
     hours = found.hours
     if not hours:
         plot.says = "There is no data: " + (
@@ -183,7 +183,7 @@ class _Minutes(NamedTuple):
 
 def fills_per_minute(found: Diagnosis) -> Plot:
     """Return the plot of rows per minute, in which a clock shows."""
-    plot = Plot("minutes", "Fills per minute", "")
+    plot = Plot("minutes", "Fills per minute (UTC)", "")
     counted = select_from(answer(found.queries, "volume_per_minute"), _Minute)
     counts = {one.minute: one for one in counted}
     if not counts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -12,12 +12,25 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from kalshi_fills.host.printable import visible
-from kalshi_fills.report.console import HarmlessConsole
+from kalshi_fills.report.console import HarmlessConsole, many
 
 if TYPE_CHECKING:
     from kalshi_fills.sync.report import SyncReport
 
 _PROGRESS_AFTER_SECONDS: Final = 1.0
+
+_CONNECTING: Final = "connecting"
+
+_STEPS: Final[Mapping[str, str]] = {
+    "start": _CONNECTING,
+    "ledger": "looking at the tables",
+    "fetch": "reading fills",
+    "insert": "writing",
+    "reconcile": "comparing",
+    "record": "recording",
+    "replicas": "waiting for replicas",
+}
+"""The steps of a pass in words."""
 
 
 @contextmanager
@@ -30,7 +43,7 @@ def spinner() -> Iterator[Callable[[str], None]]:
     if not console.is_terminal:
         yield lambda _: None
         return
-    status = console.status("")
+    status = console.status(_CONNECTING)
     timer = threading.Timer(_PROGRESS_AFTER_SECONDS, status.start)
     timer.daemon = True
     timer.start()
@@ -39,6 +52,19 @@ def spinner() -> Iterator[Callable[[str], None]]:
     finally:
         timer.cancel()
         status.stop()
+
+
+class _Step:
+    """The step that a pass is at, whenever it is drawn."""
+
+    report: SyncReport | None = None
+
+    def __str__(self) -> str:
+        stage = "start" if self.report is None else self.report.stage
+        return _STEPS.get(stage, stage)
+
+    def __format__(self, specification: str) -> str:
+        return str(self)
 
 
 @contextmanager
@@ -59,7 +85,7 @@ def sync_progress() -> Iterator[Callable[[SyncReport], None]]:
     )
 
     bar = Progress(
-        TextColumn("{task.fields[report].stage}"),  # read when drawn
+        TextColumn("{task.fields[step]}"),  # read when drawn
         BarColumn(),
         TextColumn("{task.fields[amounts]}"),
         console=console,
@@ -67,14 +93,14 @@ def sync_progress() -> Iterator[Callable[[SyncReport], None]]:
         transient=True,
     )
     began = time.monotonic()
+    step = _Step()
+    task = bar.add_task("", total=None, amounts="", step=step)
 
     def update(report: SyncReport) -> None:
-        if not bar.tasks:
-            bar.add_task("", total=None, amounts="", report=report)
-        task = bar.tasks[0].id
+        step.report = report
         counts, share = report.counts, report.share_read
         rate = counts.n_api / max(time.monotonic() - began, 0.001)
-        amounts = f"{counts.n_api:,} fills  {report.pages:,} pages  {rate:,.0f} fills/s"
+        amounts = f"{many(counts.n_api, 'fill')}  {many(report.pages, 'page')}  {rate:,.0f} fills/s"
         bar.update(task, total=None if share is None else 1.0, completed=share or 0.0)
         left = bar.tasks[0].time_remaining
         if left:

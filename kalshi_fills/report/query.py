@@ -51,7 +51,6 @@ def show_rows(found: Rows) -> None:
     """Print the rows as a table, on a terminal folded to its width."""
     console = new_console()
     table = new_table("")
-    table.title = None
     for name, kind in zip(found.columns, found.types, strict=True):
         table.add_column(Text(harmless(name)), justify="right" if _NUMBER(kind) else "left")
     for row in found:

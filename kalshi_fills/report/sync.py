@@ -85,6 +85,9 @@ def next_command(report: SyncReport) -> str | None:
 def show_sync(report: SyncReport, tables: Tables) -> None:
     """Print the stages of a pass, what was refused, and what the numbers mean."""
     console = new_console()
+    if report.status == "failed":
+        _show_failed(console, report, tables)
+        return
     _show_stages(console, report, tables)
     _show_refusals(console, report)
     for sentence in _meanings(report):
@@ -95,17 +98,30 @@ def show_sync(report: SyncReport, tables: Tables) -> None:
         start = instant(window.start) or "the account's first fill"
         console.print(Text(f"window {start} to {instant(window.end)}"))
     mark = instant(report.watermark) or "none: the next run reads everything again"
-    console.print(
-        Text(f"watermark {mark}  requests {report.requests:,}  {report.elapsed_seconds:.1f} s")
-    )
+    if report.would_be_watermark not in (None, report.watermark):
+        mark += f" (a run would move it to {instant(report.would_be_watermark)})"
+    took = f"{report.elapsed_seconds:.1f} s"
+    console.print(Text(f"watermark {mark}  {many(report.requests, 'request')}  {took}"))
     console.print(Text(_settlements_line(report.settlements)))
     console.print(Text(f"run {report.run_id}"))
     for note in report.notes:
         console.print(Text(harmless(note)))
     if command := next_command(report):
         console.print(Text(f"Next: {command}", style="bold"))
-    if report.status == "failed":
-        console.print(Text(f"The pass failed at the step `{report.stage}`; see the error below."))
+
+
+def _show_failed(console: Console, report: SyncReport, tables: Tables) -> None:
+    """Print how far a pass got that failed; its error says the rest."""
+    counts = report.counts
+    console.print(
+        Text(
+            f"sync {tables.database}.{tables.fills}: failed at the step `{report.stage}` after "
+            f"{many(counts.n_api, 'item')}, {many(counts.n_inserted, 'fill')} written; "
+            f"the watermark stays at {instant(report.watermark) or 'none'}"
+        )
+    )
+    for note in report.notes:
+        console.print(Text(harmless(note)))
 
 
 def _settlements_line(counts: SettlementCounts) -> str:

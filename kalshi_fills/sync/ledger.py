@@ -156,7 +156,8 @@ def _warn_concurrent_run(run: Unfinished) -> None:
                 "process": run.pid,
                 "run_id": run.run_id,
                 "started_at": run.started_at.isoformat(),
-            }
+            },
+            "printed": True,
         },
     )
 

@@ -40,6 +40,8 @@ class SyncReport:
     status: str = "running"
     window: Window | None = None
     watermark: datetime | None = None
+    would_be_watermark: datetime | None = None
+    """Where a dry run would have moved it."""
     counts: Counts = field(default_factory=Counts)
     refusals: Refusals = field(default_factory=Refusals)
     corrections: Corrections = field(default_factory=Corrections)
@@ -87,7 +89,7 @@ class SyncReport:
         """Add something that the operator has to know; an empty sentence adds nothing."""
         if sentence:
             self.notes.append(sentence)
-            log.warning("sync_note", extra={"fields": {"note": sentence}})
+            log.warning("sync_note", extra={"fields": {"note": sentence}, "printed": True})
 
     def log_stats(self) -> None:
         """Log the numbers of the pass, once it has ended."""

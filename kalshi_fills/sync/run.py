@@ -160,6 +160,8 @@ def sync(
             mark, start, store, request, report, window
         )
         report.note(note)
+        if request.dry_run:
+            report.would_be_watermark, report.watermark = report.watermark, start.watermark
         compared = Window(window.start, min(window.end, current_until))
         still_open = start.open_breaks if request.dry_run else start.open_breaks.outside(compared)
         _keep_open(still_open, recorder.open_breaks, report)

@@ -214,7 +214,7 @@ def wait_for_replicas(
                 "running the same command again goes on from there",
             )
     if down:
-        log.warning("replicas_down", extra={"fields": {"replicas": sorted(down)}})
+        log.warning("replicas_down", extra={"fields": {"replicas": sorted(down)}, "printed": True})
     return sorted(down)
 
 

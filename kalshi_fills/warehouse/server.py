@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import socket
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit, urlunsplit
 
 from kalshi_fills.errors import InsertUnknown, SettingsError, WarehouseError
@@ -37,12 +38,48 @@ _EVERY_SERVER_KNOWS: Final = frozenset(("extremes", "limit", "offset", "read_ove
 
 _UNREACHED: Final[Mapping[int, str]] = {
     Code.SOCKET_TIMEOUT: "it did not answer in time",
-    Code.NETWORK_ERROR: "no connection: refused, unknown host, or TLS not accepted",
+    Code.NETWORK_ERROR: "no connection",
     Code.UNEXPECTED_PACKET_FROM_SERVER: (
         "what answers there is not ClickHouse's native protocol (port 9000, TLS 9440)"
     ),
 }
 """Why a server could not be reached, by the driver's code."""
+
+_REACH_HINT: Final = "check that the server runs and that CLICKHOUSE_URL names its native port"
+
+
+class _Unreached(NamedTuple):
+    """Why there is no connection, as the driver's words tell it."""
+
+    words: re.Pattern[str]
+    why: str
+    hint: str
+
+
+_NO_CONNECTION: Final = (
+    _Unreached(
+        re.compile("refused", re.IGNORECASE),
+        "the connection was refused, so no server listens there",
+        _REACH_HINT + ": 9000, or 9440 with TLS",
+    ),
+    _Unreached(
+        re.compile("name resolution|not known|nodename|no address", re.IGNORECASE),
+        "the name of the host is not known",
+        "check the host in CLICKHOUSE_URL, and the name service of this machine",
+    ),
+    _Unreached(
+        re.compile("certificate", re.IGNORECASE),
+        "its TLS certificate is not trusted",
+        "check that CLICKHOUSE_URL has the name that the certificate is for; ?ca_certs=FILE names "
+        "an authority of your own",
+    ),
+    _Unreached(
+        re.compile("ssl|tls", re.IGNORECASE),
+        "it does not speak TLS there",
+        "with clickhouses:// name the TLS port, mostly 9440; without TLS write clickhouse://",
+    ),
+)
+"""Network errors whose words tell more than their code; the first that fits counts."""
 
 
 def open_server(url: str) -> Warehouse:
@@ -259,10 +296,13 @@ class _Server:
         if isinstance(error, self._errors.ServerException):
             raise refusal(code, self._without_password(str(error.message)), self._where) from error
         why = _UNREACHED.get(code or 0, f"the connection was lost ({type(error).__name__})")
+        hint = _REACH_HINT
+        for known in _NO_CONNECTION:
+            if code == Code.NETWORK_ERROR and known.words.search(str(error)):
+                why, hint = known.why, known.hint
+                break
         raise WarehouseError(
-            f"ClickHouse at {self._where} could not be reached: {why}",
-            hint="check that the server runs and that CLICKHOUSE_URL names its native port",
-            code=code,
+            f"ClickHouse at {self._where} could not be reached: {why}", hint=hint, code=code
         ) from error
 
 

@@ -87,8 +87,8 @@ def test_breaks_notes_and_queries_are_there() -> None:
     page = page_of(found)
 
     rows = [[cell.words for cell in row.inner] for row in page.all("tr")]
-    assert ["missing", "fill", "KXT", "fill-1", "order-1", "-", "10 on 2026", "-"] in rows
-    assert ["mismatch", "position", "KXU", "-", "-", "position_fp", "1.00", "1.01"] in rows
+    assert ["missing", "10 on 2026", "-", "-", "KXT", "fill-1 order-1"] in rows
+    assert ["mismatch (position)", "1.00", "1.01", "position_fp", "KXU", "- -"] in rows
     for note in found.notes:
         assert note in page.words
     summaries = [one.words for one in page.all("summary")]

@@ -16,7 +16,16 @@ from kalshi_fills.warehouse.client import Warehouse
 from kalshi_fills.warehouse.statements import Statement, Tables, load, names
 
 QUERIES = Path(__file__).parents[2] / "queries"
-FOLDERS = {"diagnose", "fragments", "migrations", "reconcile", "schema", "status", "sync", "truncate"}
+FOLDERS = {
+    "diagnose",
+    "fragments",
+    "migrations",
+    "reconcile",
+    "schema",
+    "status",
+    "sync",
+    "truncate",
+}
 FOLDERS |= {"examples"}
 FILES = sorted(str(path.relative_to(QUERIES).with_suffix("")) for path in QUERIES.rglob("*.sql"))
 CLAUSES = {
