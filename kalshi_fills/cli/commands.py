@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import re
 import sys
@@ -20,6 +19,7 @@ from kalshi_fills.cli.metrics import RunOutcome, write_metrics_at_end
 from kalshi_fills.cli.options import duration, moment, share
 from kalshi_fills.cli.settings import METRICS_FILE
 from kalshi_fills.errors import DeclinedError, KalshiFillsError, Mistakes
+from kalshi_fills.host.interpreter import expect_many_objects
 from kalshi_fills.host.printable import looks_like_key, quoted
 from kalshi_fills.report.console import show
 from kalshi_fills.report.diagnose import diagnosis_json, query_json, show_diagnosis, show_query
@@ -179,7 +179,7 @@ def _run_sync(
 
     settings = context.settings
     signer = settings.require_signer()
-    _expect_many_fills()
+    expect_many_objects()
     with (
         exclusive(settings.clickhouse.identity(), settings.tables.name()),
         sync_progress() as progress,
@@ -198,15 +198,6 @@ def _run_sync(
             clock=lambda: datetime.now(UTC),
             progress=progress,
         )
-
-
-def _expect_many_fills() -> None:
-    """Prepare the interpreter for many small objects, and for threads that wait for answers."""
-    # There are no cycles among them: looking for cycles would be a third of the work.
-    gc.freeze()
-    gc.set_threshold(500_000, 20, 20)
-    # A thread that an answer wakes up waits for its turn in the interpreter.
-    sys.setswitchinterval(0.001)
 
 
 @command
@@ -306,7 +297,7 @@ def _run_diagnosis(context: Context, window: Window, *, offline: bool) -> Diagno
     from kalshi_fills.warehouse.standing import require_same_account
 
     settings, tables = context.settings, context.settings.tables
-    _expect_many_fills()
+    expect_many_objects()
     with contextlib.ExitStack() as stack:
         show_step = stack.enter_context(spinner())
         exchange = None if offline else stack.enter_context(open_exchange_to_compare(settings))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kalshi_fills.errors import WarehouseError
-from kalshi_fills.pipeline.batch import Batch
 from kalshi_fills.pipeline.content import CONTENT_FIELDS, Content
 from kalshi_fills.pipeline.fills import FillKey
 from kalshi_fills.pipeline.seen import HourDigest
 from kalshi_fills.warehouse.client import TextTable, Warehouse, in_utc, lines, select, select_one
 from kalshi_fills.warehouse.declared import DeclaredColumn
 from kalshi_fills.warehouse.statements import Tables
+
+if TYPE_CHECKING:
+    from kalshi_fills.pipeline.batch import Batch
 
 FILL_COLUMNS: Final = (
     *CONTENT_FIELDS,
