@@ -42,7 +42,7 @@ HOMES: dict[str, set[str]] = {
     "matplotlib": {"report"},
     "requests": {"exchange"},
     "tenacity": {"exchange"},
-    "throttled": {"exchange"},
+    "token_bucket": {"exchange"},
     "cryptography": {"exchange"},
     "clickhouse_driver": {"warehouse"},
     "chdb": {"warehouse"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -42,14 +43,14 @@ ORDER: dict[str, Any] = {
     ],
 )
 def test_an_order_carries_when_it_was_last_updated(told: Any, updated: datetime | None) -> None:
-    order = records.read_order({**ORDER, "last_update_time": told})
+    order = records.read_order(json.dumps({**ORDER, "last_update_time": told}))
     assert order is not None
     assert order.updated_at == updated
     assert order.updated_at is None or order.updated_at.tzinfo is UTC
 
 
 def test_an_order_without_an_update_time_is_an_order() -> None:
-    order = records.read_order(ORDER)
+    order = records.read_order(json.dumps(ORDER))
     assert order is not None
     assert order.updated_at is None
 

@@ -359,8 +359,8 @@ def test_counts_that_do_not_add_up_record_nothing_as_done(
     bench.serve(one_day(30))
     write = FillStore.write
 
-    def forgetful(self: FillStore, batch: Batch) -> WriteOutcome:
-        outcome = write(self, batch)
+    def forgetful(self: FillStore, batch: Batch, **how: bool) -> WriteOutcome:
+        outcome = write(self, batch, **how)
         return outcome._replace(n_new=outcome.n_new - 1)
 
     monkeypatch.setattr(FillStore, "write", forgetful)
