@@ -370,8 +370,8 @@ def test_texts_that_hold_what_separates_the_texts_of_a_row_are_stored_exactly(bo
 
     assert set(
         book.rows(
-            "fill_id, exchange_order_id, market_ticker, action, client_order_id, raw_json, ts, size, "
-            "fee_dollars, content_hash"
+            "fill_id, exchange_order_id, market_ticker, action, client_order_id, raw_json, ts, "
+            "size, fee_dollars, content_hash"
         )
     ) == {
         (
