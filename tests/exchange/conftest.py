@@ -1,4 +1,4 @@
-"""Clients of the exchange, with a pace of their own."""
+"""Clients of the exchange, and servers with a script."""
 
 from __future__ import annotations
 
@@ -9,17 +9,10 @@ from typing import Any
 import pytest
 from support.commandline import KEY_ID, Account
 from support.wire import QUICK, Answer, Request, Wire
-from throttled import MemoryStore, Throttled
 
 from kalshi_fills.exchange.endpoints import Exchange
 from kalshi_fills.exchange.signing import Signer
 from kalshi_fills.practice.exchange import PracticeExchange
-
-
-@pytest.fixture(autouse=True)
-def _pace_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep what one test spends of its read budget from slowing another."""
-    monkeypatch.setattr(Throttled, "_DEFAULT_GLOBAL_STORE", MemoryStore())
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from support.rawserver import RawServer, answer, serving
-from throttled import MemoryStore, Throttled
 
 from kalshi_fills.errors import ExchangeError
 from kalshi_fills.exchange import pacing
@@ -21,11 +20,6 @@ from kalshi_fills.exchange.endpoints import Exchange
 
 QUICK = RetryBudget(seconds=5, attempts=3, first_wait_seconds=0.001, longest_wait_seconds=0.003)
 BASIC = {"refill_rate": 200, "bucket_capacity": 600}
-
-
-@pytest.fixture(autouse=True)
-def _pace_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Throttled, "_DEFAULT_GLOBAL_STORE", MemoryStore())
 
 
 def answering(read: Any, costs: Any = None, as_of: Any = None) -> Callable[..., None]:

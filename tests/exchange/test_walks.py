@@ -12,7 +12,6 @@ from typing import Any, get_args
 
 import pytest
 from support.commandline import KEY_ID, Account, Done
-from throttled import MemoryStore, Throttled
 
 from kalshi_fills.exchange import paging
 from kalshi_fills.exchange.client import RetryBudget
@@ -34,11 +33,6 @@ DAY = timedelta(days=1)
 QUICK = RetryBudget(seconds=5, attempts=3, first_wait_seconds=0.001, longest_wait_seconds=0.003)
 FILLS = 12_000
 MODES: tuple[ListingMode, ...] = get_args(ListingMode)
-
-
-@pytest.fixture(autouse=True)
-def _pace_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Throttled, "_DEFAULT_GLOBAL_STORE", MemoryStore())
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +98,8 @@ class SlowTier(Exchange):
         return False
 
     def has_use_for(self, walks: int, path: str) -> bool:
+        assert walks
+        assert path == "/portfolio/fills"
         return not self.paced
 
     def moments(self, start: int | None, end: int) -> list[int]:

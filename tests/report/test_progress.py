@@ -51,8 +51,8 @@ class EvenTiers(Exchange):
     def has_history(self) -> bool:
         return False
 
-    def is_paced(self) -> bool:
-        return False
+    def has_use_for(self, walks: int, path: str) -> bool:
+        return True
 
     def fills_pages(self, tier: str, start: int | None, end: int) -> Iterator[Page]:
         low, high = self._first, NOW

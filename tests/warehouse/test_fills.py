@@ -350,6 +350,39 @@ def test_hostile_ids_are_stored_and_known_again(book: Book, what: str) -> None:
     )
 
 
+@pytest.mark.both_engines
+def test_texts_that_hold_what_separates_the_texts_of_a_row_are_stored_exactly(book: Book) -> None:
+    sign = "\x1f"
+    names = ("fill_id", "order_id", "ticker", "action", "client_order_id", "raw_json")
+    fills = [
+        FILL._replace(fill_id=f"fill of {name}")._replace(
+            **{name: f"{sign}a{sign}{sign}{name}{sign}"}
+        )
+        for name in names
+    ]
+    all_at_once = dict.fromkeys(names, f"{sign}b\0\t\n\\'{sign}")
+    fills += [FILL, FILL._replace(**all_at_once), FILL._replace(fill_id=sign * 2)]
+
+    assert kinds(book.write(*fills)) == {"new": 9}
+    assert kinds(book.write(*fills)) == {"known": 9}
+    changed = [fill._replace(contracts=Decimal("7.25")) for fill in fills]
+    assert kinds(book.write(*changed, at=NOW + timedelta(hours=1))) == {"corrected": 9}
+
+    assert set(
+        book.rows(
+            "fill_id, exchange_order_id, market_ticker, action, client_order_id, raw_json, ts, "
+            "size, fee_dollars, content_hash"
+        )
+    ) == {
+        (
+            *(fill.fill_id, fill.order_id, fill.ticker, fill.action, fill.client_order_id),
+            *(fill.raw_json, fill.executed_at, fill.contracts, fill.fee_dollars),
+            digest(content(fill)),
+        )
+        for fill in changed
+    }
+
+
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("what", HOSTILE)
 def test_the_table_computes_the_same_digest_as_the_tool(book: Book, what: str) -> None:
