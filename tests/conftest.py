@@ -264,12 +264,13 @@ def now() -> datetime:
 
 @pytest.fixture
 def desk(
+    request: pytest.FixtureRequest,
     warehouse: Warehouse,
     tables: Tables,
     api_key: Account,
     serve: Callable[..., PracticeExchange],
 ) -> Desk:
-    return Desk(warehouse, tables, api_key, serve)
+    return Desk(warehouse, tables, api_key, serve, lambda: request.getfixturevalue("ready"))
 
 
 @pytest.fixture
