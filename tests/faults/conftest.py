@@ -18,14 +18,14 @@ from kalshi_fills.warehouse.client import Warehouse
 
 @pytest.fixture
 def bench(
-    warehouse: Warehouse, tables: Any, api_key: Account, serve: Serve, monkeypatch: Any
+    warehouse: Warehouse, ready: Any, api_key: Account, serve: Serve, monkeypatch: Any
 ) -> Bench:
     """A bench whose requests have the tool's own time for retries, with shorter waits between."""
     budget = RetryBudget(
         seconds=60.0, attempts=60, first_wait_seconds=0.002, longest_wait_seconds=0.01
     )
     monkeypatch.setattr(syncing, "RetryBudget", lambda *_: budget)
-    return Bench(warehouse, tables, api_key, serve)
+    return Bench(warehouse, ready, api_key, serve, migrated=True)
 
 
 @pytest.fixture

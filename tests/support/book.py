@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from kalshi_fills.migrate.run import migrate
 from kalshi_fills.pipeline.batch import Batch
 from kalshi_fills.pipeline.fills import Fill, Rejected
 from kalshi_fills.pipeline.parse import read_item
@@ -54,7 +53,6 @@ class Book:
     def __init__(self, warehouse: Warehouse, tables: Tables) -> None:
         self.warehouse = warehouse
         self.tables = tables
-        migrate(warehouse, tables, NOW)
 
     def store(
         self,

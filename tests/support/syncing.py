@@ -105,6 +105,8 @@ class Bench:
         tables: Tables,
         api_key: Account,
         serve: Callable[..., PracticeExchange],
+        *,
+        migrated: bool = False,
     ) -> None:
         self.warehouse = warehouse
         self.tables = tables
@@ -113,7 +115,8 @@ class Bench:
         self.exchange: PracticeExchange
         self._signer = Signer(KEY_ID, api_key.key)
         self._serve = serve
-        migrate(warehouse, tables, NOW)
+        if not migrated:
+            migrate(warehouse, tables, NOW)
 
     def serve(self, account: PracticeAccount, **options: Any) -> PracticeExchange:
         options = {

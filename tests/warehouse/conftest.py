@@ -1,4 +1,4 @@
-"""What tests of the warehouse build on: tables to store fills or values in, and a cluster."""
+"""What tests of the warehouse build on: ready to store fills or values in, and a cluster."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from kalshi_fills.warehouse.statements import Tables
 
 
 @pytest.fixture
-def book(warehouse: Warehouse, tables: Tables) -> Book:
-    return Book(warehouse, tables)
+def book(warehouse: Warehouse, ready: Tables) -> Book:
+    return Book(warehouse, ready)
 
 
 @pytest.fixture(scope="module")
