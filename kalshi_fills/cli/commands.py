@@ -288,7 +288,15 @@ def _run_diagnosis(context: Context, window: Window, *, offline: bool, page: str
                 f"{tables.database}.{tables.fills}",
             )
         show_step = stack.enter_context(spinner())
-        found = run_diagnosis(warehouse, tables, exchange, window, context.now, show_step)
+        found = run_diagnosis(
+            warehouse,
+            tables,
+            exchange,
+            window,
+            context.now,
+            show_step,
+            with_days=page is not None,
+        )
     if not context.json:  # before the page, so that a full disk does not cost the verdict
         show_diagnosis(found, tables)
     if page is not None:

@@ -1,10 +1,11 @@
-"""The four plots of the report page, in their order."""
+"""The plots of the report page, in their order."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from kalshi_fills.report.drawing import Plot
+from kalshi_fills.report.plots_of_money import cash_and_profit
 from kalshi_fills.report.plots_of_rows import price_distribution, rows_per_order
 from kalshi_fills.report.plots_over_time import exchange_against_table, fills_per_minute
 
@@ -13,10 +14,12 @@ if TYPE_CHECKING:
 
 
 def plots(found: Diagnosis) -> list[Plot]:
-    """Return the four plots of a diagnosis: each as numbers, as a sentence and as a drawing."""
+    """Return the plots of a diagnosis: each as numbers, as a sentence and as a drawing."""
+    money = [cash_and_profit(found)] if found.days else []
     return [
         exchange_against_table(found),
         fills_per_minute(found),
         price_distribution(found),
         rows_per_order(found),
+        *money,
     ]
