@@ -263,7 +263,9 @@ def diagnose(
     if query is not None:
         _run_query(context, query, Window(start, end))
         return 0
-    outcome.diagnosis = _run_diagnosis(context, Window(start, end), offline=offline)
+    outcome.diagnosis = _run_diagnosis(
+        context, Window(start, end), offline=offline, with_days=page is not None
+    )
     return _show_diagnosis(context, outcome.diagnosis, page, all_breaks=breaks is not None)
 
 
@@ -291,7 +293,9 @@ def _run_query(context: Context, query: str, window: Window) -> None:
         show_query(answer)
 
 
-def _run_diagnosis(context: Context, window: Window, *, offline: bool) -> Diagnosis:
+def _run_diagnosis(
+    context: Context, window: Window, *, offline: bool, with_days: bool
+) -> Diagnosis:
     from kalshi_fills.diagnose.run import diagnose as run_diagnosis
     from kalshi_fills.warehouse.runs import last_environment
     from kalshi_fills.warehouse.standing import require_same_account
@@ -308,7 +312,15 @@ def _run_diagnosis(context: Context, window: Window, *, offline: bool) -> Diagno
                 environment_of(settings.api_url),
                 f"{tables.database}.{tables.fills}",
             )
-        return run_diagnosis(warehouse, tables, exchange, window, context.now, show_step)
+        return run_diagnosis(
+            warehouse,
+            tables,
+            exchange,
+            window,
+            context.now,
+            show_step,
+            with_days=with_days,
+        )
 
 
 def _show_diagnosis(

@@ -31,6 +31,7 @@ from kalshi_fills.diagnose.checks import (
 )
 from kalshi_fills.diagnose.settled import SETTLED, check_settled, settled_causes
 from kalshi_fills.diagnose.survey import QueryResult, SurveyQueries, TableSurvey, survey
+from kalshi_fills.diagnose.trading import TradingDay, trading_days
 from kalshi_fills.diagnose.volume import VOLUME, check_volume
 from kalshi_fills.errors import SchemaError
 from kalshi_fills.pipeline.window import Window
@@ -88,6 +89,8 @@ class Diagnosis:
     notes: list[str] = field(default_factory=list)
     """What was not compared, and what differs for a harmless reason."""
     hours: list[HourOfBoth] = field(default_factory=list)
+    days: list[TradingDay] = field(default_factory=list)
+    """What was traded and earned, day by day; empty unless asked for."""
     requests: int = 0
     elapsed_seconds: float = 0.0
 
@@ -189,6 +192,8 @@ def diagnose(
     now: datetime,
     say: Say = lambda _: None,
     clock: Callable[[], datetime] | None = None,
+    *,
+    with_days: bool = False,
 ) -> Diagnosis:
     """Return what is wrong with the tables, compared with the exchange, and why.
 
@@ -201,6 +206,7 @@ def diagnose(
         say: is called with what goes on.
         clock: the time against which the times of fills are gated as they are read; by default
             `now` and what has passed since.
+        with_days: what was traded and earned is added up by day as well.
 
     Raises:
         SchemaError: there is a table of that name that is no table of fills.
@@ -248,6 +254,8 @@ def diagnose(
         found.notes += reconciled.notes
         found.requests = exchange.requests
     found.hours = _hours(table, reconciled)
+    if with_days and table.is_today:
+        found.days = trading_days(warehouse, tables)
     found.notes += settled.notes
     room = MAX_BREAKS - len(found.breaks)
     found.more_breaks = found.more_breaks or len(settled.breaks) > room

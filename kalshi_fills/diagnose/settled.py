@@ -33,7 +33,7 @@ def check_settled(settled: SettledMarkets, tables: Tables) -> Check:
             _EXPECTED,
             f"The table does not hold exactly the fills that the exchange settled in "
             f"{'this market' if one else 'these markets'}, however old they are.",
-            causes[0].next if causes else _sync_of(settled.evidence),
+            causes[0].next if causes else "",
         )
     if settled.skipped:
         return Check(
@@ -108,13 +108,14 @@ def _lacks_fills(one: Evidence) -> bool:
 
 
 def _counts(settled: SettledMarkets) -> Iterator[str]:
-    agreeing = settled.agreeing
-    yield f"{agreeing:,} settled {'market agrees' if agreeing == 1 else 'markets agree'}"
-    if settled.differing:
-        names = ""
-        if settled.evidence:
-            names = f", such as {settled.evidence[0].market.ticker}"
-        yield f"{settled.differing:,} {'differs' if settled.differing == 1 else 'differ'}{names}"
+    agreeing, differing = settled.agreeing, settled.differing
+    if agreeing or not differing:
+        yield f"{agreeing:,} settled {'market agrees' if agreeing == 1 else 'markets agree'}"
+    if differing:
+        ticker = settled.breaks[0].market_ticker
+        what = "" if agreeing else " settled market" if differing == 1 else " settled markets"
+        differ = f"differs: {ticker}" if differing == 1 else f"differ, such as {ticker}"
+        yield f"{differing:,}{what} {differ}"
     if settled.explained:
         yield f"{settled.explained:,} differ by fills that are named"
     if settled.pending:

@@ -58,6 +58,7 @@ __all__ = [
     "PracticeFill",
     "PracticeOrder",
     "PracticePosition",
+    "fills_of_last_month",
     "generate_account",
     "incident_rows",
     "junk_items",
@@ -404,6 +405,12 @@ _INCIDENT_FILLS: tuple[tuple[int, Side, int, int, int, bool], ...] = (
     (1_790, "yes", 5, 88, 36_960, True),
     (700, "no", 12, 57, 0, False),
 )
+_FILLS_OF_LAST_MONTH: tuple[tuple[int, Literal["yes", "no"], int, int, int], ...] = (
+    # hours after the first, outcome, contracts, yes cents, fee in millionths
+    (0, "yes", 120, 34, 0),
+    (5, "yes", 80, 37, 1_305_360),
+    (29, "no", 150, 61, 0),
+)
 _POLL_SECONDS = 10
 _PRICED_PER_THOUSAND = 75
 
@@ -444,6 +451,29 @@ def the_incident(now: datetime, *, junk: int = 0) -> PracticeAccount:
         junk=sorted(items, key=lambda item: item.at_us, reverse=True),
         settles_at_us={ticker: now_us + DAY_US},
     )
+
+
+def fills_of_last_month(now: datetime) -> list[PracticeFill]:
+    """Return fills of a month before `now`, all in one market: the account also traded then."""
+    rng = random.Random(_INCIDENT_SEED + 1)
+    traded = now - timedelta(days=30)
+    ticker = f"KXCPI-{now:%y%b%d}-T2.6".upper()
+    return [
+        PracticeFill(
+            fill_id=hex_id(rng),
+            order_id=hex_id(rng),
+            ticker=ticker,
+            outcome_side=side,
+            count=Decimal(contracts).quantize(Decimal("0.01")),
+            yes_price=Decimal(cents * 100).scaleb(-4),
+            fee=Decimal(fee).scaleb(-6),
+            is_taker=bool(fee),
+            subaccount=0,
+            exchange_index=0,
+            executed_at_us=to_us(traded) + hours * HOUR_US,
+        )
+        for hours, side, contracts, cents, fee in _FILLS_OF_LAST_MONTH
+    ]
 
 
 def incident_rows(

@@ -12,14 +12,14 @@ import os
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from kalshi_fills.practice.account import incident_rows, the_incident
+from kalshi_fills.practice.account import fills_of_last_month, incident_rows, the_incident
 from kalshi_fills.practice.exchange import PracticeExchange
 from kalshi_fills.warehouse.client import Warehouse
 from kalshi_fills.warehouse.embedded import open_embedded
@@ -60,6 +60,9 @@ class Engine(Protocol):
 
     def poll_again(self) -> None:
         """Write a few more rows into the table, whatever its schema."""
+
+    def lose(self, fill_id: str) -> None:
+        """Delete the row of a fill, as somebody does who thins the table out by hand."""
 
 
 class _Stage:
@@ -113,7 +116,7 @@ def main() -> None:
                 "XDG_STATE_HOME": str(folder / "state"),
             },
         )
-        play(stage, exchange.url, BrokenEngine(folder / "clickhouse", now))
+        play(stage, exchange, BrokenEngine(folder / "clickhouse", now))
     print(_OWN_ACCOUNT, flush=True)
 
 
@@ -139,21 +142,30 @@ class BrokenEngine:
         with contextlib.closing(open_embedded(self._folder)) as warehouse:
             self._insert(warehouse, self._rows[-240:])
 
+    def lose(self, fill_id: str) -> None:
+        """Delete the row of a fill, as somebody does who thins the table out by hand."""
+        with contextlib.closing(open_embedded(self._folder)) as warehouse:
+            warehouse.command(
+                "ALTER TABLE kalshi.mm_fills DELETE WHERE fill_id = {id:String} "
+                "SETTINGS mutations_sync = 2",
+                {"id": fill_id},
+            )
+
     def _insert(self, warehouse: Warehouse, rows: list[dict[str, Any]]) -> None:
         warehouse.insert("kalshi.mm_fills", list(rows[0]), [tuple(row.values()) for row in rows])
 
 
-def play(stage: Stage, url: str, engine: Engine) -> None:
+def play(stage: Stage, exchange: PracticeExchange, engine: Engine) -> None:
     """Play the story step by step.
 
     Args:
         stage: prints texts and runs commands.
-        url: the practice exchange's.
+        exchange: its account had the fills of the incident.
         engine: creates its legacy table, and writes on after it was migrated.
     """
     engine.make_its_table()
     stage.narrate(
-        f"A practice exchange, {url}, has five fills.\n"
+        f"A practice exchange, {exchange.url}, has five fills.\n"
         "An engine polled it and wrote whatever came: 4,774 rows. What is wrong?"
     )
     stage.run("diagnose", expected_code=3)
@@ -168,6 +180,29 @@ def play(stage: Stage, url: str, engine: Engine) -> None:
     stage.run("diagnose")
     stage.narrate("Yes. From now on cron runs `sync`; a second run inserts nothing.")
     stage.run("sync")
+    _lose_a_fill_of_last_month(stage, exchange, engine)
+
+
+def _lose_a_fill_of_last_month(stage: Stage, exchange: PracticeExchange, engine: Engine) -> None:
+    now = datetime.now(UTC)
+    fills = fills_of_last_month(now)
+    exchange.add(fills)
+    exchange.portfolio.settle(fills[0].ticker, "yes", 100, now - timedelta(minutes=30))
+    stage.narrate(
+        "One more thing. The account traded a month ago, too, in a market that was settled half\n"
+        "an hour ago. `sync` reads that month, and what the exchange settled."
+    )
+    stage.run("sync", "--since", "40d")
+    engine.lose(fills[1].fill_id)
+    stage.narrate(
+        "Then somebody deletes a row of that month. No fill of the last day is missing, no order\n"
+        "differs, and the market is in no position any more. Only what was settled tells of it:"
+    )
+    stage.run("diagnose", expected_code=3)
+    stage.narrate("The command that it names repairs it.")
+    first = datetime.fromtimestamp(fills[0].executed_at_us / 1_000_000, UTC)
+    stage.run("sync", "--since", f"{first:%Y-%m-%d}")
+    stage.run("diagnose")
 
 
 _OWN_ACCOUNT = """

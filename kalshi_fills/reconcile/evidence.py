@@ -37,6 +37,8 @@ def evidence_of_exchange(
 ) -> Evidence | None:
     """Compare every fill of a market with its rows; return None where a sync has yet to read them.
 
+    Where the exchange's own fills do not add up to what it settled, they prove nothing of the rows.
+
     Raises:
         ExchangeError: the exchange could not be asked.
         WarehouseError: the table could not be read.
@@ -53,6 +55,8 @@ def evidence_of_exchange(
     ]
     if ties_out and awaited and len(awaited) == len(breaks):
         return None
+    if not ties_out:
+        return evidence_of_table(market, lookups)._replace(not_of_fills=True)
     named = {(one.fill_id, one.order_id) for one in found.of("fill")}
     is_named = bool(breaks) and all((one.fill_id, one.order_id) in named for one in breaks)
     by_writer = attribute(breaks, lookups, lambda key: key in fills)
@@ -66,8 +70,7 @@ def evidence_of_exchange(
         foreign=foreign,
         repeated=_repeated(foreign, rows),
         withdrawn=tuple(by_writer.withdrawn),
-        not_of_fills=not ties_out,
-        is_named=is_named and ties_out,
+        is_named=is_named,
     )
 
 

@@ -96,7 +96,7 @@ def reconcile(
             found.breaks, lookups, lambda key: listed.holds(key) or reader.met(key)
         )
     say("comparing settled markets")
-    may_ask = not found.not_compared and found.compared == asked_for
+    may_ask = not found.not_compared and not found.restricted and found.compared == asked_for
     found.settled = compare_settlements(
         reader, lookups, listed, bounds, window, found, ask_for_fills=may_ask
     )

@@ -93,7 +93,7 @@ def compare_settlements(
         window: the markets that were settled in it.
         found: what the other legs found.
         ask_for_fills: every fill of a market that differs is asked for; not where the exchange
-            lists none, for it may be in maintenance.
+            lists none, for it may be in maintenance, nor where the key does not see all.
 
     Raises:
         ExchangeError: the exchange could not be asked.

@@ -179,6 +179,22 @@ def count_axis(
     written.set_in_layout(False)
 
 
+def money_axis(axes: Axes, dollars: Iterable[float], title: str) -> None:
+    """Scale the axis of dollars, which may be below 0, and write above the plot what it counts."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    values = [0.0, *dollars]
+    lowest, highest = min(values), max(values)
+    margin = 0.12 * (highest - lowest or 1.0)
+    axes.set_ylim(lowest - margin * (lowest < 0), highest + margin)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    axes.yaxis.grid(visible=True, color=_RULE, linewidth=0.8)
+    axes.axhline(0, color=_MUTED, linewidth=0.8)
+    written = axes.text(0, 1, title, transform=axes.figure.transFigure, va="top", color=_MUTED)
+    written.set_in_layout(False)
+
+
 def time_axis(axes: Axes, first: datetime, end: datetime, size: Size) -> None:
     """Scale the axis of time."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kalshi_fills.report.drawing import Plot
+from kalshi_fills.report.plots_of_money import cash_and_profit
 from kalshi_fills.report.plots_of_rows import price_distribution, rows_per_order
 from kalshi_fills.report.plots_over_time import exchange_against_table, fills_per_minute
 
@@ -23,4 +24,6 @@ def plots(found: Diagnosis) -> list[Plot]:
         shown.append(price_distribution(found))
     if "no_duplicate_rows" not in passed:
         shown.append(rows_per_order(found))
+    if found.days:
+        shown.append(cash_and_profit(found))
     return shown

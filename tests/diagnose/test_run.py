@@ -271,6 +271,7 @@ def test_a_legacy_table_with_the_right_rows_is_only_of_an_old_schema(desk: Desk)
     assert statuses(found) == dict.fromkeys(CHECKS, "pass") | {
         "schema_migrated": "fail",
         "no_periodic_cadence": statuses(found)["no_periodic_cadence"],
+        "settled_markets_match": "skip",
     }
 
 

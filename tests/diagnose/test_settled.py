@@ -333,6 +333,20 @@ def test_thousands_of_markets_that_differ_are_named_up_to_the_limit(desk: Desk) 
     assert_well(desk.diagnose())
 
 
+def test_a_key_of_one_subaccount_makes_no_good_row_suspect(desk: Desk) -> None:
+    account = old_account(fill_at(NOW - 20 * DAY, 11, ticker=EARLY, subaccount=1))
+    desk.healthy(account)
+    desk.delete(next(fill for fill in account.fills if fill.subaccount == 0))
+    desk.serve(account, restricted_subaccount=1)
+
+    found = desk.diagnose()
+
+    assert check(found, SETTLED).status == "fail"
+    assert "fills_missing" in causes(found)
+    assert "exchange_withdrew_fills" not in causes(found)
+    assert "by hand" not in check(found, SETTLED).next
+
+
 def test_a_market_of_a_settled_subaccount_is_held_against_its_own_fills(desk: Desk) -> None:
     """What is settled of one subaccount says nothing of another's."""
     account = old_account(fill_at(NOW - 20 * DAY, 11, ticker=EARLY, subaccount=1))

@@ -7,14 +7,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.commandline import ROOT, Done, Target
 
-from kalshi_fills.practice.account import incident_rows, the_incident
+from kalshi_fills.practice.account import fills_of_last_month, incident_rows, the_incident
 from kalshi_fills.practice.demo import LEGACY_TABLE, play
 from kalshi_fills.practice.exchange import PracticeExchange
 from kalshi_fills.warehouse.server import open_server
@@ -51,6 +51,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_the_demo_plays_the_whole_story_in_its_order(told: str) -> None:
+    month_ago = f"{datetime.now(UTC) - timedelta(days=30):%Y-%m-%d}"
     commands = re.findall(r"^\$ kalshi-fills (.+)$", told, re.MULTILINE)
     assert commands == [
         "diagnose",
@@ -59,9 +60,14 @@ def test_the_demo_plays_the_whole_story_in_its_order(told: str) -> None:
         "sync",
         "diagnose",
         "sync",
+        "sync --since 40d",
+        "diagnose",
+        f"sync --since {month_ago}",
+        "diagnose",
     ]
     before, after = (part.split("$ kalshi-fills")[0] for part in told.split("diagnose\n")[1:3])
-    assert before.lstrip().startswith("FAIL  kalshi.mm_fills: 5 of 5 checks fail")
+    holed, repaired = (part.split("$ kalshi-fills")[0] for part in told.split("diagnose\n")[3:5])
+    assert before.lstrip().startswith("FAIL  kalshi.mm_fills: 5 of 6 checks fail")
     assert "exchange 5, table 4,774" in before
     assert "price 0 in 4,416 of 4,774 rows (92.5%)" in before
     for cause in (
@@ -74,6 +80,13 @@ def test_the_demo_plays_the_whole_story_in_its_order(told: str) -> None:
     assert after.lstrip().startswith("PASS  kalshi.mm_fills: table and exchange agree")
     assert "fail" not in after.split("\n\n")[0]
     assert "inserted       0   5 known" in told.split("$ kalshi-fills sync")[2]
+    assert holed.lstrip().startswith("FAIL  kalshi.mm_fills: 1 of 6 checks fail")
+    assert "settled_markets_match   fail" in holed
+    assert "yes_count_fp: exchange 200.00, table 120.00" in holed
+    assert "root cause: fills_missing" in holed
+    assert f"Next: kalshi-fills sync --since {month_ago}" in holed
+    assert repaired.lstrip().startswith("PASS  kalshi.mm_fills: table and exchange agree")
+    assert "1 settled market agrees" in repaired
 
 
 def test_the_documented_transcript_is_what_the_demo_prints(told: str) -> None:
@@ -100,6 +113,12 @@ class ServerEngine:
 
     def poll_again(self) -> None:
         self._insert(self._rows[-240:])
+
+    def lose(self, fill_id: str) -> None:
+        self._run(
+            f"ALTER TABLE {self._target.database}.mm_fills DELETE WHERE fill_id = '{fill_id}' "
+            "SETTINGS mutations_sync = 2"
+        )
 
     def _run(self, sql: str) -> None:
         warehouse = open_server(self._target.url)
@@ -146,9 +165,11 @@ def test_the_same_story_on_a_server(
     exchange = serve(account)
     stage = Recorder(cli, target, exchange.url)
 
-    play(stage, exchange.url, ServerEngine(target, now))
+    play(stage, exchange, ServerEngine(target, now))
 
-    before, migrated, truncated, first, after, second = stage.results
+    before, migrated, truncated, first, after, second, _, holed, _, repaired = stage.results
+    assert {one["scope"] for one in holed["breaks"]} == {"settlement"}
+    assert (repaired["verdict"], repaired["compared"]["settled_markets"]) == ("pass", 1)
     assert (before["verdict"], after["verdict"]) == ("fail", "pass")
     assert migrated["changed"] is True
     assert truncated["rows_before"] == truncated["rows_removed"] + truncated["rows_left"]
@@ -159,7 +180,7 @@ def test_the_same_story_on_a_server(
     assert first["stages"]["n_api"] == 5
     assert second["stages"]["n_inserted"] == 0
     assert {row[0] for row in target.read("SELECT fill_id FROM DB.mm_fills FINAL")} == {
-        fill.fill_id for fill in account.fills
+        fill.fill_id for fill in [*account.fills, *fills_of_last_month(now)]
     }
     (kept,) = migrated["kept"]
     assert target.read(f"SELECT count() FROM DB.{kept}") == [(4774,)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from support.pages import HOUR, NOW, answers, diagnosis, page_of, query
 
 from kalshi_fills.diagnose.run import HourOfBoth
+from kalshi_fills.diagnose.trading import TradingDay
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.report.plots import plots
 
@@ -43,6 +45,30 @@ def test_the_plots_say_what_they_show() -> None:
     assert "3 rows in 1 of the 1 minute between 2026-11-02 12:30 and 2026-11-02 12:31" in minutes
     assert "1 of 4 rows (25.0%) have an impossible price" in prices
     assert "order-1, has 900, with 2 distinct fill ids" in orders
+
+
+def test_cash_and_profit_are_a_plot_of_their_own_where_they_were_added_up() -> None:
+    days = [
+        TradingDay(
+            date(2026, 11, 1), Decimal(14), Decimal("0.25"), Decimal("-2.52"), 0, Decimal(0)
+        ),
+        TradingDay(date(2026, 11, 2), Decimal(6), Decimal(1), None, 2, Decimal("-3.481234")),
+        TradingDay(date(2026, 11, 9), Decimal(0), None, Decimal(6), 1, None),
+    ]
+
+    money = plots(diagnosis(days=days))[-1]
+
+    assert money.name == "money"
+    assert "20.00 contracts in 3 days" in money.says
+    assert "3 markets were settled and earned -3.48 dollars after fees" in money.says
+    assert "47.5% of the contracts" in money.says
+    assert "1 day is not known" in money.says
+    assert money.rows[1] == ("2026-11-02", Decimal(6), "100.0%", "-", 2, "-3.48")
+    assert money.wide
+    assert money.narrow
+    assert "var(--fail)" in money.wide  # a loss is not told by its place alone
+    assert "money" not in [plot.name for plot in plots(diagnosis())]
+    assert "Cash and profit, per day" in page_of(diagnosis(days=days)).words
 
 
 def test_drawings_follow_the_page_into_the_dark() -> None:
