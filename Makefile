@@ -43,7 +43,7 @@ torture: .venv/developer ## the long fault and kill tests
 	$(BIN)/python -m pytest -m torture --timeout 7200
 
 bench: .venv/developer ## speed and memory, as ratios measured side by side
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(BENCH)
 
 clean: ## remove what was made here
 	rm -rf .venv .demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

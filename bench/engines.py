@@ -105,7 +105,7 @@ def engine_version(url: str) -> str:
 
 
 def add_rows(url: str, rows: int, oldest: datetime, newest: datetime) -> None:
-    """Add so many rows of other fills to a migrated table, spread evenly between two times.
+    """Add so many rows of other fills to a migrated table, spread at random between two times.
 
     Afterwards all parts are merged, as those of a table are that has stood for a while.
     """
@@ -132,7 +132,7 @@ def _rows_statement(table: str, rows: int, oldest: int, newest: int) -> str:
         "table": table,
         "rows": str(rows),
         "newest_us": str(newest * 1_000_000),
-        "step_us": str(max(1, (newest - oldest) * 1_000_000 // rows)),
+        "span_us": str((newest - oldest) * 1_000_000),
         "content_digest": digest.replace("/* include content_texts */", texts),
     }
     return re.sub(

@@ -55,21 +55,39 @@ class Result(NamedTuple):
 
 
 def markdown(results: Sequence[Result], about: Sequence[str]) -> str:
-    """Return a table that can be pasted into a page, and below it what it was measured on."""
-    lines = [
-        "| benchmark | engine | measured | median | least to most | goal | reached |",
-        "| --- | --- | --- | ---: | ---: | ---: | --- |",
-    ]
-    for result in results:
-        goal = "" if result.goal is None else f"{result.goal:g}"
-        cells = (
-            result.benchmark,
-            result.engine,
-            result.measured,
-            result.text(result.median),
-            result.spread,
-            goal,
-            result.verdict,
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join((*lines, "", *about))
+    """Return tables that can be pasted into a page, and below them what they were measured on.
+
+    One has the figures that have a goal, the other one all others.
+    """
+    lines: list[str] = []
+    with_goal = [result for result in results if result.goal is not None]
+    if with_goal:
+        lines += [
+            "| benchmark | engine | measured | median | least to most | goal | reached |",
+            "| --- | --- | --- | ---: | ---: | ---: | --- |",
+            *(_row(*_cells(result), f"{result.goal:g}", result.verdict) for result in with_goal),
+            "",
+        ]
+    others = [result for result in results if result.goal is None]
+    if others:
+        lines += [
+            "| benchmark | engine | measured | median | least to most |",
+            "| --- | --- | --- | ---: | ---: |",
+            *(_row(*_cells(result)) for result in others),
+            "",
+        ]
+    return "\n".join((*lines, *about))
+
+
+def _cells(result: Result) -> tuple[str, ...]:
+    return (
+        result.benchmark,
+        result.engine,
+        result.measured,
+        result.text(result.median),
+        result.spread,
+    )
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
