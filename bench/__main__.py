@@ -131,6 +131,9 @@ def main() -> int:
                     except Failed as failure:
                         failures += 1
                         setting.say(f"{name}: failed, {failure}")
+            except KeyboardInterrupt:
+                failures += 1
+                setting.say("interrupted")
             finally:
                 about = _about(setting, arguments.scale)
                 setting.say("\n" + markdown(setting.results, about))

@@ -33,9 +33,13 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from bench.account import ARCHIVED_ORDERS, FILLS, ORDERS, Listing, read_about
+from bench.measure import Failed
 from kalshi_fills.practice.ledger import rfc3339
 
 KEY_ID: Final = "bench-key"
+
+NEARBY_SECONDS: Final = 0.001
+"""How long an answer takes without latency: no exchange has a page in no time."""
 
 _PREFIX: Final = "/trade-api/v2"
 
@@ -90,7 +94,11 @@ class Served:
 
 @contextmanager
 def serving(
-    folder: Path, key_file: Path, *, latency_seconds: float = 0.0, limits: Limits = UNLIMITED
+    folder: Path,
+    key_file: Path,
+    *,
+    latency_seconds: float = NEARBY_SECONDS,
+    limits: Limits = UNLIMITED,
 ) -> Iterator[Served]:
     """Serve a folder's account from a process of its own until the context ends."""
     options = (str(latency_seconds), *map(str, limits))
@@ -103,7 +111,10 @@ def serving(
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield Served(process.stdout.readline().strip(), process.stdin, process.stdout)
+        url = process.stdout.readline().strip()
+        if not url:
+            raise Failed("the exchange did not start")
+        yield Served(url, process.stdin, process.stdout)
     finally:
         process.terminate()
         process.communicate()
@@ -282,8 +293,9 @@ def main() -> None:
     with _Exchange(Path(folder), Path(key_file), float(latency_seconds), limits) as exchange:
         threading.Thread(target=exchange.serve_forever, daemon=True).start()
         print(exchange.url, flush=True)
-        for _ in sys.stdin:
-            print(json.dumps(exchange.counts()), flush=True)
+        with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is for whoever measures
+            for _ in sys.stdin:
+                print(json.dumps(exchange.counts()), flush=True)
         exchange.shutdown()
 
 

@@ -36,7 +36,9 @@ def first_sync(setting: Setting) -> None:
     fills = setting.count(100_000)
     setting.account("first", fills)
     with setting.serve("first") as served:
-        contestants: dict[str, Callable[[], Cost]] = {_LOOP: partial(setting.bare_loop, served.url)}
+        contestants: dict[str, Callable[[], Cost]] = {
+            _LOOP: partial(setting.bare_loop, served.url, fills)
+        }
         for engine in setting.engines:
             contestants[engine.name] = partial(setting.first_sync, engine, served.url, fills)
         if setting.server is not None:
@@ -44,7 +46,7 @@ def first_sync(setting: Setting) -> None:
                 contestants[other.competitor.name] = partial(
                     _competitor, setting, setting.server, served, other, fills
                 )
-        setting.bare_loop(served.url)  # once for the caches
+        setting.bare_loop(served.url, fills)  # once for the caches
         costs = in_rounds(
             contestants, setting.runs, may_fail=(PYKALSHI.name, DLT.name), say=setting.say
         )
@@ -86,7 +88,9 @@ def latency(setting: Setting) -> None:
     fills = setting.count(100_000)
     setting.account("first", fills)
     with setting.serve("first", latency_seconds=0.04) as served:
-        contestants: dict[str, Callable[[], Cost]] = {_LOOP: partial(setting.bare_loop, served.url)}
+        contestants: dict[str, Callable[[], Cost]] = {
+            _LOOP: partial(setting.bare_loop, served.url, fills)
+        }
         for engine in setting.engines:
             contestants[engine.name] = partial(setting.first_sync, engine, served.url, fills)
         costs = in_rounds(contestants, setting.runs, say=setting.say)

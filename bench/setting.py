@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from bench.account import About, make_account
 from bench.competitors import Installed
 from bench.engines import Engine, ServerEngine
-from bench.exchange import KEY_ID, UNLIMITED, Limits, Served, serving
+from bench.exchange import KEY_ID, NEARBY_SECONDS, UNLIMITED, Limits, Served, serving
 from bench.measure import Cost, Failed, run
 from bench.results import Result
 from kalshi_fills.practice.account import Eras
@@ -114,7 +114,7 @@ class Setting:
         return self._accounts[name]
 
     def serve(
-        self, name: str, *, latency_seconds: float = 0.0, limits: Limits = UNLIMITED
+        self, name: str, *, latency_seconds: float = NEARBY_SECONDS, limits: Limits = UNLIMITED
     ) -> AbstractContextManager[Served]:
         """Serve an account that is made already."""
         return serving(
@@ -167,10 +167,17 @@ class Setting:
         finally:
             engine.drop("first_sync")
 
-    def bare_loop(self, api: str) -> Cost:
-        """Return what it costs to page through all fills and store nothing."""
+    def bare_loop(self, api: str, fills: int) -> Cost:
+        """Return what it costs to page through so many fills and store nothing.
+
+        Raises:
+            Failed: there is another number of fills.
+        """
         script = [sys.executable, "-m", "bench.contestants.bare_loop"]
-        return run([*script, api, KEY_ID, str(self.key_file)])[0]
+        cost, printed = run([*script, api, KEY_ID, str(self.key_file)])
+        if int(printed) != fills:
+            raise Failed(f"the bare loop was to read {fills:,} fills: {printed}")
+        return cost
 
     def imports(self) -> Cost:
         """Return what it costs to import what a command cannot do without."""
