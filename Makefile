@@ -43,7 +43,7 @@ torture: .venv/developer ## the long fault and kill tests
 	$(BIN)/python -m pytest -m 'torture or hypothesis' --hypothesis-profile random --timeout 7200
 
 bench: .venv/developer ## speed and memory, as ratios measured side by side
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(BENCH)
 
 .venv/docs: .venv/developer
 	$(BIN)/python -m pip install --quiet --group docs

@@ -1,0 +1,1 @@
+"""Scripts that are measured beside the tool, each run by the Python of its own environment."""
