@@ -15,6 +15,7 @@ import typer
 from kalshi_fills.cli.api_url import environment_of
 from kalshi_fills.cli.app import Context, begin, command, kept_option
 from kalshi_fills.cli.connections import open_exchange, open_exchange_to_compare, open_warehouse
+from kalshi_fills.cli.diagnosis import check_page, report_diagnosis
 from kalshi_fills.cli.metrics import RunOutcome, write_metrics_at_end
 from kalshi_fills.cli.options import duration, moment, share
 from kalshi_fills.cli.settings import METRICS_FILE
@@ -22,7 +23,7 @@ from kalshi_fills.errors import DeclinedError, KalshiFillsError, Mistakes
 from kalshi_fills.host.interpreter import expect_many_objects
 from kalshi_fills.host.printable import looks_like_key, quoted
 from kalshi_fills.report.console import show
-from kalshi_fills.report.diagnose import diagnosis_json, query_json, show_diagnosis, show_query
+from kalshi_fills.report.diagnose import query_json, show_query
 from kalshi_fills.report.migrate import migration_json, show_migration
 from kalshi_fills.report.progress import spinner, sync_progress
 from kalshi_fills.report.sync import show_sync, sync_json
@@ -258,7 +259,7 @@ def diagnose(
     if breaks not in (None, "all"):
         mistakes.add(f"--breaks{quoted(breaks or '')} is not known", "use --breaks all")
     if page is not None:
-        _check_page(page, mistakes)
+        check_page(page, mistakes)
     mistakes.raise_if_any()
     if query is not None:
         _run_query(context, query, Window(start, end))
@@ -266,17 +267,7 @@ def diagnose(
     outcome.diagnosis = _run_diagnosis(
         context, Window(start, end), offline=offline, with_days=page is not None
     )
-    return _show_diagnosis(context, outcome.diagnosis, page, all_breaks=breaks is not None)
-
-
-def _check_page(page: str, mistakes: Mistakes) -> None:
-    """Note why the page could not be written."""
-    if not page or "://" in page or "@" in page or looks_like_key(page):
-        mistakes.add("--report names no file", "name it like --report diagnosis.html")
-        return
-    from kalshi_fills.report.page import require_page
-
-    require_page(page, mistakes)
+    return report_diagnosis(context, outcome.diagnosis, page, all_breaks=breaks is not None)
 
 
 def _run_query(context: Context, query: str, window: Window) -> None:
@@ -321,21 +312,6 @@ def _run_diagnosis(
             show_step,
             with_days=with_days,
         )
-
-
-def _show_diagnosis(
-    context: Context, found: Diagnosis, page: str | None, *, all_breaks: bool
-) -> int:
-    tables = context.settings.tables
-    if not context.json:  # before the page, so that a full disk does not cost the verdict
-        show_diagnosis(found, tables, all_breaks=all_breaks)
-    if page is not None:
-        from kalshi_fills.report.page import write_page
-
-        write_page(found, tables, context.now, page)
-    if context.json:
-        show(diagnosis_json(found))
-    return 3 if found.verdict == "fail" else 0
 
 
 @command

@@ -21,10 +21,10 @@ from kalshi_fills.pipeline.content import (
     digest,
     flag_text,
     key_hash,
-    moment_of,
     time_text,
 )
 from kalshi_fills.pipeline.fills import Fill, FillKey
+from kalshi_fills.pipeline.values import moment_of
 from kalshi_fills.pipeline.window import Window
 
 

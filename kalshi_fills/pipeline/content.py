@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 
 import xxhash
 
 from kalshi_fills.pipeline.fills import Fill, FillKey, book_side, side_price_dollars
+from kalshi_fills.pipeline.values import moment_of
 
 
 class Content(NamedTuple):
@@ -65,11 +66,6 @@ def content(fill: Fill) -> Content:
         "" if fill.exchange_index is None else str(fill.exchange_index),
         flag_text(fill.direction_inferred),
     )
-
-
-def moment_of(text: str) -> datetime:
-    """Return the moment, aware UTC, that an event time's text stands for."""
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def time_of(content: Content) -> datetime:

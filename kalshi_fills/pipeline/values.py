@@ -119,3 +119,8 @@ def read_instant(value: JsonValue) -> datetime | None:
         if EPOCH_SECONDS_END <= value < _EPOCH_MILLISECONDS_END:
             return _EPOCH + timedelta(milliseconds=value)
     return None
+
+
+def moment_of(text: str) -> datetime:
+    """Return the moment, aware UTC, that a text such as `2026-11-20 14:31:09.000000` stands for."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kalshi_fills.pipeline.content import Content, time_of
 from kalshi_fills.pipeline.fills import Fill, FillKey, side_price_dollars
+from kalshi_fills.pipeline.values import moment_of
+
+if TYPE_CHECKING:
+    from kalshi_fills.pipeline.content import Content
 
 MAX_BREAKS: Final = 10_000
 """Breaks that a sync or a diagnosis lists; the report says where there are more."""
@@ -86,7 +89,7 @@ def unexpected_row(key: FillKey, row: Content) -> Break:
     """Return the break of a row that is not among the exchange's fills."""
     outcome = row.side
     price = row.no_price_dollars if outcome == "no" else row.yes_price_dollars
-    side = FillSide(time_of(row), outcome, Decimal(price), Decimal(row.size))
+    side = FillSide(moment_of(row.ts), outcome, Decimal(price), Decimal(row.size))
     ticker = row.market_ticker
     return Break("unexpected", "fill", key.fill_id, key.order_id, ticker, None, None, side)
 
