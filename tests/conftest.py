@@ -76,6 +76,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                     item.add_marker(pytest.mark.torture)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return three workers for two cores: a test often waits for another process."""
+    return (os.cpu_count() or 1) * 3 // 2
+
+
 def pytest_configure() -> None:
     """Make signals end commands under test as usual, also where the tests run in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
