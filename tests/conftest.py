@@ -44,7 +44,7 @@ ENGINES = ("embedded", "server")
 _READY: dict[str, ReadyTables] = {}
 """By the class of the engine's client."""
 
-# The same examples in each run, so that a check fails by what was changed and not by luck;
+# Examples from a fixed seed, so that a check fails by what was changed and not by luck;
 # `make torture` draws new ones (--hypothesis-profile=random).
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.register_profile("random", database=None, deadline=None, print_blob=True)
