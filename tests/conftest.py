@@ -41,6 +41,9 @@ from kalshi_fills.warehouse.statements import Tables
 
 ENGINES = ("embedded", "server")
 
+ENGINES_OF_PROCESSES = ("embedded", "server", "server")
+"""The embedded engine starts anew with each process, which takes longer than most commands."""
+
 _READY: dict[str, ReadyTables] = {}
 """By the class of the engine's client."""
 
@@ -71,7 +74,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             engine = _engine_of(item)
             if engine:
                 case = item.nodeid.replace(engine, "", 1)
-                chosen = ENGINES[zlib.crc32(case.encode()) % 2]
+                turns = ENGINES_OF_PROCESSES if "target" in item.fixturenames else ENGINES
+                chosen = turns[zlib.crc32(case.encode()) % len(turns)]
                 if chosen != engine and item.nodeid.replace(engine, chosen, 1) in cases:
                     item.add_marker(pytest.mark.torture)
 
