@@ -41,10 +41,13 @@ from kalshi_fills.warehouse.statements import Tables
 
 ENGINES = ("embedded", "server")
 
+ENGINES_OF_PROCESSES = ("embedded", "server", "server")
+"""The embedded engine starts anew with each process, which takes longer than most commands."""
+
 _READY: dict[str, ReadyTables] = {}
 """By the class of the engine's client."""
 
-# The same examples in each run, so that a check fails by what was changed and not by luck;
+# Examples from a fixed seed, so that a check fails by what was changed and not by luck;
 # `make torture` draws new ones (--hypothesis-profile=random).
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.register_profile("random", database=None, deadline=None, print_blob=True)
@@ -71,9 +74,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             engine = _engine_of(item)
             if engine:
                 case = item.nodeid.replace(engine, "", 1)
-                chosen = ENGINES[zlib.crc32(case.encode()) % 2]
+                turns = ENGINES_OF_PROCESSES if "target" in item.fixturenames else ENGINES
+                chosen = turns[zlib.crc32(case.encode()) % len(turns)]
                 if chosen != engine and item.nodeid.replace(engine, chosen, 1) in cases:
                     item.add_marker(pytest.mark.torture)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return three workers for two cores: a test often waits for another process."""
+    return (os.cpu_count() or 1) * 3 // 2
 
 
 def pytest_configure() -> None:

@@ -362,7 +362,7 @@ def wait_for(what: Callable[[], bool], seconds: float = 300) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_asked_to_end_ends_with_130_and_the_next_one_completes(
     cli: Cli,
@@ -390,6 +390,7 @@ def test_a_run_that_is_asked_to_end_ends_with_130_and_the_next_one_completes(
     assert stored(migrated) == truth(account)
 
 
+@pytest.mark.torture  # sync/test_killed.py has the short version
 def test_kill_9_at_any_moment_loses_and_doubles_nothing(
     cli: Cli,
     start: Callable[..., subprocess.Popen[str]],

@@ -195,7 +195,7 @@ _ITEMS = st.lists(st.one_of(_near_fills(), _near_fills(), _ANYTHING), min_size=1
 
 
 def items_of_every_kind(count: int, first_seed: int) -> Iterator[list[Any]]:
-    """Yield batches of made-up items, as many in all; the same seed makes the same items.
+    """Yield batches of made-up items, as many in all, drawn from that seed on.
 
     Each batch of more than a few has a plain fill, an item that is none, and repeats: whatever
     else is drawn, something is stored, something is refused and something is a duplicate.
@@ -203,7 +203,7 @@ def items_of_every_kind(count: int, first_seed: int) -> Iterator[list[Any]]:
     batch: list[Any] = []
 
     @settings(
-        max_examples=8,
+        max_examples=20,
         deadline=None,
         database=None,
         phases=[Phase.generate],
