@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 Arguments = ParamSpec("Arguments")
 
+_PROGRAM: Final = "kalshi-fills"
+
 _SHARED: Final = "Shared options"
 
 _HELP_OPTIONS: Final = ["-h", "--help"]
@@ -45,12 +47,11 @@ _EPILOG: Final = (
 )
 
 app = typer.Typer(
-    name="kalshi-fills",
+    name=_PROGRAM,
     help="Keep a ClickHouse table of your Kalshi fills exactly right: every fill once, with exact "
     "money.",
     epilog=_EPILOG,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": _HELP_OPTIONS},
@@ -251,7 +252,7 @@ def _leave_out_bool(registered: TyperCommand | TyperGroup) -> None:
 def run(words: list[str]) -> int:
     """Run one command and return its exit code; a usage error is shown like every other error."""
     try:
-        code = command_line()(args=words, standalone_mode=False)
+        code = command_line()(args=words, prog_name=_PROGRAM, standalone_mode=False)
     except typer.Exit as ended:
         code = ended.exit_code
     except Exception as error:

@@ -43,6 +43,8 @@ def show_status(found: Status, tables: Tables, now: datetime, max_age: timedelta
     console = new_console()
     wrong = _what_is_wrong(found, now, max_age)
     verdict = "; ".join(wrong) or f"the last sync succeeded {_ago(found.last_success, now)}"
+    if found.last_success is not None and _has_failed_since(found):
+        verdict += "; a later one failed"
     console.print(
         Text(
             f"{'ATTENTION' if wrong else 'OK'}  {tables.database}.{tables.fills}: {verdict}",
@@ -58,8 +60,7 @@ def show_status(found: Status, tables: Tables, now: datetime, max_age: timedelta
     if failure is None:
         lines.add_row("latest failure", "none")
     else:
-        since = " and none since" if _is_mended(found) else ""
-        lines.add_row("latest failure", f"{_moment(failure.at, now)}{since}")
+        lines.add_row("latest failure", _moment(failure.at, now))
         lines.add_row("", Text(harmless(failure.error)))
     lines.add_row("claims not accepted", f"{found.claims:,}")
     lines.add_row("open breaks", f"{found.open_breaks:,}")
@@ -69,10 +70,10 @@ def show_status(found: Status, tables: Tables, now: datetime, max_age: timedelta
         console.print(Text(f"Next: {_next(found)}", style="bold"))
 
 
-def _is_mended(found: Status) -> bool:
-    """Return whether a sync has succeeded after the latest failure."""
+def _has_failed_since(found: Status) -> bool:
+    """Return whether a sync has failed after the last success."""
     failure, success = found.last_failure, found.last_success
-    return failure is not None and success is not None and failure.at < success
+    return failure is not None and (success is None or failure.at > success)
 
 
 def _what_is_wrong(found: Status, now: datetime, max_age: timedelta) -> list[str]:

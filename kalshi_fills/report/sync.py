@@ -113,11 +113,12 @@ def show_sync(report: SyncReport, tables: Tables) -> None:
 def _show_failed(console: Console, report: SyncReport, tables: Tables) -> None:
     """Print how far a pass got that failed; its error says the rest."""
     counts = report.counts
+    mark = instant(report.watermark)
     console.print(
         Text(
             f"sync {tables.database}.{tables.fills}: failed at the step `{report.stage}` after "
             f"{many(counts.n_api, 'item')}, {many(counts.n_inserted, 'fill')} written; "
-            f"the watermark stays at {instant(report.watermark) or 'none'}"
+            + (f"the watermark stays at {mark}" if mark else "no watermark is set")
         )
     )
     for note in report.notes:

@@ -1,0 +1,145 @@
+"""What a person sees on a terminal: no log lines, nothing twice, no table of zeros."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from support.commandline import KEY_ID, ROOT, Account, Target
+from support.outcomes import Cli, Serve, account_of
+from support.syncing import claim
+
+Screen = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def screen(api_key: Account, tmp_path: Path) -> Screen:
+    """Run a command on a terminal; return its exit code and what the terminal shows."""
+
+    def run(*words: str, **variables: str) -> tuple[int, str]:
+        ours, theirs = pty.openpty()
+        given = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "XDG_STATE_HOME": str(tmp_path / "state"),
+            "PYTHONPATH": str(ROOT),
+            "COLUMNS": "100",
+            "TERM": "xterm",
+            "KALSHI_API_KEY_ID": KEY_ID,
+            "KALSHI_PRIVATE_KEY_PATH": str(api_key.path),
+        }
+        with subprocess.Popen(
+            [sys.executable, "-m", "kalshi_fills", *words],
+            env=given | variables,
+            cwd=tmp_path,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        ) as process:
+            os.close(theirs)
+            shown = b""
+            while True:
+                try:
+                    block = os.read(ours, 1 << 16)
+                except OSError:  # the other end is closed
+                    break
+                if not block:
+                    break
+                shown += block
+            os.close(ours)
+        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
+        return process.returncode, text
+
+    return run
+
+
+def test_a_first_day_on_a_terminal(
+    screen: Screen, serve: Serve, target: Target, now: datetime, tmp_path: Path, api_key: Account
+) -> None:
+    exchange = serve(account_of(20, now))
+    given = {"CLICKHOUSE_URL": target.url, "KALSHI_API_URL": exchange.url}
+
+    code, shown = screen("migrate", **given)
+    assert code == 0
+    assert shown.count("0002_create_fills") == 1
+    assert "migrate_step" not in shown
+    assert "Next: `kalshi-fills sync`" in shown
+
+    code, shown = screen("sync", "--dry-run", **given)
+    assert code == 0
+    assert "(dry run: nothing was written)" in shown
+    assert "watermark none" in shown
+    assert "(a run would move it to " in shown
+    assert "fill_pipeline_stats" not in shown
+
+    code, shown = screen("sync", KALSHI_FILLS_LOG_FORMAT="json", **given)
+    assert code == 0
+    assert "{" not in shown
+
+    code, shown = screen("sync", "--verbose", **given)
+    assert "fill_pipeline_stats" in shown
+    assert "20 fills were already stored" in shown
+
+    # A failed pass: how far it came, and its error; a warning stays one.
+    key = tmp_path / "key.pem"
+    key.write_bytes(api_key.path.read_bytes())
+    key.chmod(0o644)
+    given["KALSHI_PRIVATE_KEY_PATH"] = str(key)
+    code, shown = screen("sync", KALSHI_API_KEY_ID="unknown", **given)
+    assert code == 4
+    assert "warning: the private key" in shown
+    assert "failed at the step `fetch` after 0 items, 0 fills written" in shown
+    assert "100.0%" not in shown
+    assert shown.count("From the account's first fill on") == 1
+    assert "error: the exchange does not know this key id" in shown
+
+    code, shown = screen("status", **given)
+    assert code == 0
+    assert "a later one failed" in shown
+
+
+def test_a_diagnosis_begins_with_what_to_do(
+    cli: Cli, serve: Serve, migrated: Target, now: datetime
+) -> None:
+    exchange = serve(account_of(60, now))
+    given = {"url": migrated.url, "api": exchange.url}
+    hour_ago = now - timedelta(hours=1)
+    exchange.insert_item(claim(hour_ago), hour_ago)
+    done = cli("diagnose", "--since", "7d", **given)
+    assert done.code == 3, done.err
+    lines = done.out.splitlines()
+    where = {
+        start: next(number for number, line in enumerate(lines) if line.startswith(start))
+        for start in ("FAIL", "root cause", "Next: ", "checks", "60 breaks", "57 more")
+    }
+    assert list(where.values()) == sorted(where.values())
+    assert lines[where["57 more"]] == "57 more with --breaks all."
+    assert not [line for line in lines if line.endswith(" ")]
+
+    everything = cli("diagnose", "--since", "7d", "--breaks", "all", **given)
+    assert everything.out.count("missing") >= 60
+    assert "more with" not in everything.out
+
+
+def test_what_is_wrong_with_an_address_is_told(cli: Cli) -> None:
+    for url, sentence, hint in (
+        ("127.0.0.1:9000", "'127.0.0.1:9000' has no scheme", "clickhouse://127.0.0.1:9000"),
+        ("localhost", "has no scheme", "clickhouse://localhost"),
+        ("clickhouse://127.0.0.1:1", "was refused", "native port"),
+        ("clickhouse://nowhere.invalid", "name of the host is not known", "check the host"),
+    ):
+        done = cli("migrate", url=url)
+        assert sentence in done.err
+        assert hint in done.err.splitlines()[-1]
+
+
+def test_a_lost_key_has_to_be_made_anew(cli: Cli) -> None:
+    done = cli("sync", env={"KALSHI_PRIVATE_KEY_PATH": "/missing.pem"}, url="clickhouse://h")
+    assert "make a new one on Kalshi's API keys page" in done.err
