@@ -113,11 +113,11 @@ def main() -> None:
                 "XDG_STATE_HOME": str(folder / "state"),
             },
         )
-        play(stage, exchange.url, BrokenEngine(folder / "clickhouse", now))
+        play(stage, exchange.url, _Engine(folder / "clickhouse", now))
     print(_OWN_ACCOUNT, flush=True)
 
 
-class BrokenEngine:
+class _Engine:
     """The broken engine: it writes every item of each answer as a row, with the columns it knows.
 
     The embedded engine lets one process in at a time, so it opens and closes it each time.
@@ -128,14 +128,12 @@ class BrokenEngine:
         self._rows = incident_rows(now)
 
     def make_its_table(self) -> None:
-        """Create the legacy table and fill it."""
         with contextlib.closing(open_embedded(self._folder)) as warehouse:
             warehouse.command("CREATE DATABASE IF NOT EXISTS kalshi")
             warehouse.command(LEGACY_TABLE)
             self._insert(warehouse, self._rows)
 
     def poll_again(self) -> None:
-        """Write the last three minutes' rows once more."""
         with contextlib.closing(open_embedded(self._folder)) as warehouse:
             self._insert(warehouse, self._rows[-240:])
 
