@@ -131,7 +131,7 @@ def play_the_incident(folder: Path) -> FirstDiagnosis:
         stage = FirstDiagnosis(folder, environment)
         engine = demo._Engine(folder / "clickhouse", now)
         with contextlib.suppress(EnoughError):
-            demo.play(stage, exchange.url, engine)
+            demo.play(stage, exchange, engine)
     return stage
 
 
