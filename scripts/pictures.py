@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
+from kalshi_fills.practice import demo
 from kalshi_fills.practice.account import the_incident
-from kalshi_fills.practice.demo import BrokenEngine, Engine, Stage, play
 from kalshi_fills.practice.exchange import PracticeExchange
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
@@ -129,10 +129,9 @@ def play_the_incident(folder: Path) -> FirstDiagnosis:
             "XDG_STATE_HOME": str(folder / "state"),
         }
         stage = FirstDiagnosis(folder, environment)
-        engine: Engine = BrokenEngine(folder / "clickhouse", now)
-        shown: Stage = stage
+        engine = demo._Engine(folder / "clickhouse", now)
         with contextlib.suppress(EnoughError):
-            play(shown, exchange.url, engine)
+            demo.play(stage, exchange, engine)
     return stage
 
 

@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 WRITTEN = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
 
-OF_OTHER_PROGRAMS = {"--target"}
+OF_OTHER_PROGRAMS = {"--file", "--target"}
 
 
 def _section(text: str, title: str) -> str:
