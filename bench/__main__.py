@@ -23,12 +23,13 @@ from bench.competitors import install
 from bench.engines import CHDB, SERVER, EmbeddedEngine, Engine, engine_version, server_engine
 from bench.first_syncs import first_sync, latency, paced
 from bench.large_tables import again, nothing_new, offline
-from bench.machine import describe_machine, describe_software
+from bench.machine import describe_load, describe_machine, describe_software
 from bench.measure import Failed
 from bench.results import markdown
 from bench.setting import Setting
 from bench.startup import startup
 from bench.whole_accounts import diagnose, memory
+from kalshi_fills.errors import KalshiFillsError
 
 BENCHMARKS: Final[Mapping[str, Callable[[Setting], None]]] = {
     "startup": startup,
@@ -124,19 +125,20 @@ def main() -> int:
                 setting.say("no server is measured (CLICKHOUSE_BINARY), so no competitor either")
             elif "first_sync" in names:
                 setting.competitors = install(arguments.cache, setting.say)
+            about, load_before = _about(setting, arguments.scale), describe_load()
             try:
                 for name in names:
                     try:
                         BENCHMARKS[name](setting)
-                    except Failed as failure:
+                    except (Failed, KalshiFillsError) as failure:
                         failures += 1
                         setting.say(f"{name}: failed, {failure}")
             except KeyboardInterrupt:
                 failures += 1
                 setting.say("interrupted")
             finally:
-                about = _about(setting, arguments.scale)
-                setting.say("\n" + markdown(setting.results, about))
+                load = f"Load of the machine: {load_before} before, {describe_load()} after."
+                setting.say("\n" + markdown(setting.results, [*about, load]))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 1 if failures else 0

@@ -25,6 +25,8 @@ CHDB: Final = "chdb"
 
 _ROWS: Final = Path(__file__).with_name("rows.sql")
 
+_PATIENCE_SECONDS: Final = 7200
+
 _FRAGMENTS: Final = Path(__file__).parents[1] / "queries" / "fragments"
 
 
@@ -118,7 +120,9 @@ def _open(url: str) -> tuple[Warehouse, str]:
     parts = urlsplit(url)
     if parts.scheme == "chdb":
         return open_embedded(Path(parts.path)), "`kalshi`.`mm_fills`"
-    return open_server(url), f"`{parts.path.strip('/')}`.`mm_fills`"
+    # A merge of all parts sends nothing until it is done.
+    patient = open_server(f"{url}?send_receive_timeout={_PATIENCE_SECONDS}")
+    return patient, f"`{parts.path.strip('/')}`.`mm_fills`"
 
 
 def _without_comments(path: Path) -> str:

@@ -23,6 +23,11 @@ def describe_machine() -> str:
     return f"{model}, {cores} cores, {gib:.0f} GiB of memory, {platform.system()}"
 
 
+def describe_load() -> str:
+    """Return how many processes wanted a core, on average over the last minute."""
+    return f"{os.getloadavg()[0]:.1f}"
+
+
 def describe_software(server: str | None, embedded: str | None) -> str:
     """Return the versions of everything that takes part; None for an engine that does not."""
     parts = [

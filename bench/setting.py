@@ -162,10 +162,9 @@ class Setting:
     def first_sync(self, engine: Engine, api: str, fills: int) -> Cost:
         """Return what a sync into empty tables costs; the tables are gone afterwards."""
         url = self.fresh(engine, "first_sync")
-        try:
-            return self.sync(url, api, inserts=fills)
-        finally:
-            engine.drop("first_sync")
+        cost = self.sync(url, api, inserts=fills)
+        engine.drop("first_sync")
+        return cost
 
     def bare_loop(self, api: str, fills: int) -> Cost:
         """Return what it costs to page through so many fills and store nothing.
