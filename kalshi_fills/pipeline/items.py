@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import xxhash
 
-from kalshi_fills.pipeline.values import JsonValue
+if TYPE_CHECKING:
+    from kalshi_fills.pipeline.values import JsonValue
 
 
 def keys_of(item: JsonValue) -> tuple[str, ...]:

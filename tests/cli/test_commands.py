@@ -70,7 +70,7 @@ def test_migrate_then_sync_then_sync_again(
     told = first.json
     assert {
         "command", "run_id", "status", "window", "watermark", "stages", "rates", "rejected",
-        "breaks", "requests", "elapsed_seconds",
+        "breaks", "requests", "elapsed_seconds", "settlements",
     } <= told.keys()  # fmt: skip
     assert (told["command"], told["status"]) == ("sync", "done")
     assert told["window"].keys() == {"start", "end"}

@@ -25,7 +25,7 @@ from support.wire import (
 )
 
 from kalshi_fills.exchange import paging
-from kalshi_fills.exchange.endpoints import Exchange
+from kalshi_fills.exchange.endpoints import Exchange, settlements
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.exchange import Limits
 
@@ -39,6 +39,29 @@ def told_limits(read: Any, costs: Any = None) -> Callable[[Request], Answer]:
         return page()
 
     return script
+
+
+def test_settlements_are_asked_for_by_subaccount_with_the_same_filters_on_every_page(
+    wire: Wired, connect: Connect
+) -> None:
+    def script(request: Request) -> Answer:
+        following = "" if "cursor" in request.query else "next"
+        return page([{"ticker": request.query["subaccount"]}], following, "settlements")
+
+    asked = wire(script)
+    client = connect(asked)
+    since = datetime(2026, 11, 20, 12, 0, 0, 999_999, tzinfo=UTC)
+
+    found = [one.value for items in settlements(client, 7, since) for one in items]
+
+    assert found == [{"ticker": "7"}] * 2
+    wider = str(int(since.timestamp()) - 1)
+    assert [(request.path, request.query) for request in asked.requests] == [
+        ("/portfolio/settlements", {"subaccount": "7", "min_ts": wider, "limit": "1000"} | more)
+        for more in ({}, {"cursor": "next"})
+    ]
+    list(settlements(client, 0, None))
+    assert asked.requests[-1].query == {"subaccount": "0", "limit": "1000", "cursor": "next"}
 
 
 def seconds_for(exchange: Exchange, requests: int) -> float:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from support.commandline import Done, Target, run_statement
 from support.faulty import assert_failed
+from support.settling import SETTLED_COLUMNS, settled_truth
 
 from kalshi_fills.practice.account import generate_account
 from kalshi_fills.practice.exchange import PracticeExchange
@@ -24,7 +25,8 @@ def test_one_migrate_brings_tables_of_0_1_to_today(
     older: Callable[..., Done], cli: Cli, target: Target, serve: Serve
 ) -> None:
     now = datetime.now(UTC)
-    exchange = serve(generate_account(3, 20, start=now - 9 * DAY, end=now - DAY))
+    account = generate_account(3, 20, start=now - 9 * DAY, end=now - DAY).settled()
+    exchange = serve(account)
     assert older("migrate", url=target.url).code == 0
     assert older("sync", url=target.url, api=exchange.url).code == 0
     made = (
@@ -63,6 +65,12 @@ def test_one_migrate_brings_tables_of_0_1_to_today(
     assert (done.json["stages"]["n_new"], done.json["stages"]["n_known"]) == (0, 20)
     (note,) = done.json["notes"]
     assert "did not record which API key" in note
+    settled = settled_truth(exchange)
+    assert settled
+    assert done.json["settlements"]["n_new"] == len(settled)
+    assert settled == target.read(
+        f"SELECT {SETTLED_COLUMNS} FROM DB.mm_fills_settlements FINAL ORDER BY ALL"
+    )
     again = cli("sync", "--format", "json", url=target.url, api=exchange.url)
     assert again.json["notes"] == []
     assert again.json["window"]["start"] is not None

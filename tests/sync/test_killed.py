@@ -24,6 +24,7 @@ import pytest
 from support.clickhouse_server import ClickHouseServer
 from support.commandline import KEY_ID, ROOT, Account, Done, Target
 from support.faulty import COLUMNS, UNLIMITED, assert_failed, assert_the_truth, stored
+from support.settling import SETTLED_COLUMNS, settled_truth
 
 from kalshi_fills.practice.account import PracticeAccount, generate_account
 from kalshi_fills.practice.exchange import PracticeExchange
@@ -41,6 +42,12 @@ FINGERPRINT = (
     f"sum(cityHash64(toString(tuple({COLUMNS})))) FROM DB.mm_fills FINAL"
 )
 
+SETTLED = (
+    "SELECT count(), uniqExact(market_ticker, subaccount_number), "
+    f"sum(cityHash64(toString(tuple({SETTLED_COLUMNS})))) FROM DB.mm_fills_settlements FINAL"
+)
+TABLES = ("", "_rejected", "_runs", "_settlements")
+
 SYNC = ("sync", "--format", "json")
 
 server_only = pytest.mark.parametrize(
@@ -49,7 +56,7 @@ server_only = pytest.mark.parametrize(
 
 
 def account_of(fills: int, now: datetime) -> PracticeAccount:
-    return generate_account(17, fills, start=now - 200 * DAY, end=now - DAY)
+    return generate_account(17, fills, start=now - 200 * DAY, end=now - DAY).settled(0.7)
 
 
 @pytest.fixture
@@ -144,7 +151,7 @@ class Backfill:
             shutil.rmtree(self._folder)
             shutil.copytree(self._kept, self._folder, symlinks=True)
             return
-        for suffix in ("", "_rejected", "_runs"):
+        for suffix in TABLES:
             self._target.read(f"TRUNCATE TABLE DB.mm_fills{suffix}")
 
     def measure(self, exchange: PracticeExchange, account: PracticeAccount) -> None:
@@ -158,7 +165,11 @@ class Backfill:
         assert ended(process).code == 0
         self._all = time.monotonic() - began
         assert_the_truth(stored(self._target), account)
-        self.truth = self._target.read(FINGERPRINT)
+        assert settled(self._target) == settled_truth(exchange)
+        self.truth = self._what_is_stored()
+
+    def _what_is_stored(self) -> list[tuple[Any, ...]]:
+        return self._target.read(FINGERPRINT) + self._target.read(SETTLED)
 
     def kill_one(self) -> bool:
         """Start a run and kill it: at any moment, while it reads, or while it writes the rest.
@@ -196,8 +207,8 @@ class Backfill:
     def finish(self) -> None:
         done = ended(self._start(self._target.url, self._exchange.url))
         assert done.code == 0, done.err
-        if self._target.read(FINGERPRINT) != self.truth:
-            pytest.fail(f"after {self.left}: {self._target.read(FINGERPRINT)} != {self.truth}")
+        if self._what_is_stored() != self.truth:
+            pytest.fail(f"after {self.left}: {self._what_is_stored()} != {self.truth}")
         runs = self._target.read(
             "SELECT status, count() FROM DB.mm_fills_runs FINAL GROUP BY status"
         )
@@ -219,7 +230,56 @@ def kills_and_reruns(
     print(f"kills left behind {dict(backfill.left)}; {backfill.through} runs were through before")
     again = ended(backfill._start(backfill._target.url, exchange.url, "--full"))
     assert again.json["stages"]["n_inserted"] == 0
+    assert (again.json["settlements"]["n_new"], again.json["settlements"]["n_corrected"]) == (0, 0)
+    assert settled(backfill._target) == settled_truth(exchange)
     assert_the_truth(stored(backfill._target), account)
+
+
+def settled(target: Target) -> list[tuple[Any, ...]]:
+    return target.read(f"SELECT {SETTLED_COLUMNS} FROM DB.mm_fills_settlements FINAL ORDER BY ALL")
+
+
+@pytest.mark.sampled(2)
+def test_killed_among_the_settlements_it_loses_and_doubles_none(
+    cli: Cli, start: Start, target: Target, serve: Serve, now: datetime
+) -> None:
+    account = account_of(400, now)
+    exchange = serve(account, limits=UNLIMITED, largest_page=20)
+    assert cli("migrate", url=target.url).code == 0
+    answer = exchange._private["/portfolio/settlements"]
+    left = 0
+    reached, killed = threading.Event(), threading.Event()
+
+    def waits_for_the_end(request: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            reached.set()
+            assert killed.wait(60)
+        return answer(request)
+
+    exchange._private["/portfolio/settlements"] = waits_for_the_end
+    for pages in (1, 4):
+        left = pages
+        reached.clear()
+        killed.clear()
+        process = start(target.url, exchange.url)
+        assert reached.wait(60)
+        process.kill()
+        process.communicate()
+        killed.set()
+
+    done = ended(start(target.url, exchange.url))
+
+    assert done.code == 0, done.err
+    assert done.json["notes"] == []
+    assert done.json["stages"]["n_new"] == 0
+    assert_the_truth(stored(target), account)
+    found = settled(target)
+    assert found == settled_truth(exchange)
+    assert len(found) > 80
+    states = target.read("SELECT status, count() FROM DB.mm_fills_runs FINAL GROUP BY status")
+    assert dict(states) == {"failed": 2, "done": 1}
 
 
 @pytest.fixture
@@ -320,7 +380,7 @@ def server_kills(
             return opened.rows(sql.replace("DB.", f"{database}."))
 
     def truncate() -> None:
-        for suffix in ("", "_rejected", "_runs"):
+        for suffix in TABLES:
             read(f"TRUNCATE TABLE DB.mm_fills{suffix}")
 
     rng = random.Random(20)
@@ -331,7 +391,7 @@ def server_kills(
         url = server.url(database).replace(f":{server.port}/", f":{wire.port}/")
         assert ended(start(url, exchange.url)).code == 0
         assert_the_truth(read(f"SELECT {COLUMNS} FROM DB.mm_fills FINAL"), account)
-        whole, truth = wire.sent, read(FINGERPRINT)
+        whole, truth, settlements = wire.sent, read(FINGERPRINT), read(SETTLED)
         for _ in range(kills):
             truncate()
             wire.sent, wire.deadly = 0, int(rng.uniform(0.05, 1.0) * whole)
@@ -347,6 +407,7 @@ def server_kills(
                 assert_failed(done, 5)
             again = cli("sync", "--format", "json", url=server.url(database), api=exchange.url)
             assert again.code == 0, again.err
+            assert read(SETTLED) == settlements
             if read(FINGERPRINT) != truth:
                 assert_the_truth(read(f"SELECT {COLUMNS} FROM DB.mm_fills FINAL"), account)
                 pytest.fail("the table is not what it was")

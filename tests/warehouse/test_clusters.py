@@ -290,7 +290,8 @@ def test_a_run_is_not_done_before_a_living_replica_has_its_fills(
 ) -> None:
     database = "lagging"
     first = cluster.replicas[0].url(database)
-    exchange = serve(generate_account(3, 60, start=now - timedelta(days=3), end=now))
+    account = generate_account(3, 60, start=now - timedelta(days=3), end=now)
+    exchange = serve(account.settled())
     cli("migrate", *ON, url=first)
     both[1].command(f"SYSTEM STOP FETCHES {database}.mm_fills")
     timer = threading.Timer(8, both[1].command, (f"SYSTEM START FETCHES {database}.mm_fills",))
@@ -311,6 +312,15 @@ def test_a_run_is_not_done_before_a_living_replica_has_its_fills(
     assert "2 seconds" in found.value.message
     both[1].command(f"SYSTEM START FETCHES {database}.mm_fills")
     assert wait_for_replicas(both[0], tables, 20) == []
+    settlements = f"{database}.mm_fills_settlements"
+    assert both[1].rows(f"SELECT count() FROM {settlements} FINAL") == [
+        (len(exchange.portfolio.rows()),)
+    ]
+    both[1].command(f"SYSTEM STOP FETCHES {settlements}")
+    both[0].command(f"INSERT INTO {settlements} (market_ticker) VALUES ('one more')")
+    with pytest.raises(WarehouseError, match=f"b of the replicas of {settlements}"):
+        wait_for_replicas(both[0], tables, 2)
+    both[1].command(f"SYSTEM START FETCHES {settlements}")
 
 
 @pytest.mark.torture  # a run waits for a minute
