@@ -96,18 +96,18 @@ def compare_settlements(
             if not is_not_to_be_had(error):
                 raise
             refused = refused or error.message
-    for ticker, market in sorted(left.items()):
+    of_others = 0
+    for ticker, found in sorted(left.items()):
+        market = found
+        if not market.agrees and len(settled.left) < ASKED_FOR_AGAIN:
+            market = _asked_again(market, reader, lookups, subaccounts)
         if market.agrees:
             _note_moved(market, settled)
             agreeing.add(_hash(ticker), 0)
         else:
-            if len(settled.left) < ASKED_FOR_AGAIN:
-                market = _asked_again(market, reader, lookups, subaccounts)
-            if market.agrees:
-                agreeing.add(_hash(ticker), 0)
-            else:
-                _leave(market, may_come_from, settled)
-    settled.agreeing = len(agreeing)
+            _leave(market, may_come_from, settled)
+            of_others += _hash(ticker) in agreeing  # another subaccount's row agrees
+    settled.agreeing = len(agreeing) - of_others
     if unreadable:
         settled.notes.append(f"{unreadable:,} settlements could not be read and were not compared.")
     if refused:
@@ -164,8 +164,9 @@ def _add_stored(
                 agreeing.add(_hash(ticker), 0)
             else:
                 _leave(market, may_come_from, settled)
-    settled.agreeing = max(settled.agreeing, stored.markets - stored.differing + len(agreeing))
+    settled.agreeing += len(agreeing)
     if not settled.from_exchange:
+        settled.agreeing += stored.markets - stored.differing
         _note_stored_money(stored.costs_differ, "costs", stored.of_costs, settled)
         _note_stored_money(stored.revenues_differ, "revenue", stored.of_revenues, settled)
 
