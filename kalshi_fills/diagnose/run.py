@@ -37,6 +37,7 @@ from kalshi_fills.errors import SchemaError
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.reconcile.blank import TableFacts
 from kalshi_fills.reconcile.breaks import MAX_BREAKS
+from kalshi_fills.reconcile.evidence import explain_by_table
 from kalshi_fills.reconcile.lookups import TableLookups
 from kalshi_fills.reconcile.reader import open_reader
 from kalshi_fills.reconcile.reconciliation import Compared, Reconciliation
@@ -233,6 +234,7 @@ def diagnose(
         if table.is_today:
             say("comparing settled markets")
             settled = compare_stored(lookups, Window(None, now + _AHEAD), table.pending_from)
+            explain_by_table(settled, lookups)
             found.compared.settled_markets = settled.agreeing
     else:
         clock = clock or (lambda: now + timedelta(seconds=time.monotonic() - began))

@@ -1,1 +1,1 @@
-"""Exchange against table: breaks by fill, by order, by position; no verdicts, and no repairs."""
+"""Exchange against table: breaks by fill, order, position and settled market; it repairs nothing."""

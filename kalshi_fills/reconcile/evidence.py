@@ -1,4 +1,8 @@
-"""What makes a settled market differ: fills that are missing or altered, rows that are none."""
+"""What makes a settled market differ: fills that are missing or altered, rows that are none.
+
+What a fill that is a break already explains is not named twice, and what may still come is waited
+for.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from kalshi_fills.reconcile.attribution import attribute
-from kalshi_fills.reconcile.breaks import StoredRow
+from kalshi_fills.reconcile.breaks import MAX_BREAKS, StoredRow
 from kalshi_fills.reconcile.fills import by_key, compare_fills
 from kalshi_fills.reconcile.listed import Bounds, ListedFills, must_be_stored
 from kalshi_fills.reconcile.settled import (
     Evidence,
     SettledMarket,
-    Totals,
+    SettledMarkets,
     totals_of_fills,
     totals_of_rows,
 )
+from kalshi_fills.reconcile.totals import Totals
 
 if TYPE_CHECKING:
     from kalshi_fills.pipeline.fills import FillKey
@@ -25,6 +30,62 @@ if TYPE_CHECKING:
 
 _MOST_FILLS: Final = 20_000
 """Fills of a market up to which each of its rows is looked at."""
+
+
+_LOOKED_AT: Final = 50
+"""Markets that differ of which every fill is looked at."""
+
+
+def explain_by_table(settled: SettledMarkets, lookups: TableLookups) -> None:
+    """Make breaks of the markets that were left, with what their rows say of the reason.
+
+    Raises:
+        WarehouseError: the table could not be read.
+    """
+    for market in settled.left:
+        if len(settled.evidence) < _LOOKED_AT:
+            settled.evidence.append(evidence_of_table(market, lookups))
+        _add_breaks(market, settled)
+    _finish(settled)
+
+
+def explain_by_exchange(
+    settled: SettledMarkets,
+    lookups: TableLookups,
+    reader: ExchangeReader,
+    listed: ListedFills,
+    bounds: Bounds,
+    found: Reconciliation,
+) -> None:
+    """Make breaks of the markets that were left, with what the exchange's fills say of the reason.
+
+    Raises:
+        ExchangeError: the exchange could not be asked.
+        WarehouseError: the table could not be read.
+    """
+    for market in settled.left:
+        if len(settled.evidence) < _LOOKED_AT:
+            evidence = evidence_of_exchange(market, lookups, reader, listed, bounds, found)
+            if evidence is None:
+                settled.pending += 1
+                continue
+            if evidence.is_named:
+                settled.explained += 1
+                continue
+            settled.evidence.append(evidence)
+        _add_breaks(market, settled)
+    _finish(settled)
+
+
+def _add_breaks(market: SettledMarket, settled: SettledMarkets) -> None:
+    settled.differing += 1
+    settled.breaks += list(market.breaks())[: MAX_BREAKS - len(settled.breaks)]
+
+
+def _finish(settled: SettledMarkets) -> None:
+    settled.left = []
+    if settled.agreeing or settled.differing or settled.pending or settled.explained:
+        settled.skipped = ""
 
 
 def evidence_of_exchange(

@@ -11,7 +11,7 @@ from kalshi_fills.pipeline.content import Content
 from kalshi_fills.pipeline.fills import EARLIEST_FILL, FillKey
 from kalshi_fills.reconcile.attribution import Writer
 from kalshi_fills.reconcile.breaks import StoredRow
-from kalshi_fills.reconcile.settled import SettledRow, SettledSums
+from kalshi_fills.reconcile.totals import SettledRow, SettledSums
 from kalshi_fills.warehouse.client import TextTable, Warehouse, in_utc, select, select_one
 
 if TYPE_CHECKING:

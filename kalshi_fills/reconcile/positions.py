@@ -68,14 +68,23 @@ class MarketPosition(NamedTuple):
     def is_met_by(self, more: Sequence[Fill]) -> bool:
         """Return whether each position agrees after some of these fills, one after the other."""
         differing = {one.subaccount for one in self.differing()}
+        for later in self._after(more):
+            differing &= {one.subaccount for one in later.differing()}
+        return not differing
+
+    def is_met_but_moved(self, more: Sequence[Fill]) -> bool:
+        """Return whether all subaccounts together agree, now or after some of these fills."""
+        return any(one.is_moved_between_subaccounts() for one in (self, *self._after(more)))
+
+    def _after(self, more: Sequence[Fill]) -> Iterator[MarketPosition]:
+        """Yield the market after each of these fills, one after the other."""
         for count in range(1, len(more) + 1):
             sums = sum_up(more[:count])
             table = {
                 where: self.table.get(where, Decimal(0)) + sums.get(where, Decimal(0))
                 for where in self.table.keys() | sums.keys()
             }
-            differing &= {one.subaccount for one in self._replace(table=table).differing()}
-        return not differing
+            yield self._replace(table=table)
 
     def is_moved_between_subaccounts(self) -> bool:
         """Return whether all subaccounts together agree: contracts only moved."""
@@ -215,16 +224,16 @@ def _look_again(
     by_fills = by_fills._replace(exchange=_position_now(market, reader.exchange))
     later = by_key(reader.fills_of_market(market.ticker))
     new_fills = [fill for key, fill in later.items() if key not in fills]
-    if by_fills.is_met_by(sorted(new_fills, key=lambda fill: fill.executed_at)):
+    new_fills.sort(key=lambda fill: fill.executed_at)
+    if by_fills.is_met_by(new_fills):
         return
-    by_fills = by_fills._replace(table=sum_up(later.values()))
-    if by_fills.is_moved_between_subaccounts():
+    if by_fills.is_met_but_moved(new_fills):
         found.notes.append(
             f"{market.ticker}: contracts were moved between subaccounts, which leaves no fill; "
             "all subaccounts together agree."
         )
         return
-    found.add(list(by_fills.breaks()))
+    found.add(list(by_fills._replace(table=sum_up(later.values())).breaks()))
 
 
 def _position_now(market: MarketPosition, exchange: Exchange) -> dict[int, Decimal]:

@@ -20,6 +20,7 @@ from kalshi_fills.pipeline.window import Window
 from kalshi_fills.reconcile.attribution import attribute
 from kalshi_fills.reconcile.blank import TableFacts, exclude_blank_listings, why_nothing_is_listed
 from kalshi_fills.reconcile.breaks import MAX_BREAKS
+from kalshi_fills.reconcile.evidence import explain_by_exchange, explain_by_table
 from kalshi_fills.reconcile.listed import Bounds, Say, read_window
 from kalshi_fills.reconcile.orders import compare_order_rows, compare_orders
 from kalshi_fills.reconcile.positions import compare_positions, read_primary_positions
@@ -96,10 +97,13 @@ def reconcile(
             found.breaks, lookups, lambda key: listed.holds(key) or reader.met(key)
         )
     say("comparing settled markets")
-    may_ask = not found.not_compared and not found.restricted and found.compared == asked_for
-    found.settled = compare_settlements(
-        reader, lookups, listed, bounds, window, found, ask_for_fills=may_ask
-    )
+    settled = compare_settlements(reader, lookups, listed, bounds, window)
+    if found.not_compared or found.restricted or found.compared != asked_for:
+        # Nothing may be listed for other reasons than that it is not there.
+        explain_by_table(settled, lookups)
+    else:
+        explain_by_exchange(settled, lookups, reader, listed, bounds, found)
+    found.settled = settled
     found.proven.settled_markets = found.settled.agreeing
     return found
 

@@ -4,16 +4,14 @@
     stored     those that a sync has stored: where the exchange lists none of them any more, where
                it refuses them to the key, and offline
 
-Only markets that differ are kept. What a fill that is a break already explains is not repeated,
-and what may still come is waited for.
+Only markets that differ are kept; what makes them differ is looked for in `evidence`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import islice
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from kalshi_fills.errors import ExchangeError
 from kalshi_fills.exchange.endpoints import is_not_to_be_had, settlements
@@ -23,34 +21,20 @@ from kalshi_fills.pipeline.seen import SeenFills
 from kalshi_fills.pipeline.settlements import Settlement, read_settlement
 from kalshi_fills.pipeline.values import decode_item
 from kalshi_fills.reconcile.breaks import MAX_BREAKS
-from kalshi_fills.reconcile.evidence import evidence_of_exchange, evidence_of_table
-from kalshi_fills.reconcile.settled import (
-    SettledMarket,
-    SettledMarkets,
-    SettledRow,
-)
+from kalshi_fills.reconcile.settled import SettledMarket, SettledMarkets
+from kalshi_fills.reconcile.totals import SettledRow
 
 if TYPE_CHECKING:
     from kalshi_fills.pipeline.window import Window
     from kalshi_fills.reconcile.listed import Bounds, ListedFills
     from kalshi_fills.reconcile.lookups import TableLookups
     from kalshi_fills.reconcile.reader import ExchangeReader
-    from kalshi_fills.reconcile.reconciliation import Reconciliation
 
 _AT_ONCE: Final = 5_000
 """Markets whose fills are added up at once."""
 
-_LOOKED_AT_AGAIN: Final = 50
-"""Markets that differ of which every fill is looked at."""
-
-
-class _Side(NamedTuple):
-    """What a comparison with the exchange has at hand; none of it offline."""
-
-    reader: ExchangeReader
-    listed: ListedFills
-    bounds: Bounds
-    found: Reconciliation
+ASKED_FOR_AGAIN: Final = 50
+"""Markets that differ whose settlements are asked for again."""
 
 
 def compare_stored(
@@ -66,10 +50,8 @@ def compare_stored(
     Raises:
         WarehouseError: the tables could not be read.
     """
-    settled = SettledMarkets()
-    _add_stored(settled, lookups, window, pending_from, None, SeenFills())
-    if not settled.agreeing and not settled.differing and not settled.pending:
-        settled.skipped = "no settled market is stored; sync stores them"
+    settled = SettledMarkets(skipped="no settled market is stored; sync stores them")
+    _add_stored(settled, lookups, window, pending_from, SeenFills())
     return settled
 
 
@@ -79,9 +61,6 @@ def compare_settlements(
     listed: ListedFills,
     bounds: Bounds,
     window: Window,
-    found: Reconciliation,
-    *,
-    ask_for_fills: bool,
 ) -> SettledMarkets:
     """Compare the markets that the exchange settled in a window with all their fills.
 
@@ -91,16 +70,12 @@ def compare_settlements(
         listed: what the exchange listed for the window.
         bounds: up to when what is compared with.
         window: the markets that were settled in it.
-        found: what the other legs found.
-        ask_for_fills: every fill of a market that differs is asked for; not where the exchange
-            lists none, for it may be in maintenance, nor where the key does not see all.
 
     Raises:
         ExchangeError: the exchange could not be asked.
         WarehouseError: the tables could not be read.
     """
-    settled = SettledMarkets()
-    side = _Side(reader, listed, bounds, found) if ask_for_fills else None
+    settled = SettledMarkets(skipped="no market was settled in the window")
     may_come_from = min(bounds.pending_from or bounds.current_until, bounds.current_until)
     met = SeenFills()
     subaccounts = sorted({*lookups.subaccounts(), *map(int, filter(None, listed.subaccounts))})
@@ -121,13 +96,18 @@ def compare_settlements(
             if not is_not_to_be_had(error):
                 raise
             refused = refused or error.message
-    for ticker, market in sorted(left.items()):
+    of_others = 0
+    for ticker, found in sorted(left.items()):
+        market = found
+        if not market.agrees and len(settled.left) < ASKED_FOR_AGAIN:
+            market = _asked_again(market, reader, lookups, subaccounts)
         if market.agrees:
             _note_moved(market, settled)
             agreeing.add(_hash(ticker), 0)
         else:
-            _judge(market, lookups, may_come_from, side, settled, agreeing, subaccounts)
-    settled.agreeing = len(agreeing)
+            _leave(market, may_come_from, settled)
+            of_others += _hash(ticker) in agreeing  # another subaccount's row agrees
+    settled.agreeing = len(agreeing) - of_others
     if unreadable:
         settled.notes.append(f"{unreadable:,} settlements could not be read and were not compared.")
     if refused:
@@ -135,9 +115,8 @@ def compare_settlements(
             f"The exchange's settlements were not all to be had ({refused}); those that are stored "
             "were compared."
         )
-    _add_stored(settled, lookups, window, may_come_from, side, met)
-    if not settled.agreeing and not settled.differing and not settled.pending:
-        settled.skipped = refused or "no market was settled in the window"
+        settled.skipped = refused
+    _add_stored(settled, lookups, window, may_come_from, met)
     return settled
 
 
@@ -170,7 +149,6 @@ def _add_stored(
     lookups: TableLookups,
     window: Window,
     may_come_from: datetime | None,
-    side: _Side | None,
     met: SeenFills,
 ) -> None:
     """Compare what is stored of markets that the exchange's own list did not have."""
@@ -185,60 +163,42 @@ def _add_stored(
             if market.agrees:
                 agreeing.add(_hash(ticker), 0)
             else:
-                _judge(market, lookups, may_come_from, side, settled, agreeing)
-    settled.agreeing = max(settled.agreeing, stored.markets - stored.differing + len(agreeing))
+                _leave(market, may_come_from, settled)
+    settled.agreeing += len(agreeing)
     if not settled.from_exchange:
+        settled.agreeing += stored.markets - stored.differing
         _note_stored_money(stored.costs_differ, "costs", stored.of_costs, settled)
         _note_stored_money(stored.revenues_differ, "revenue", stored.of_revenues, settled)
 
 
-def _judge(
+def _leave(
     market: SettledMarket,
-    lookups: TableLookups,
     may_come_from: datetime | None,
-    side: _Side | None,
     settled: SettledMarkets,
-    agreeing: SeenFills,
-    subaccounts: Sequence[int] = (),
 ) -> None:
-    """Decide what a market is that differs: pending, explained by a fill, or a break."""
+    """Leave a market that differs for a closer look, or count it as pending or beyond the limit."""
     may_come = may_come_from is not None and market.settled_at >= may_come_from
     if may_come and market.table.lacks_contracts_of(market.exchange):
         settled.pending += 1
-        return
-    if len(settled.evidence) < _LOOKED_AT_AGAIN:
-        if side is None:
-            settled.evidence.append(evidence_of_table(market, lookups))
-        else:
-            market = _asked_again(market, side, lookups, subaccounts)
-            if market.agrees:
-                agreeing.add(_hash(market.ticker), 0)
-                return
-            evidence = evidence_of_exchange(
-                market, lookups, side.reader, side.listed, side.bounds, side.found
-            )
-            if evidence is None:
-                settled.pending += 1
-                return
-            if evidence.is_named:
-                settled.explained += 1
-                return
-            settled.evidence.append(evidence)
-    settled.differing += 1
-    room = MAX_BREAKS - len(settled.breaks)
-    settled.breaks += islice(market.breaks(), room)
+    elif len(settled.left) < MAX_BREAKS:
+        settled.left.append(market)
+    else:
+        settled.differing += 1
 
 
 def _asked_again(
-    market: SettledMarket, side: _Side, lookups: TableLookups, subaccounts: Sequence[int]
+    market: SettledMarket,
+    reader: ExchangeReader,
+    lookups: TableLookups,
+    subaccounts: Sequence[int],
 ) -> SettledMarket:
     """Return a market as both sides have it now: a settlement may be corrected any moment."""
     rows = dict(market.rows)
     try:
         for number in subaccounts:
-            for items in settlements(side.reader.exchange, number, None, None, market.ticker):
+            for items in settlements(reader.exchange, number, None, None, market.ticker):
                 for item in items:
-                    row = _read(item, number, side.reader.now())
+                    row = _read(item, number, reader.now())
                     if row is not None and row.market_ticker == market.ticker:
                         rows[row.subaccount_number] = row
     except ExchangeError as error:

@@ -190,6 +190,16 @@ def test_subaccounts_are_added_up_and_transfers_explained(desk: Desk) -> None:
     assert found.root_cause.name == "none"  # the exchange's fills do not add up to it either
     assert "own fills" in found.root_cause.explanation
 
+    for number, contracts in ((0, "10.01"), (1, "10.00")):
+        desk.exchange.portfolio.correct(EARLY, number, yes_count_fp=contracts)
+    assert_well(desk.diagnose())
+    desk.exchange.portfolio.correct(EARLY, 2, no_count_fp="10.01")
+    found = desk.diagnose()
+    assert [(one.field, one.exchange - one.table) for one in found.breaks] == [  # type: ignore[operator]
+        ("no_count_fp", Decimal("0.01"))
+    ]
+    assert check(found, SETTLED).observed == f"1 settled market agrees; 1 differs: {EARLY}"
+
 
 @embedded_only
 def test_unknown_fees_are_not_compared(desk: Desk) -> None:

@@ -7,7 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from kalshi_fills.reconcile.settled import SettledMarket, SettledRow, SettledSums, Totals, total
+from kalshi_fills.reconcile.settled import SettledMarket
+from kalshi_fills.reconcile.totals import SettledRow, SettledSums, Totals, total
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 

@@ -281,7 +281,8 @@ def test_a_host_that_joins_later_becomes_another_replica(cluster, both, cli: Cli
     assert same_on(both, f"{database}.mm_fills") == [(40,)]
     assert both[1].rows(f"SELECT count() FROM {database}.mm_fills_current") == [(40,)]
     for name in ("mm_fills_by_market", "mm_fills_by_day"):
-        assert same_on(both, f"{database}.{name}", "sum(fills)") == [(40,)]
+        for one in both:
+            assert one.rows(f"SELECT sum(fills) FROM {database}.{name}") == [(40,)]
     assert cli("migrate", *ON, url=first).json["changed"] is False
 
 
