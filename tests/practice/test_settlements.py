@@ -47,7 +47,7 @@ class Asked:
     def settlements(self, **params: object) -> list[dict[str, Any]]:
         texts = {name: str(value) for name, value in params.items()}
         pages = self._client.walk("/portfolio/settlements", texts, "settlements")
-        return [json.loads(item.text) for page in pages for item in page]
+        return [json.loads(item) for page in pages for item in page]
 
     def positions(self, subaccount: int) -> dict[str, Decimal]:
         found = self.get("/portfolio/positions", subaccount=subaccount, limit=1000)
