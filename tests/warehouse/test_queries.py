@@ -197,6 +197,7 @@ def test_every_table_is_replicated_on_a_cluster() -> None:
         "ReplicatedReplacingMergeTree",
         "ReplicatedAggregatingMergeTree",
         "ReplicatedReplacingMergeTree",
+        "ReplicatedReplacingMergeTree",
     ]
 
 
