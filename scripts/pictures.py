@@ -65,11 +65,11 @@ SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http:/
 
 
 class EnoughError(Exception):
-    """The first diagnosis was shown, so the rest of the story need not be played."""
+    """The end of what is played: the first diagnosis was shown."""
 
 
 class FirstDiagnosis:
-    """Runs the first command of the story on a terminal, and once more for its page."""
+    """A stage that runs the first command on a terminal, and once more for its page."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._folder = folder
