@@ -1,1 +1,1 @@
-"""Exchange against table: breaks by fill, order, position and settled market; it repairs nothing."""
+"""Exchange against table: breaks by fill, order, position and settled market; no verdicts."""
