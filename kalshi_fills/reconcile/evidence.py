@@ -33,7 +33,7 @@ _MOST_FILLS: Final = 50_000
 
 
 _LOOKED_AT: Final = 50
-"""Breaks of which every fill is looked at."""
+"""Markets that are breaks, and of which every fill is looked at."""
 
 _ASKED_FOR: Final = 200
 """Markets whose fills the exchange is asked for; beyond them a fill that is named explains all."""
