@@ -166,6 +166,7 @@ def test_a_settlement_without_a_time_is_waited_for(bench: Bench) -> None:
     assert marks(bench)[0][:2] == (NOW_FLOORED, [0, 1, 7])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("status", [403, 404])
 def test_a_listing_that_is_not_to_be_had_is_one_note(bench: Bench, status: int) -> None:
     account = settled_account()
