@@ -28,12 +28,15 @@ if TYPE_CHECKING:
     from kalshi_fills.reconcile.reader import ExchangeReader
     from kalshi_fills.reconcile.reconciliation import Reconciliation
 
-_MOST_FILLS: Final = 20_000
+_MOST_FILLS: Final = 50_000
 """Fills of a market up to which each of its rows is looked at."""
 
 
 _LOOKED_AT: Final = 50
-"""Markets that differ of which every fill is looked at."""
+"""Markets that are breaks, and of which every fill is looked at."""
+
+_ASKED_FOR: Final = 200
+"""Markets whose fills the exchange is asked for; beyond them a fill that is named explains all."""
 
 
 def explain_by_table(settled: SettledMarkets, lookups: TableLookups) -> None:
@@ -63,8 +66,14 @@ def explain_by_exchange(
         ExchangeError: the exchange could not be asked.
         WarehouseError: the table could not be read.
     """
-    for market in settled.left:
-        if len(settled.evidence) < _LOOKED_AT:
+    named = {one.market_ticker for one in found.of("fill")}
+    for number, market in enumerate(settled.left):
+        if number >= _ASKED_FOR and market.ticker in named:
+            settled.explained += 1
+            continue
+        if market.fills > _MOST_FILLS:
+            settled.evidence.append(evidence_of_table(market, lookups))
+        elif number < _ASKED_FOR and len(settled.evidence) < _LOOKED_AT:
             evidence = evidence_of_exchange(market, lookups, reader, listed, bounds, found)
             if evidence is None:
                 settled.pending += 1
