@@ -210,7 +210,8 @@ def test_another_table_name_names_all_tables(
         "SELECT name FROM system.tables WHERE database = {name:String} ORDER BY name",
         name=target.database,
     )
-    suffixes = ("", "_current", "_migrations", "_rejected", "_runs")
+    suffixes = ["", "_by_day", "_by_market", "_current", "_migrations", "_rejected", "_runs"]
+    suffixes.append("_settlements")
     assert [row[0] for row in found] == [f"other{suffix}" for suffix in suffixes]
     assert target.read("SELECT count() FROM DB.other_current") == [(10,)]
 

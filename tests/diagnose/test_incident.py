@@ -57,7 +57,7 @@ def test_the_incident_is_told_with_its_numbers_and_its_causes(desk: Desk) -> Non
     assert "D = " in cadence.observed
     assert "p = " in cadence.observed
     assert "minutes tested" in cadence.observed
-    assert "79." in cadence.observed
+    assert "79 or 80 rows every minute" in cadence.observed
     orders = Counter(str(row["exchange_order_id"]) for row in rows)
     ((order, many),) = orders.most_common(1)
     repeats = check(found, "no_duplicate_rows")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -52,7 +53,7 @@ def test_settlements_are_asked_for_by_subaccount_with_the_same_filters_on_every_
     client = connect(asked)
     since = datetime(2026, 11, 20, 12, 0, 0, 999_999, tzinfo=UTC)
 
-    found = [one.value for items in settlements(client, 7, since) for one in items]
+    found = [json.loads(one) for items in settlements(client, 7, since) for one in items]
 
     assert found == [{"ticker": "7"}] * 2
     wider = str(int(since.timestamp()) - 1)
