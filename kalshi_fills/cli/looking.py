@@ -26,6 +26,7 @@ def status(
     Reads the tool's own tables only, and needs no API key. Ends with 3 if something is open, or if
     the last successful sync is older than --max-age.
     """
+    from kalshi_fills.diagnose.run import settled_markets_differing
     from kalshi_fills.report.status import show_status, status_json
     from kalshi_fills.warehouse.status import read_status
 
@@ -35,6 +36,8 @@ def status(
     settings, now = context.settings, context.now
     with spinner(), open_warehouse(settings, read_only=True) as warehouse:
         found = read_status(warehouse, settings.tables)
+        differing = settled_markets_differing(warehouse, settings.tables, now)
+        found = found._replace(settled_markets_differing=differing)
     if context.json:
         show(status_json(found, settings.tables, now, oldest))
     else:

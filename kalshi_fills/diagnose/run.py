@@ -291,6 +291,20 @@ def diagnose(
     return found
 
 
+def settled_markets_differing(warehouse: Warehouse, tables: Tables, now: datetime) -> int:
+    """Return how many settled markets that are stored disagree with the table's fills.
+
+    Raises:
+        WarehouseError: the tables could not be read.
+    """
+    window = Window(None, now + _AHEAD)
+    queries = SurveyQueries(warehouse, tables, schema_of_fills(warehouse, tables), window)
+    lookups = TableLookups(warehouse, tables, window, replaces=True)
+    settled = compare_stored(lookups, window, queries.read_until(now))
+    explain_by_table(settled, lookups)
+    return len({one.market_ticker for one in settled.breaks})
+
+
 def schema_of_fills(warehouse: Warehouse, tables: Tables) -> Schema:
     """Return what the fills table is like, of whatever age; there may be none.
 

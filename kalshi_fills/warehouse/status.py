@@ -36,7 +36,7 @@ class Status(NamedTuple):
     """Breaks that the latest sync left open."""
     open_breaks_listed: str
     """The same as the ledger keeps them."""
-    settled_markets_differing: int
+    settled_markets_differing: int = 0
     """Settled markets whose fills do not add up to what the exchange settled."""
 
     def is_open(self) -> bool:
@@ -83,10 +83,4 @@ def read_status(warehouse: Warehouse, tables: Tables) -> Status:
         claims.claims,
         runs.last_open_breaks,
         runs.last_open_breaks_listed,
-        settled_markets_differing(warehouse, tables),
     )
-
-
-def settled_markets_differing(warehouse: Warehouse, tables: Tables) -> int:
-    """Return how many settled markets disagree with the fills of the table; 0 if none is stored."""
-    return 0
