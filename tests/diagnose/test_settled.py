@@ -12,7 +12,7 @@ import pytest
 from support.diagnosing import Desk, assert_well, causes, check
 from support.syncing import DAY, HOUR, MINUTE, NOW, account_of, fill_at
 
-from kalshi_fills.diagnose.run import Diagnosis
+from kalshi_fills.diagnose.run import Diagnosis, settled_markets_differing
 from kalshi_fills.practice.account import PracticeAccount, PracticeFill, generate_account
 from kalshi_fills.practice.ledger import to_us
 from kalshi_fills.practice.settlements import MarketSettlement
@@ -113,6 +113,8 @@ def test_a_settled_market_names_what_is_wrong_with_a_fill_of_weeks_ago(
         }
         assert all(one.exchange != one.table for one in found.breaks)
         assert len(settled_breaks(found)) == len(fields)
+        if offline:
+            assert settled_markets_differing(desk.warehouse, desk.tables, NOW) == 1
         assert causes(found) == [cause]
         assert check(found, SETTLED).status == "fail"
         assert check(found, SETTLED).next == found.root_cause.next
@@ -138,6 +140,7 @@ def test_what_agrees_is_counted_online_and_offline(desk: Desk) -> None:
         assert found.compared.settled_markets == len(settled)
         assert f"{len(settled):,} settled markets agree" in check(found, SETTLED).observed
         assert not any("settlement" in note for note in found.notes)
+    assert settled_markets_differing(desk.warehouse, desk.tables, NOW) == 0
     lately = [one for one in settled if account.settlements[one].settled_at_us >= to_us(NOW - DAY)]
     assert desk.diagnose().compared.settled_markets == len(lately) < len(settled)
 
