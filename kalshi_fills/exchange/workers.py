@@ -217,7 +217,7 @@ class RangeReader:
         self._begin_next()
 
     def _split(self) -> None:
-        """Give up the walk that has most left, for walks over the parts of its range."""
+        """Put walks over the parts of its range in the place of the walk that has most left."""
         if not self._may_split or not self._walks:
             return
         longest = max(self._walks, key=lambda walk: walk.seconds_left(self._floor))
