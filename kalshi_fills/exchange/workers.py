@@ -208,11 +208,9 @@ class RangeReader:
     def _help(self) -> None:
         """Begin one more walk, since pages come slower than they are used.
 
-        Where it is the rate limit that pages wait for, that would only cost requests.
+        Where it is the rate limit that pages wait for, a split would only cost requests.
         """
-        if not self._has_use_for(len(self._walks)):
-            return
-        if not self._waiting:
+        if not self._waiting and self._has_use_for(len(self._walks)):
             self._split()
         self._begin_next()
 
