@@ -189,14 +189,15 @@ def _lose_a_fill_of_last_month(stage: Stage, exchange: PracticeExchange, engine:
     exchange.add(fills)
     exchange.portfolio.settle(fills[0].ticker, "yes", 100, now - timedelta(minutes=30))
     stage.narrate(
-        "One more thing. The account traded a month ago, too, in a market that was settled half\n"
-        "an hour ago. `sync` reads that month, and what the exchange settled."
+        "One more thing. The account traded a month ago, too, in a market that was\n"
+        "settled half an hour ago. `sync` reads that month, and what was settled."
     )
     stage.run("sync", "--since", "40d")
     engine.lose(fills[1].fill_id)
     stage.narrate(
-        "Then somebody deletes a row of that month. No fill of the last day is missing, no order\n"
-        "differs, and the market is in no position any more. Only what was settled tells of it:"
+        "Then somebody deletes a row of that month. No fill of the last day is missing,\n"
+        "no order differs, and the market is in no position any more. Only what was\n"
+        "settled shows it:"
     )
     stage.run("diagnose", expected_code=3)
     stage.narrate("The command that it names repairs it.")
