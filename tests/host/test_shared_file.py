@@ -31,7 +31,7 @@ def test_readers_see_whole_texts_and_writers_lose_nothing(tmp_path: Path) -> Non
         for _ in range(10):
             change_shared(path, lambda before: before + line)
 
-    readers = [threading.Thread(target=read) for _ in range(8)]
+    readers = [threading.Thread(target=read) for _ in range(100)]
     writers = [threading.Thread(target=write) for _ in range(3)]
     for thread in (*readers, *writers):
         thread.start()
