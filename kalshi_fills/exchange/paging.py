@@ -29,7 +29,7 @@ class Walk:
 
     def __init__(self, filters: Mapping[str, str], name: str) -> None:
         self.is_over = False
-        """Whether the last page was taken."""
+        """True once the last page was taken."""
         self._filters = filters
         self._name = name
         self._cursor = ""

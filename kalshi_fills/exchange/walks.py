@@ -36,12 +36,12 @@ class Walk:
         """The newest and the oldest second listed so far; None before the first."""
         self.pages = 0
         self.newest_first = True
-        """Whether its pages came newest first while it was young."""
+        """True as long as its pages came newest first while it was young."""
         self.marks: list[int] = []
         """What it listed while it was young, by hash."""
         self.given_up = False
         self.is_young = True
-        """Whether it may still be given up."""
+        """True as long as it may still be given up."""
 
     def grow_up(self, floor: int) -> None:
         """Note that it may no longer be given up, if too little is left for that to pay."""

@@ -157,7 +157,7 @@ class _Series:
     grid: Literal["cent", "tapered", "deci", "centi"]
     exchange_index: int
     maker_fee: bool
-    """Whether makers pay a quarter of the taker's fee here, or nothing."""
+    """True where makers pay a quarter of the taker's fee, not nothing."""
 
     def snap(self, millionths: int) -> int:
         """Return the nearest price on this grid, away from 0 and 1."""

@@ -140,7 +140,7 @@ class _Both(NamedTuple):
     exchange: int | None
     table: int
     differing: bool
-    """Whether any hour of the step differs, though the sums may agree."""
+    """True where any hour of the step differs, though the sums may agree."""
 
 
 def _both_sides(hours: Sequence[HourOfBoth], first: datetime, step: timedelta) -> list[_Both]:

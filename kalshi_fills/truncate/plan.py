@@ -49,7 +49,7 @@ class TruncateRequest(NamedTuple):
     before: datetime | None = None
     restore: str | None = None
     keep: bool = True
-    """Whether what is removed is kept as a backup."""
+    """True where what is removed is kept as a backup."""
 
     @property
     def what(self) -> str:
@@ -77,7 +77,7 @@ class TruncationReport:
     acted: bool = False
     before: datetime | None = None
     keeps: bool = True
-    """Whether a backup is kept."""
+    """True where a backup is kept."""
     rows_before: int = 0
     bytes_before: int = 0
     rows_removed: int = 0

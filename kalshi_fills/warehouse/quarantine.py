@@ -66,7 +66,7 @@ class Refused(Protocol):
 
     @property
     def claims_fill(self) -> bool:
-        """Whether it may be a fill all the same."""
+        """True where it may be a fill all the same."""
         ...
 
 
