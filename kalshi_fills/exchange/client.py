@@ -257,7 +257,8 @@ class Client:
             ):
                 body = deadline.read_body(answer.raw, self._max_answer_bytes)
                 # Numbers take many times their text's length in memory.
-                if body.count(b",") > max(self._max_answer_bytes // 16, _MANY_VALUES):
+                most_values = max(self._max_answer_bytes // 16, _MANY_VALUES)
+                if len(body) > most_values < body.count(b","):
                     raise deadline.AnswerTooLarge
                 self._note_seconds(time.monotonic() - began)
                 return Answer(answer.status_code, answer.headers, body)

@@ -32,6 +32,15 @@ class UnknownPaging(ValueError):
     """A listing goes on in a way that cannot be followed; the text says what the exchange did."""
 
 
+class _Listing(msgspec.Struct, forbid_unknown_fields=True):
+    """All that an answer of today has."""
+
+    fills: list[msgspec.Raw]
+    cursor: str = ""
+
+
+_decode_fills: Final = msgspec.json.Decoder(_Listing).decode
+
 _decode_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 _decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -50,6 +59,10 @@ def decode_listing(text: str, name: str) -> tuple[list[str], str]:
         UnknownPaging: there is no cursor, and another key that links to a next page.
         ValueError: it is not JSON, or there is no such list in it.
     """
+    if name == "fills":
+        with contextlib.suppress(msgspec.MsgspecError):
+            listing = _decode_fills(text)
+            return _texts(listing.fills), listing.cursor
     with contextlib.suppress(msgspec.MsgspecError):  # an answer that `json` may take all the same
         if text[:1] == "[":
             return _texts(_decode_list(text)), ""

@@ -140,13 +140,19 @@ class Warehouse(Protocol):
         ...
 
     def insert_lines(
-        self, lines: Sequence[str], statement: str, params: Mapping[str, Value] | None = None
+        self,
+        lines: Sequence[str],
+        payloads: Sequence[str],
+        statement: str,
+        params: Mapping[str, Value] | None = None,
     ) -> None:
-        """Insert many rows at once, each as one text.
+        """Insert many rows at once, each as two texts.
 
         Args:
-            lines: the rows.
-            statement: an INSERT … SELECT that reads them as the column `line` of a table `block`.
+            lines: of each row one.
+            payloads: of each row another.
+            statement: an INSERT … SELECT that reads them as columns `line` and `payload` of a
+                table `block`.
             params: values by name.
 
         Raises:

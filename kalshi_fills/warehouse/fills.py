@@ -6,7 +6,7 @@ It decides nothing about what a fill is; it knows columns, versions and links.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID, uuid4
@@ -42,7 +42,7 @@ _LOOKUP_WAIT_SECONDS: Final = 1.0
 
 
 _UNIT_SEPARATOR: Final = "\x1f"
-"""What mostly separates the texts of a row: JSON has no such sign in it, unescaped."""
+"""What mostly separates the texts of a row: no id has such a sign in it."""
 
 
 class Written(NamedTuple):
@@ -199,7 +199,8 @@ class FillTable:
             separator = _separator(rows)
             params = {"run_id": self._run_id, "separator": separator}
             try:
-                self.warehouse.insert_lines(_lines(rows, chosen, separator, finished), text, params)
+                lines = _lines(rows, chosen, separator, finished)
+                self.warehouse.insert_lines(lines, rows.raw_json, text, params)
                 return
             except InsertUnknown:
                 if self._given_up:
@@ -282,7 +283,6 @@ def _separator(batch: Batch) -> str:
             batch.market_ticker,
             {terms.action for terms in batch.terms},
             batch.client_order_id,
-            batch.raw_json,
         )
     ):
         separator = uuid4().hex
@@ -290,30 +290,32 @@ def _separator(batch: Batch) -> str:
 
 
 def _lines(batch: Batch, versions: Sequence[int], separator: str, finished: bool) -> list[str]:
-    """Return rows as they travel to the engine, see `queries/fragments/block_fills.sql`."""
-    to = separator
-    return [
-        f"{ts}{to}{fill_id}{to}{order_id}{to}{ticker}{to}{terms.side}{to}{terms.action}{to}"
-        f"{terms.yes_price_dollars}{to}{size}{to}{fee}{to}{flags.is_taker}{to}"
-        f"{flags.subaccount_number}{to}{flags.exchange_index}{to}{flags.direction_inferred}{to}"
-        f"{flags.id_synthetic}{to}{source}{to}{digest if finished else 0}{to}{version}{to}"
-        f"{client_order_id}{to}{raw_json}"
-        for (
-            ts,
-            fill_id,
-            order_id,
-            ticker,
-            terms,
-            size,
-            fee,
-            flags,
-            client_order_id,
-            source,
-            raw_json,
-            _,
-            digest,
-        ), version in zip(zip(*batch.columns, strict=True), versions, strict=True)
-    ]
+    """Return rows as they travel to the engine beside their payloads.
+
+    See `queries/fragments/block_fills.sql`.
+    """
+    terms, flags = batch.terms, batch.flags
+    columns: tuple[Iterable[str], ...] = (
+        batch.ts,
+        batch.fill_id,
+        batch.exchange_order_id,
+        batch.market_ticker,
+        [one.side for one in terms],
+        [one.action for one in terms],
+        [one.yes_price_dollars for one in terms],
+        batch.size,
+        batch.fee_dollars,
+        [one.is_taker for one in flags],
+        [one.subaccount_number for one in flags],
+        [one.exchange_index for one in flags],
+        [one.direction_inferred for one in flags],
+        [one.id_synthetic for one in flags],
+        batch.source,
+        map(str, batch.digest) if finished else ["0"] * len(batch),
+        map(str, versions),
+        batch.client_order_id,
+    )
+    return list(map(separator.join, zip(*columns, strict=True)))
 
 
 def _plan_closer(plan: _Plan, fill: Fill, stored: Stored, before: int, version: int) -> None:

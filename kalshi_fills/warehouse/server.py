@@ -234,13 +234,18 @@ class _Server:
         self._insert(f"INSERT INTO {table} ({names}) VALUES", rows)
 
     def insert_lines(
-        self, lines: Sequence[str], statement: str, params: Mapping[str, Value] | None = None
+        self,
+        lines: Sequence[str],
+        payloads: Sequence[str],
+        statement: str,
+        params: Mapping[str, Value] | None = None,
     ) -> None:
         if not lines:
             return
         # A table that travels with the query takes no privilege, as the function `input` would.
-        rows = list(zip(lines, strict=True))
-        block = {"name": "block", "structure": [("line", "String")], "data": rows}
+        rows = list(zip(lines, payloads, strict=True))
+        columns = [("line", "String"), ("payload", "String")]
+        block = {"name": "block", "structure": columns, "data": rows}
         self._insert(statement, parameter_texts(params), external_tables=[block])
 
     def _require_writing(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -11,7 +11,15 @@ from kalshi_fills.errors import WarehouseError
 from kalshi_fills.pipeline.content import CONTENT_FIELDS, Content
 from kalshi_fills.pipeline.fills import FillKey
 from kalshi_fills.pipeline.seen import HourDigest
-from kalshi_fills.warehouse.client import TextTable, Warehouse, in_utc, lines, select, select_one
+from kalshi_fills.warehouse.client import (
+    TextTable,
+    Value,
+    Warehouse,
+    in_utc,
+    lines,
+    select,
+    select_one,
+)
 from kalshi_fills.warehouse.declared import DeclaredColumn
 from kalshi_fills.warehouse.statements import Tables
 
@@ -127,6 +135,10 @@ class _One(NamedTuple):
     one: int
 
 
+_DISTINCT_ROWS: Final = 2_000_000
+"""In how many rows at most those are looked for that replace another: it takes some 16 bytes each."""
+
+
 class StoredFills:
     """The fills table as it is read."""
 
@@ -149,9 +161,14 @@ class StoredFills:
             WarehouseError: the table could not be read, or a row policy hides rows of it.
         """
         self.require_every_row()
-        name, params = "sync/digests_per_hour_of_all", {"end": end}
         if start is not None:
-            name, params = "sync/digests_per_hour", {"start": start, "end": end}
+            return self._hours("sync/digests_per_hour", {"start": start, "end": end})
+        quickly = {"end": end, "most_rows": _DISTINCT_ROWS}
+        return self._hours("sync/digests_per_hour_of_distinct", quickly) or self._hours(
+            "sync/digests_per_hour_of_all", {"end": end}
+        )
+
+    def _hours(self, name: str, params: Mapping[str, Value]) -> dict[datetime, HourDigest]:
         found = select(self._warehouse, _HourRow, self._tables.sql(name), params)
         return {in_utc(row.hour): HourDigest(row.fills, row.digest_sum) for row in found}
 

@@ -1,6 +1,6 @@
 -- title: the fills that travel with a statement as a table `block`, as columns of the fills table
--- reads: a table `block` (line), each line a row's texts, separated by what no text of them holds
--- why: one text a row travels fastest; what follows from other columns is computed here
+-- reads: a table `block` (line, payload), each line a row's texts, separated by what none of them holds
+-- why: two texts a row travel fastest; what follows from other columns is computed here
 SELECT
     splitByString({separator:String}, line) AS __texts,
     __texts[1] AS ts,
@@ -26,5 +26,5 @@ SELECT
     __texts[16] AS content_hash,
     __texts[17] AS version,
     __texts[18] AS client_order_id,
-    __texts[19] AS raw_json
+    payload AS raw_json
 FROM block

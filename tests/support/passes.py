@@ -32,9 +32,13 @@ class Meddling:
         self.real.insert(table, columns, rows)
 
     def insert_lines(
-        self, lines: Sequence[str], statement: str, params: Mapping[str, Any] | None = None
+        self,
+        lines: Sequence[str],
+        payloads: Sequence[str],
+        statement: str,
+        params: Mapping[str, Any] | None = None,
     ) -> None:
-        self.real.insert_lines(lines, statement, params)
+        self.real.insert_lines(lines, payloads, statement, params)
 
     def close(self) -> None:
         self.real.close()

@@ -143,7 +143,7 @@ def insert_texts(warehouse: Warehouse, name: str, texts: list[str | None]) -> No
         f"INSERT INTO {name} (n, v) WITH splitByString({{separator:String}}, line) AS __texts "
         f"SELECT __texts[1], {value} FROM block"
     )
-    warehouse.insert_lines(lines, statement, {"separator": SEPARATOR})
+    warehouse.insert_lines(lines, lines, statement, {"separator": SEPARATOR})
 
 
 @pytest.mark.parametrize("kind", TEXTS)
@@ -162,19 +162,21 @@ def test_every_character_in_a_line_comes_back(
 ) -> None:
     name = make("String")
     lines = [chr(code) + "x" for code in range(0xD800)]
+    payloads = ["y" + line for line in lines]
     statement = (
-        f"INSERT INTO {name} (n, v) SELECT rowNumberInAllBlocks(), line FROM block "
+        f"INSERT INTO {name} (n, v) SELECT rowNumberInAllBlocks(), concat(line, payload) FROM block "
         "SETTINGS max_threads = 1"
     )
 
-    warehouse.insert_lines(lines, statement)
+    warehouse.insert_lines(lines, payloads, statement)
 
     found = [row[0] for row in warehouse.rows(f"SELECT v FROM {name} ORDER BY n")]
-    assert [(one, sent) for one, sent in zip(found, lines, strict=True) if one != sent] == []
+    expected = [line + payload for line, payload in zip(lines, payloads, strict=True)]
+    assert [(one, sent) for one, sent in zip(found, expected, strict=True) if one != sent] == []
 
 
 def test_no_lines_are_inserted_without_asking_the_engine(warehouse: Warehouse) -> None:
-    warehouse.insert_lines([], "INSERT INTO `no`.`such_table` SELECT line FROM block")
+    warehouse.insert_lines([], [], "INSERT INTO `no`.`such_table` SELECT line FROM block")
 
 
 def test_a_text_that_spells_no_value_is_refused_and_nothing_of_its_block_is_stored(

@@ -452,15 +452,20 @@ class Unreliable:
         self.real.insert(table, columns, rows)
 
     def insert_lines(
-        self, lines: Sequence[str], statement: str, params: Mapping[str, Any] | None = None
+        self,
+        lines: Sequence[str],
+        payloads: Sequence[str],
+        statement: str,
+        params: Mapping[str, Any] | None = None,
     ) -> None:
         assert f"INSERT INTO {self.table}\n" in statement
         self.inserts += 1
         fate = self.fates.pop(0) if self.fates else "fine"
         if fate == "half":
-            lines = lines[: len(lines) // 2]
+            half = len(lines) // 2
+            lines, payloads = lines[:half], payloads[:half]
         if fate != "lost":
-            self.real.insert_lines(lines, statement, params)
+            self.real.insert_lines(lines, payloads, statement, params)
         if fate != "fine":
             raise InsertUnknown("the connection was lost during an insert", hint="run it again")
 
