@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from kalshi_fills.host import process
+from kalshi_fills.host.interpreter import expect_many_objects
 
 
 def command_line() -> process.CommandLine:
@@ -18,6 +19,7 @@ def command_line() -> process.CommandLine:
 
 def main() -> NoReturn:
     """Run the command line as a process, and end it with the command's exit code."""
+    expect_many_objects()
     process.run(command_line)
 
 

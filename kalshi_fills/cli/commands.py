@@ -20,14 +20,10 @@ from kalshi_fills.cli.metrics import RunOutcome, write_metrics_at_end
 from kalshi_fills.cli.options import duration, moment, share
 from kalshi_fills.cli.settings import METRICS_FILE
 from kalshi_fills.errors import DeclinedError, KalshiFillsError, Mistakes
-from kalshi_fills.host.interpreter import expect_many_objects
 from kalshi_fills.host.printable import looks_like_key, quoted
 from kalshi_fills.report.console import show
-from kalshi_fills.report.diagnose import query_json, show_query
-from kalshi_fills.report.migrate import migration_json, show_migration
 from kalshi_fills.report.progress import spinner, sync_progress
 from kalshi_fills.report.sync import show_sync, sync_json
-from kalshi_fills.report.truncate import show_backups, show_truncation, truncation_json
 
 if TYPE_CHECKING:
     from kalshi_fills.diagnose.run import Diagnosis
@@ -67,6 +63,7 @@ def migrate(
     """
     from kalshi_fills.host.lock import exclusive
     from kalshi_fills.migrate.run import migrate as bring_to_today
+    from kalshi_fills.report.migrate import migration_json, show_migration
 
     context = begin(ctx)
     context.mistakes.raise_if_any()
@@ -180,7 +177,6 @@ def _run_sync(
 
     settings = context.settings
     signer = settings.require_signer()
-    expect_many_objects()
     with (
         exclusive(settings.clickhouse.identity(), settings.tables.name()),
         sync_progress() as progress,
@@ -273,6 +269,7 @@ def diagnose(
 def _run_query(context: Context, query: str, window: Window) -> None:
     from kalshi_fills.diagnose.run import schema_of_fills
     from kalshi_fills.diagnose.survey import SurveyQueries
+    from kalshi_fills.report.diagnose import query_json, show_query
 
     tables = context.settings.tables
     with spinner(), open_warehouse(context.settings, read_only=True) as warehouse:
@@ -292,7 +289,6 @@ def _run_diagnosis(
     from kalshi_fills.warehouse.standing import require_same_account
 
     settings, tables = context.settings, context.settings.tables
-    expect_many_objects()
     with contextlib.ExitStack() as stack:
         show_step = stack.enter_context(spinner())
         exchange = None if offline else stack.enter_context(open_exchange_to_compare(settings))
@@ -343,6 +339,7 @@ def truncate(
     it again. Asks for the table's name first.
     """
     from kalshi_fills.host.lock import exclusive
+    from kalshi_fills.report.truncate import show_truncation, truncation_json
     from kalshi_fills.truncate.place import place_of
     from kalshi_fills.truncate.plan import TruncateRequest, plan_truncation
     from kalshi_fills.truncate.run import truncate as remove_rows
@@ -395,6 +392,7 @@ def truncate(
 
 
 def _list_backups(context: Context) -> None:
+    from kalshi_fills.report.truncate import show_backups, truncation_json
     from kalshi_fills.truncate.place import place_of
     from kalshi_fills.truncate.plan import list_backups
 
@@ -419,6 +417,8 @@ def _ask_for_the_name(context: Context, plan: TruncationReport) -> None:
     Raises:
         DeclinedError: something else was typed; nothing was changed.
     """
+    from kalshi_fills.report.truncate import show_truncation
+
     tables = context.settings.tables
     stream = sys.stdout if sys.stdout.isatty() and not context.json else sys.stderr
     show_truncation(plan, tables, stream)

@@ -25,15 +25,16 @@ def open_warehouse(settings: Settings, *, read_only: bool = False) -> Iterator[W
         settings: says where it is.
         read_only: whether a folder that does not exist must not be made.
     """
-    from kalshi_fills.warehouse.embedded import open_embedded
-    from kalshi_fills.warehouse.server import open_server
-
     target = settings.clickhouse
     with contextlib.ExitStack() as stack:
         warehouse: Warehouse
         if target.url is not None:
+            from kalshi_fills.warehouse.server import open_server
+
             warehouse = open_server(target.url)
         else:
+            from kalshi_fills.warehouse.embedded import open_embedded
+
             folder = target.folder
             assert folder is not None
             if read_only and not folder.exists():  # the engine would make it

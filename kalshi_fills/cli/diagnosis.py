@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from kalshi_fills.host.printable import looks_like_key
 from kalshi_fills.report.console import show
-from kalshi_fills.report.diagnose import diagnosis_json, show_diagnosis
 
 if TYPE_CHECKING:
     from kalshi_fills.cli.app import Context
@@ -28,6 +27,8 @@ def report_diagnosis(
     context: Context, found: Diagnosis, page: str | None, *, all_breaks: bool
 ) -> int:
     """Print what was found, write the page if one is asked for, and return the exit code."""
+    from kalshi_fills.report.diagnose import diagnosis_json, show_diagnosis
+
     tables = context.settings.tables
     if not context.json:  # before the page, so that a full disk does not cost the verdict
         show_diagnosis(found, tables, all_breaks=all_breaks)

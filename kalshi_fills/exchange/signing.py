@@ -8,8 +8,9 @@ method and the path from the host's root, without the query (API reference, "Aut
 from __future__ import annotations
 
 import base64
+from typing import Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
@@ -19,6 +20,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from kalshi_fills.errors import SettingsError
 
 PrivateKey = RSAPrivateKey | Ed25519PrivateKey
+
+_SHA256: Final = hashes.SHA256()
+
+_PADDING: Final = PSS(mgf=MGF1(_SHA256), salt_length=_SHA256.digest_size)
 
 _HINT = (
     "point --private-key at the file that Kalshi's API keys page gave you once; a lost key cannot "
@@ -41,9 +46,7 @@ class Signer:
         text = f"{timestamp_ms}{method.upper()}{path}".encode()
         key = self._private_key
         if isinstance(key, RSAPrivateKey):
-            digest = hashes.SHA256()
-            padding = PSS(mgf=MGF1(digest), salt_length=digest.digest_size)
-            signature = key.sign(text, padding, digest)
+            signature = key.sign(text, _PADDING, _SHA256)
         else:
             signature = key.sign(text)
         return {
@@ -66,13 +69,22 @@ def read_private_key(pem: str, where: str) -> PrivateKey:
     if "-----BEGIN" not in pem:
         raise SettingsError(f"{where} holds no PEM private key", hint=_HINT)
     try:
-        key = load_pem_private_key(pem.encode(), password=None)
+        # Whether the primes are primes takes longer to find out than all else at the start; whether
+        # the key works, one signature shows.
+        key = load_pem_private_key(pem.encode(), password=None, unsafe_skip_rsa_key_validation=True)
+        if isinstance(key, RSAPrivateKey):
+            signature = key.sign(b"", _PADDING, _SHA256)
+            key.public_key().verify(signature, b"", _PADDING, _SHA256)
     except TypeError:
         raise SettingsError(
             f"the private key in {where} is encrypted with a passphrase",
             hint="write an unencrypted copy with `openssl pkey -in KEY -out NEW` and chmod 600 it",
         ) from None
-    except (ValueError, UnsupportedAlgorithm):  # the library's text may quote the key
+    except (
+        ValueError,
+        UnsupportedAlgorithm,
+        InvalidSignature,
+    ):  # the library's text may quote the key
         raise SettingsError(f"the private key in {where} cannot be read", hint=_HINT) from None
     if isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
         return key

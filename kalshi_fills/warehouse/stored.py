@@ -136,7 +136,7 @@ class _One(NamedTuple):
 
 
 _DISTINCT_ROWS: Final = 2_000_000
-"""In how many rows at most those are looked for that replace another: it takes some 16 bytes each."""
+"""In how many rows at most those are looked for that replace another; each takes some 16 bytes."""
 
 
 class StoredFills:

@@ -560,6 +560,18 @@ def test_any_text_as_a_key_is_a_settings_error_at_worst(text: str) -> None:
         assert "here" in caught.value.message
 
 
+def test_a_key_whose_parts_do_not_belong_together_is_a_settings_error() -> None:
+    right = RSA_KEY.private_numbers()
+    public = rsa.RSAPublicNumbers(right.public_numbers.e + 2, right.public_numbers.n)
+    mixed = rsa.RSAPrivateNumbers(
+        right.p, right.q, right.d, right.dmp1, right.dmq1, right.iqmp, public
+    ).private_key(unsafe_skip_rsa_key_validation=True)
+    pem = mixed.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+    with pytest.raises(SettingsError, match="the private key in here cannot be read"):
+        read_private_key(pem, "here")
+
+
 @hypothesis_settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from(["clickhouse", "api-url"]),

@@ -164,8 +164,8 @@ def test_every_character_in_a_line_comes_back(
     lines = [chr(code) + "x" for code in range(0xD800)]
     payloads = ["y" + line for line in lines]
     statement = (
-        f"INSERT INTO {name} (n, v) SELECT rowNumberInAllBlocks(), concat(line, payload) FROM block "
-        "SETTINGS max_threads = 1"
+        f"INSERT INTO {name} (n, v) SELECT rowNumberInAllBlocks(), concat(line, payload) "
+        "FROM block SETTINGS max_threads = 1"
     )
 
     warehouse.insert_lines(lines, payloads, statement)
