@@ -131,12 +131,14 @@ def prepare() -> Streams:
     """Replace the standard streams by ones that never fail, and prepare what libraries read.
 
     Warnings of libraries are for their developers. A size of the terminal that makes no sense would
-    give tables no width. A core dump would contain the private key.
+    give tables no width. ClickHouse's driver would make a table of all days from 1900 to 2299 when
+    it is imported. A core dump would contain the private key.
     """
     warnings.simplefilter("ignore")
     for name in _SIZES:
         if name in os.environ and not _SIZE(os.environ[name]):
             del os.environ[name]
+    os.environ.setdefault("CLICKHOUSE_DRIVER_LASY_DATE_LUT", "true")
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 

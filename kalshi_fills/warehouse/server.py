@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import re
 import socket
 import struct
@@ -101,8 +100,6 @@ def open_server(url: str) -> Warehouse:
 
 class _Server:
     def __init__(self, url: str) -> None:
-        # Else the driver's import makes a table of all days from 1900 to 2299.
-        os.environ.setdefault("CLICKHOUSE_DRIVER_LASY_DATE_LUT", "true")
         from clickhouse_driver import Client, errors
 
         logging.getLogger("clickhouse_driver").setLevel(logging.CRITICAL)
