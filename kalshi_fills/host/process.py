@@ -21,6 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol, TextIO
 
 from kalshi_fills.errors import Interrupted
+from kalshi_fills.host.interpreter import expect_end
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -124,6 +125,7 @@ def run(load: Callable[[], CommandLine]) -> NoReturn:
     if lost is not None:
         sys.stderr.write(f"warning: the output is cut off: {lost.lower()}\n")
         sys.stderr.flush()
+    expect_end()
     sys.exit(code)
 
 

@@ -142,9 +142,11 @@ class Batch:
 
     def made_up_ids(self, left_out: Container[int]) -> int:
         """Return how many rows have an id that is a digest, those at some positions aside."""
+        marks = [flags.id_synthetic for flags in self.flags]
+        if "true" not in marks:
+            return 0
         return sum(
-            flags.id_synthetic == "true" and position not in left_out
-            for position, flags in enumerate(self.flags)
+            mark == "true" and position not in left_out for position, mark in enumerate(marks)
         )
 
     def hash_plain(self) -> None:
