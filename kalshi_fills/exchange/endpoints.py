@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Final, TypeVar
 
 from kalshi_fills.errors import ExchangeError
+from kalshi_fills.exchange.ahead import Ahead
 from kalshi_fills.exchange.client import Client
 from kalshi_fills.exchange.decode import (
     HISTORICAL,
@@ -51,16 +52,27 @@ T = TypeVar("T")
 class Exchange(Client):
     """One account's view of the exchange."""
 
+    _as_of_ahead: Ahead[datetime | None] | None = None
+    _cutoff_ahead: Ahead[datetime | None] | None = None
+
     def learn_limits(self) -> None:
         """Read the account's own limits and keep to them; to the Basic tier's if it has none.
+
+        What `as_of` and `cutoff` return first is asked for meanwhile: all that a pass begins with
+        takes one round trip.
 
         Raises:
             ExchangeError: unreachable, or the key is refused.
         """
+        self._as_of_ahead = Ahead(self._ask_as_of)
+        self._cutoff_ahead = Ahead(self._ask_cutoff)
         self.pace.use(self._limits())
 
     def _limits(self) -> Limits:
         limits = Limits()
+        costs_ahead = Ahead(
+            lambda: self._get_optional("/account/endpoint_costs", {}, _object, _NOT_FOR_ALL)
+        )
         account = self._get_optional("/account/limits", {}, _object, _NOT_FOR_ALL)
         read = account.get("read") if account is not None else None
         if isinstance(read, dict):
@@ -70,7 +82,7 @@ class Exchange(Client):
             )
         prices = None
         if account is not None:
-            prices = self._get_optional("/account/endpoint_costs", {}, _object, _NOT_FOR_ALL)
+            prices = costs_ahead.result()
         if prices is None:
             log.debug("limits_not_told", extra={"fields": {"refill_rate": limits.refill_rate}})
             return limits
@@ -87,6 +99,10 @@ class Exchange(Client):
 
         None where that is not known; a time before the exchange opened means nothing.
         """
+        ahead, self._as_of_ahead = self._as_of_ahead, None
+        return self._ask_as_of() if ahead is None else ahead.result()
+
+    def _ask_as_of(self) -> datetime | None:
         reported = self._get_optional(
             "/exchange/user_data_timestamp", {}, json_decoder.decode, _NOT_FOR_ALL
         )
@@ -98,6 +114,10 @@ class Exchange(Client):
 
         None if the exchange reports none, as in its earlier eras; see `has_history`.
         """
+        ahead, self._cutoff_ahead = self._cutoff_ahead, None
+        return self._ask_cutoff() if ahead is None else ahead.result()
+
+    def _ask_cutoff(self) -> datetime | None:
         reported = self._get_optional("/historical/cutoff", {}, _object, (_NO_SUCH_ENDPOINT,))
         if reported is None:
             return None

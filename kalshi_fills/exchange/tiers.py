@@ -47,22 +47,21 @@ def fetch_fills(exchange: Exchange, window: Window, workers: int = MAX_WORKERS) 
     if before is not None and window.start is not None:
         live.measure(max(window.start, before), window.end, window)
     yield from live.pages()
+    if before is None:
+        reaches_back = exchange.has_history()
+    else:
+        reaches_back = window.start is None or window.start < before
+    if reaches_back:
+        archive = reader(HISTORICAL, window)
+        if before is not None:
+            archive.measure(window.start, min(window.end, before), window)
+        yield from archive.pages()
     after = exchange.cutoff()
     if (before is None) != (after is None):
         raise ExchangeError(
             "the exchange reported its historical cutoff once and then no more",
             hint="run the same command again",
         )
-    if after is None:
-        reaches_back = exchange.has_history()
-    else:
-        reaches_back = window.start is None or window.start < after
-    if reaches_back:
-        archive = reader(HISTORICAL, window)
-        if after is not None:
-            archive.measure(window.start, min(window.end, after), window)
-        yield from archive.pages()
-        after = exchange.cutoff()
     for reads in range(_SEAM_READS + 1):
         if after is None or before is None or after == before:
             return

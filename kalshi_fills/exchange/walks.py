@@ -5,6 +5,7 @@ Pure arithmetic on seconds; nothing is read here.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
@@ -17,9 +18,15 @@ _YOUNG_PAGES: Final = 8
 _WORTH_READING_AGAIN: Final = 4
 """How many pages must be left for each one that is read again."""
 
-_FIRST_PART_PAGES: Final = 4
+_PARTS_END_PAGES: Final = (4, 8, 16, 32, 48, 64, 80, 96)
+"""Where the parts of a range end, going by its pages; what is left is one more part.
 
-_MAX_CUTS: Final = 12
+A few small parts are enough for a small range, and parts of one size come out even. The rest may be
+empty; where it is not, it is split again.
+"""
+
+_LATER_PARTS_PAGES: Final = 4
+"""How many times larger the parts of such a rest are."""
 
 EDGE_SECONDS: Final = 2
 """How near to a cut both parts may list a fill: each asks a second wider."""
@@ -28,9 +35,11 @@ EDGE_SECONDS: Final = 2
 class Walk:
     """One walk over a range of seconds, with the same filters from its first page to its last."""
 
-    def __init__(self, start: int | None, end: int) -> None:
+    def __init__(self, start: int | None, end: int, *, is_rest: bool = False) -> None:
         self.start = start
         self.end = end
+        self.is_rest = is_rest
+        """True if it is what was left where a walk was given up: the first parts were cut off."""
         self.newest: int | None = None
         self.oldest: int | None = None
         """The newest and the oldest second listed so far; None before the first."""
@@ -40,6 +49,8 @@ class Walk:
         self.marks: list[int] = []
         """What it listed while it was young, by hash."""
         self.given_up = False
+        self.may_go_on = threading.Event()
+        """Set once its first page was looked at."""
         self.is_young = True
         """True as long as it may still be given up."""
 
@@ -53,8 +64,7 @@ class Walk:
     def cuts(self, floor: int) -> list[int]:
         """Return where to cut its range, newest first; empty where that does not pay.
 
-        Going by its pages, the newest part has four of them, and each following part as many as all
-        before it: so parts come out even where there are fills, and few where there are none.
+        The last part, which may be empty, reaches to the start of the range.
         """
         if not self.is_young or self.newest is None or self.oldest is None:
             return []
@@ -62,12 +72,9 @@ class Walk:
         page_seconds = max((self.newest - self.oldest) / self.pages, EDGE_SECONDS)
         if self.oldest - low < _WORTH_READING_AGAIN * self.pages * page_seconds:
             return []
-        cuts: list[int] = []
-        reach = max(self.pages, _FIRST_PART_PAGES) * page_seconds
-        while self.newest - reach > low + EDGE_SECONDS and len(cuts) < _MAX_CUTS:
-            cuts.append(int(self.newest - reach))
-            reach *= 2
-        return cuts
+        unit = page_seconds * (_LATER_PARTS_PAGES if self.is_rest else 1)
+        ends = [int(self.newest - pages * unit) for pages in _PARTS_END_PAGES]
+        return [end for end in ends if end > low + EDGE_SECONDS]
 
     def seconds_left(self, floor: int) -> int:
         """Return how much of the range is left if it is listed newest first."""

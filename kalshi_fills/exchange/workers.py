@@ -44,9 +44,10 @@ class _Load:
     """How much of the time whoever uses the pages waits for them."""
 
     def __init__(self) -> None:
-        self._begin()
+        self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Count anew."""
         self._waited = self._used = 0.0
         self._since = time.monotonic()
         self._worked_before = time.process_time()
@@ -64,15 +65,15 @@ class _Load:
             self._waited += self._since - began
 
     def is_idle(self) -> bool:
-        """Return whether the waiting is long enough to pay for more walks; count anew if so.
+        """Return whether the waiting is long enough to pay for more walks.
 
         While this process keeps a processor busy, more walks would only wait for it, too.
         """
         idle = self._waited >= max(IDLE_BEFORE_SPLIT_SECONDS, self._used * _IDLE_SHARE)
         worked = time.process_time() - self._worked_before
         busy = worked >= (self._waited + self._used) * _BUSY_SHARE
-        if idle or self._used > 1:
-            self._begin()
+        if self._used > 1 or (idle and busy):
+            self.begin()
         return idle and not busy
 
 
@@ -153,16 +154,20 @@ class RangeReader:
         try:
             while self._walks:
                 walk, came = load.wait(self._ready)
-                if load.is_idle() and len(self._walks) < self._workers:
-                    self._help()
-                if walk is None or walk.given_up:
-                    continue
-                if isinstance(came, BaseException):
-                    raise came
-                if came is None:
-                    self._end_walk(walk)
-                else:
-                    yield self._take(walk, came)
+                page: Page | None = None
+                if walk is not None and not walk.given_up:
+                    if isinstance(came, BaseException):
+                        raise came
+                    if came is None:
+                        self._end_walk(walk)
+                    else:
+                        page = self._take(walk, came)
+                if len(self._walks) < self._workers and load.is_idle() and self._help():
+                    load.begin()
+                if walk is not None:
+                    walk.may_go_on.set()
+                if page is not None:
+                    yield page
         finally:
             failed = bool(self._walks)
             if failed:
@@ -187,11 +192,19 @@ class RangeReader:
         self._begin_next()
 
     def _work(self, walk: Walk) -> None:
-        """Page through one range; runs in a thread of its own."""
+        """Page through one range; runs in a thread of its own.
+
+        Its second page is asked for once it is known that its first did not give it up.
+        """
         ending: BaseException | None = None
         try:
             for page in self._read_pages(walk.start, walk.end):
                 if not self._deliver(walk, page):
+                    return
+                while not walk.may_go_on.wait(JOIN_TIMEOUT_SECONDS):
+                    if self._stop.is_set():
+                        return
+                if walk.given_up:
                     return
         except BaseException as error:  # raised again where the pages are used
             ending = error
@@ -205,18 +218,20 @@ class RangeReader:
                 return True
         return False
 
-    def _help(self) -> None:
-        """Begin one more walk, since pages come slower than they are used.
+    def _help(self) -> bool:
+        """Begin one more walk, as pages come slower than they are used; return whether one began.
 
         Where it is the rate limit that pages wait for, a split would only cost requests.
         """
-        if not self._waiting and self._has_use_for(len(self._walks)):
+        begun = len(self._threads)
+        if self._walks and not self._waiting and self._has_use_for(len(self._walks)):
             self._split()
         self._begin_next()
+        return len(self._threads) > begun
 
     def _split(self) -> None:
         """Put walks over the parts of its range in the place of the walk that has most left."""
-        if not self._may_split or not self._walks:
+        if not self._may_split:
             return
         longest = max(self._walks, key=lambda walk: walk.seconds_left(self._floor))
         cuts = longest.cuts(self._floor)
@@ -228,6 +243,7 @@ class RangeReader:
         ends = [longest.end, *cuts]
         starts = [*cuts, longest.start]
         self._waiting += [Walk(*part) for part in zip(starts, ends, strict=True)]
+        self._waiting[-1].is_rest = True
         self._begin_next()
 
     def _take(self, walk: Walk, page: Page) -> Page:
