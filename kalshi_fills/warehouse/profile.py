@@ -123,6 +123,8 @@ WRITING: Final[Mapping[str, str]] = {
     "create_if_not_exists": "0",
     "ignore_drop_queries_probability": "0",
     "insert_null_as_default": "1",
+    # No block holds a row that replaces another of it, so that looking for one takes time only.
+    "optimize_on_insert": "0",
 }
 """The same of statements that write."""
 
@@ -149,6 +151,7 @@ _HARMLESS: Final[Mapping[str, frozenset[str]]] = {
     "deduplicate_insert_select": frozenset(
         ("backward_compatible_choice", "enable_when_possible", "enable_even_for_bad_queries")
     ),
+    "optimize_on_insert": frozenset(("1",)),
     "use_index_for_in_with_subqueries": frozenset(("0",)),
 }
 """Other values with which the tool's statements still mean the same."""

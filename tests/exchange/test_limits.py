@@ -225,3 +225,47 @@ def test_a_time_since_the_exchange_opened_is_told(opened: Callable[..., Exchange
         closing(opened(server)) as exchange,
     ):
         assert exchange.as_of() == datetime(2021, 1, 1, tzinfo=UTC)
+
+
+def test_what_a_pass_begins_with_is_asked_for_side_by_side(
+    opened: Callable[..., Exchange],
+) -> None:
+    together = threading.Barrier(4, timeout=5)
+    asked: list[str] = []
+
+    def script(head: str, connection: Any) -> None:
+        path = head.split()[1].rpartition("/")[2]
+        asked.append(path)
+        if len(asked) <= 4:
+            together.wait()
+        told = {
+            "limits": {"read": BASIC},
+            "endpoint_costs": {"default_cost": 7},
+            "user_data_timestamp": {"as_of_time": "2026-11-20T00:00:00Z"},
+            "cutoff": {"trades_created_ts": "2026-09-22T00:00:00Z"},
+        }
+        connection.sendall(answer(told[path]))
+
+    with serving(script) as server:
+        exchange = opened(server)
+        exchange.learn_limits()
+        assert exchange.as_of() == datetime(2026, 11, 20, tzinfo=UTC)
+        assert exchange.cutoff() == datetime(2026, 9, 22, tzinfo=UTC)
+        assert len(asked) == 4
+        # What is asked for later is not answered from memory.
+        exchange.as_of()
+        exchange.cutoff()
+        assert asked[4:] == ["user_data_timestamp", "cutoff"]
+
+
+def test_what_fails_ahead_fails_where_it_is_needed(opened: Callable[..., Exchange]) -> None:
+    def script(head: str, connection: Any) -> None:
+        told = {} if head.split()[1].endswith("/historical/cutoff") else {"read": BASIC}
+        connection.sendall(answer(told))
+
+    with serving(script) as server:
+        exchange = opened(server)
+        exchange.learn_limits()
+        assert exchange.as_of() is None
+        with pytest.raises(ExchangeError, match="carries no trades_created_ts"):
+            exchange.cutoff()

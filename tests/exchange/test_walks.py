@@ -88,6 +88,8 @@ class SlowTier(Exchange):
         self.side_by_side = 0
         self.without_time_listed_below: int | None = None
         self.ignores_start = False
+        self.page_seconds = 0.02
+        self.pages_of: Counter[tuple[int | None, int]] = Counter()
         self._under_way = 0
         self._lock = threading.Lock()
 
@@ -126,9 +128,10 @@ class SlowTier(Exchange):
             self.side_by_side = max(self.side_by_side, self._under_way)
         try:
             for first in range(0, max(len(items), 1), 100):
-                time.sleep(0.02)
+                time.sleep(self.page_seconds)
                 with self._lock:
                     self.pages += 1
+                    self.pages_of[start, end] += 1
                 yield Page(tier, items[first : first + 100])
         finally:
             with self._lock:
@@ -169,6 +172,21 @@ def test_the_parts_of_a_range_cover_all_of_it() -> None:
     assert max(end for _, end in parts) == whole[1]
     ends = {end for _, end in parts}
     assert all(start in ends for start, _ in parts if start is not None)
+
+
+def test_a_walk_that_is_given_up_at_once_costs_one_page_and_an_empty_rest_another() -> None:
+    tier = SlowTier()
+    tier.page_seconds = 0.05
+    came = texts(tier, Window(NOW - 30 * DAY, NOW))
+    assert len(came) == 30 * 24
+    assert set(came.values()) == {1}
+    assert tier.pages_of[tier.walks[0]] == 1
+    assert len(tier.walks) == 3  # the whole, the newest four pages, and the rest
+    tier = SlowTier()
+    tier.page_seconds = 0.05
+    texts(tier)
+    empty = [walk for walk in tier.walks if not tier.items(*walk)]
+    assert len(empty) <= 8  # all but one of the parts of a rest that had few fills
 
 
 def test_where_the_parts_do_not_list_what_the_whole_did_the_whole_is_read_again() -> None:

@@ -10,6 +10,7 @@ import pytest
 from support.syncing import HOUR, MINUTE, NOW, Bench, account_of, fill_at, one_day, truth
 
 from kalshi_fills.practice.account import PracticeAccount
+from kalshi_fills.warehouse import stored
 from kalshi_fills.warehouse.statements import quote_identifier
 from kalshi_fills.warehouse.store import FillStore
 
@@ -120,6 +121,30 @@ def test_rows_of_the_version_of_a_sync_that_differ_in_anything_are_written_once_
     assert bench.rows("fill_id, decision_id, own") == seen
     bench.clock.now += MINUTE
     assert bench.run(full=True).counts.n_known == 40
+
+
+@pytest.mark.parametrize("change", ["", "size + 1 AS size", "ts + 86400 AS ts", "'' AS fill_id"])
+def test_hours_are_the_same_whether_or_not_the_table_holds_rows_that_replace_others(
+    bench: Bench, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.serve(one_day(40))
+    stop_merges(bench)
+    bench.run()
+    store = FillStore(bench.warehouse, bench.tables, bench.runs("run_id")[0][0], NOW, True)
+    distinct = store.hours(None, NOW + 48 * HOUR)
+    monkeypatch.setattr(stored, "_DISTINCT_ROWS", 0)
+    assert store.hours(None, NOW + 48 * HOUR) == distinct
+    monkeypatch.setattr(stored, "_DISTINCT_ROWS", 100)
+    assert sum(hour.fills for hour in distinct.values()) == 40
+
+    engines_rows(bench, change, "version + 1")
+
+    quick = store.hours(None, NOW + 48 * HOUR)
+    monkeypatch.setattr(stored, "_DISTINCT_ROWS", 0)
+    assert store.hours(None, NOW + 48 * HOUR) == quick
+    assert (quick == distinct) == (not change)
+    if "fill_id" not in change:
+        assert sum(hour.fills for hour in quick.values()) == 40
 
 
 def test_exact_copies_of_rows_are_known(bench: Bench) -> None:
