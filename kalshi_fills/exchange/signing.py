@@ -80,11 +80,8 @@ def read_private_key(pem: str, where: str) -> PrivateKey:
             f"the private key in {where} is encrypted with a passphrase",
             hint="write an unencrypted copy with `openssl pkey -in KEY -out NEW` and chmod 600 it",
         ) from None
-    except (
-        ValueError,
-        UnsupportedAlgorithm,
-        InvalidSignature,
-    ):  # the library's text may quote the key
+    except (ValueError, UnsupportedAlgorithm, InvalidSignature):
+        # The library's text may quote the key.
         raise SettingsError(f"the private key in {where} cannot be read", hint=_HINT) from None
     if isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
         return key

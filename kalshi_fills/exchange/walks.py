@@ -35,10 +35,10 @@ EDGE_SECONDS: Final = 2
 class Walk:
     """One walk over a range of seconds, with the same filters from its first page to its last."""
 
-    def __init__(self, start: int | None, end: int, *, is_rest: bool = False) -> None:
+    def __init__(self, start: int | None, end: int) -> None:
         self.start = start
         self.end = end
-        self.is_rest = is_rest
+        self.is_rest = False
         """True if it is what was left where a walk was given up: the first parts were cut off."""
         self.newest: int | None = None
         self.oldest: int | None = None

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import importlib
 import json
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -71,9 +72,12 @@ class _Embedded:
         with contextlib.suppress(AttributeError):
             importlib.import_module("chdb._chdb").set_signal_handlers_enabled(False)
         self._folder = folder
-        self._block_file = folder.absolute() / _BLOCK_FILE
         # The engine would read a config.xml of the working folder, and run scripts of its own.
-        self._private = tempfile.TemporaryDirectory(prefix="kalshi-fills-")
+        self._private = tempfile.TemporaryDirectory(prefix="kalshi-fills-", dir=_temporary_folder())
+        self._block_file = folder.absolute() / _BLOCK_FILE
+        # By this path, as the engine takes signs such as { and * in one for a pattern.
+        self._block_link = Path(self._private.name) / "block.tsv"
+        self._block_link.symlink_to(self._block_file)
         try:
             self._session = Session(f"{folder}?{_private_options(Path(self._private.name))}")
         except RuntimeError as error:
@@ -143,12 +147,14 @@ class _Embedded:
             return
         # The engine reads a file much faster than rows that stand in a statement.
         try:
-            with self._block_file.open("w", encoding="utf-8", newline="") as file:
+            with open(
+                self._block_file, "w", encoding="utf-8", newline="", opener=_open_for_owner
+            ) as file:
                 escaped = zip(_escaped_texts(lines), _escaped_texts(payloads), strict=True)
                 file.write("\n".join([f"{line}\t{payload}" for line, payload in escaped]) + "\n")
             self._query(
                 "CREATE OR REPLACE TEMPORARY TABLE block (`line` String, `payload` String) "
-                f"ENGINE = File(TabSeparated, {literal(str(self._block_file))})"
+                f"ENGINE = File(TabSeparated, {literal(str(self._block_link))})"
             )
             self._query(statement, params=params)
             self._query("DROP TEMPORARY TABLE block")
@@ -158,7 +164,8 @@ class _Embedded:
                 hint="check the folder's free space; what was stored stays, run the same again",
             ) from error
         finally:
-            self._block_file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._block_file.unlink()
 
     def only_read(self, database: str) -> None:
         self._query(f"USE {quote_identifier(database)}")
@@ -186,6 +193,17 @@ class _Embedded:
         blob: bytes = answer.bytes() if answer is not None else b""
         # Bytes that are no UTF-8 are kept apart here, for JSON's own escapes come first.
         return blob.decode(errors="surrogateescape")
+
+
+def _temporary_folder() -> str | None:
+    """Return where to make temporary folders: as usual, unless its path is a pattern."""
+    unusual = re.search(r"[*?{}\[\]]", tempfile.gettempdir())
+    return "/tmp" if unusual else None  # noqa: S108 - a folder of its own is made there
+
+
+def _open_for_owner(path: str, flags: int) -> int:
+    """Open a file that only its owner may read, and no link to another one."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _private_options(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,38 @@ print("open", flush=True)
 sys.stdin.read()
 held.close()
 """
+
+INSERT = """
+import os, sys
+from pathlib import Path
+from kalshi_fills.errors import WarehouseError
+from kalshi_fills.warehouse.embedded import open_embedded
+folder = Path(sys.argv[1])
+warehouse = open_embedded(folder)
+warehouse.command("CREATE TABLE t (v String) ENGINE = MergeTree ORDER BY v")
+planted = folder / "kalshi-fills-block.tsv"
+if len(sys.argv) > 2:
+    planted.symlink_to(sys.argv[2])
+try:
+    statement = "INSERT INTO t SELECT concat(line, payload) FROM block"
+    warehouse.insert_lines(["a", "b\\t"], ["1", "2"], statement)
+    print(warehouse.rows("SELECT v FROM t ORDER BY v"), planted.exists())
+except WarehouseError as error:
+    print(error.message.rpartition(": ")[2])
+warehouse.close()
+"""
+
+
+def inserting(*words: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", INSERT, *words],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, **environment},
+    )
+    assert done.stderr == ""
+    return done.stdout
 
 
 def test_a_folder_that_another_process_has_open_is_refused_naming_it(
@@ -103,3 +136,23 @@ def test_a_folder_may_have_any_usual_name(tmp_path: Path, embedded: Warehouse, n
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "open\n", "")
     assert any(folder.iterdir())
+
+
+@pytest.mark.parametrize("name", ["plain", "{a,b}", "*", "[z]", "it's"])
+def test_what_is_inserted_goes_through_a_file_of_the_folder_that_is_gone_afterwards(
+    tmp_path: Path, embedded: Warehouse, name: str
+) -> None:
+    (tmp_path / "temporary{a}").mkdir()
+    printed = inserting(str(tmp_path / name), TMPDIR=str(tmp_path / "temporary{a}"))
+
+    assert printed == "[('a1',), ('b\\t2',)] False\n"
+
+
+def test_a_link_in_the_place_of_that_file_is_not_followed(
+    tmp_path: Path, embedded: Warehouse
+) -> None:
+    other = tmp_path / "other"
+    other.write_text("precious")
+
+    assert inserting(str(tmp_path / "folder"), str(other)) == "Too many levels of symbolic links\n"
+    assert other.read_text() == "precious"
