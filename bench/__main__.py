@@ -106,6 +106,8 @@ def main() -> int:
     """Measure what is asked for; return the exit code."""
     arguments = _arguments()
     names = arguments.names or list(BENCHMARKS)
+    if arguments.folder is not None:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="kalshi-fills-bench-", dir=arguments.folder))
     failures = 0
     try:

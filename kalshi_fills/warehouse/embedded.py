@@ -42,7 +42,7 @@ _PROGRAM: Final = re.compile(
 """What makes the engine run a program, in a stored definition."""
 
 _BLOCK_FILE: Final = "kalshi-fills-block.tsv"
-"""What is being inserted; a run that was killed leaves it, and the next one writes over it."""
+"""What is being inserted; a run that was killed leaves it, and the next one removes it."""
 
 
 def open_embedded(folder: Path) -> Warehouse:
@@ -87,6 +87,7 @@ class _Embedded:
                 hint="check the folder's owner and free space, or point CLICKHOUSE_URL elsewhere",
                 code=error_code(str(error)),
             ) from error
+        self._remove_block_file()
         settings = embedded_profile(set(self._query("SELECT name FROM system.settings").split()))
         self._query("SET " + ", ".join(f"{name} = {literal(settings[name])}" for name in settings))
 
@@ -161,11 +162,15 @@ class _Embedded:
         except OSError as error:
             raise WarehouseError(
                 f"{self._block_file} could not be written: {error.strerror}",
-                hint="check the folder's free space; what was stored stays, run the same again",
+                hint="check the folder's owner and free space; what was stored stays: run the same "
+                "command again",
             ) from error
         finally:
-            with contextlib.suppress(OSError):
-                self._block_file.unlink()
+            self._remove_block_file()
+
+    def _remove_block_file(self) -> None:
+        with contextlib.suppress(OSError):
+            self._block_file.unlink()
 
     def only_read(self, database: str) -> None:
         self._query(f"USE {quote_identifier(database)}")

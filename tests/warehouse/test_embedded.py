@@ -148,6 +148,24 @@ def test_what_is_inserted_goes_through_a_file_of_the_folder_that_is_gone_afterwa
     assert printed == "[('a1',), ('b\\t2',)] False\n"
 
 
+def test_a_file_that_a_killed_run_left_is_removed_by_the_next(
+    tmp_path: Path, embedded: Warehouse
+) -> None:
+    left = tmp_path / "folder" / "kalshi-fills-block.tsv"
+    left.parent.mkdir()
+    left.write_text("half a li")
+
+    subprocess.run(
+        [sys.executable, "-c", HOLD, str(left.parent)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=600,
+        check=True,
+    )
+
+    assert not left.exists()
+
+
 def test_a_link_in_the_place_of_that_file_is_not_followed(
     tmp_path: Path, embedded: Warehouse
 ) -> None:
