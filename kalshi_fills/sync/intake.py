@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from kalshi_fills.sync.contested import Contested
     from kalshi_fills.sync.report import SyncReport
 
-BLOCK_FILLS: Final = 40_000
-"""Fills in one insert at most; half of them are enough where nothing is being written."""
+BLOCK_FILLS: Final = 25_000
+"""How many fills are gathered for one insert at most: two such blocks are what memory must hold."""
+
+_ENOUGH_FILLS: Final = 20_000
+"""How many are enough where nothing is being written: an engine merges many small parts."""
 
 
 class Refused(NamedTuple):
@@ -60,9 +63,9 @@ class Intake:
         return len(self._block) >= BLOCK_FILLS
 
     @property
-    def is_half_full(self) -> bool:
+    def has_enough(self) -> bool:
         """Return whether there is enough for a writer that has nothing else to do."""
-        return len(self._block) * 2 >= BLOCK_FILLS
+        return len(self._block) >= _ENOUGH_FILLS
 
     def next_block(self) -> Block:
         """Return what was gathered, and begin the next block."""

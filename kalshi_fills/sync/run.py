@@ -122,7 +122,7 @@ def sync(
         subaccounts: set[int] = set()
         for page in fetch_fills(exchange, window):
             intake.take(page, report)
-            if intake.is_full or (intake.is_half_full and writer.is_idle):
+            if intake.is_full or (intake.has_enough and writer.is_idle):
                 _write_next_block(intake, writer, tally, subaccounts)
             report.requests = exchange.requests
             progress(report)
