@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -20,8 +24,8 @@ Screen = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def screen(api_key: Account, tmp_path: Path) -> Screen:
-    """Run a command on a terminal; return its exit code and what the terminal shows."""
+def terminal(api_key: Account, tmp_path: Path) -> Screen:
+    """Run a command on a terminal; return its exit code and all that it wrote there."""
 
     def run(*words: str, **variables: str) -> tuple[int, str]:
         ours, theirs = pty.openpty()
@@ -55,9 +59,19 @@ def screen(api_key: Account, tmp_path: Path) -> Screen:
                 shown += block
             os.close(ours)
         text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
+        return process.returncode, text
+
+    return run
+
+
+@pytest.fixture
+def screen(terminal: Screen) -> Screen:
+    """Run a command on a terminal; return its exit code and what the terminal shows in the end."""
+
+    def run(*words: str, **variables: str) -> tuple[int, str]:
+        code, text = terminal(*words, **variables)
         # What a spinner or a bar wrote over stays in the stream, and is gone from the screen.
-        lines = (line.rpartition("\r")[2] for line in text.split("\n"))
-        return process.returncode, "\n".join(lines)
+        return code, "\n".join(line.rpartition("\r")[2] for line in text.split("\n"))
 
     return run
 
@@ -105,6 +119,48 @@ def test_a_first_day_on_a_terminal(
     code, shown = screen("status", **given)
     assert code == 0
     assert "a later one failed" in shown
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """The URL of a server that takes connections and hangs up two seconds later."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def hang_up() -> None:
+        with contextlib.suppress(OSError):  # the listener is closed
+            while True:
+                connection, _ = listener.accept()
+                time.sleep(2)
+                connection.close()
+
+    threading.Thread(target=hang_up, daemon=True).start()
+    yield f"clickhouse://127.0.0.1:{listener.getsockname()[1]}/kalshi"
+    listener.close()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["migrate"],
+        ["sync"],
+        ["diagnose", "--offline"],
+        ["diagnose", "--query", "schema"],
+        ["status"],
+        ["query", "SELECT 1"],
+        ["truncate"],
+        ["truncate", "--dry-run"],
+        ["truncate", "--list-backups"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_connects_for_longer_than_a_second_shows_it(
+    words: list[str], terminal: Screen, silent_server: str
+) -> None:
+    code, shown = terminal(*words, CLICKHOUSE_URL=silent_server)
+    assert code == 5, shown
+    assert "connecting" in shown
+    last = shown.strip().split("\n")[-2:]
+    assert [line.rpartition("\r")[2][:6] for line in last] == ["error:", "hint: "]
 
 
 def test_a_diagnosis_begins_with_what_to_do(
