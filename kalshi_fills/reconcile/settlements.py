@@ -23,6 +23,7 @@ from kalshi_fills.pipeline.values import decode_item
 from kalshi_fills.reconcile.breaks import MAX_BREAKS
 from kalshi_fills.reconcile.settled import SettledMarket, SettledMarkets
 from kalshi_fills.reconcile.totals import SettledRow
+from kalshi_fills.words import many, one_or_more
 
 if TYPE_CHECKING:
     from kalshi_fills.pipeline.window import Window
@@ -109,7 +110,10 @@ def compare_settlements(
             of_others += _hash(ticker) in agreeing  # another subaccount's row agrees
     settled.agreeing = len(agreeing) - of_others
     if unreadable:
-        settled.notes.append(f"{unreadable:,} settlements could not be read and were not compared.")
+        were = one_or_more(unreadable, "was", "were")
+        settled.notes.append(
+            f"{many(unreadable, 'settlement')} could not be read and {were} not compared."
+        )
     if refused:
         settled.notes.append(
             f"The exchange's settlements were not all to be had ({refused}); those that are stored "

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from kalshi_fills.host.printable import ascii_json
-from kalshi_fills.report.console import harmless, instant, many, new_console, new_table
+from kalshi_fills.report.console import harmless, instant, new_console, new_table
 from kalshi_fills.warehouse.client import in_utc
+from kalshi_fills.words import many
 
 if TYPE_CHECKING:
     from kalshi_fills.warehouse.client import Rows
