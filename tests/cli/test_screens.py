@@ -186,6 +186,28 @@ def test_a_diagnosis_begins_with_what_to_do(
     assert "more with" not in everything.out
 
 
+def test_a_query_of_more_columns_than_have_room_shows_a_value_a_line(
+    screen: Screen, target: Target
+) -> None:
+    sql = "SELECT number AS n, 'KXBTCD-26NOV2406-T99' AS market, 0.5 AS price FROM numbers(2)"
+    given = {"CLICKHOUSE_URL": target.url}
+    assert screen("migrate", **given)[0] == 0
+
+    code, shown = screen("query", sql, COLUMNS="60", **given)
+    assert code == 0
+    assert "row 1" not in shown
+    assert re.search(r"^ n   market +price ", shown, re.MULTILINE)
+
+    code, shown = screen("query", sql, COLUMNS="30", **given)
+    assert code == 0
+    lines = [line.strip() for line in shown.splitlines() if line.strip()]
+    assert lines == [
+        "row 1", "n       0", "market  KXBTCD-26NOV2406-T99", "price   0.5",
+        "row 2", "n       1", "market  KXBTCD-26NOV2406-T99", "price   0.5",
+        "2 rows",
+    ]  # fmt: skip
+
+
 def test_what_is_wrong_with_an_address_is_told(cli: Cli) -> None:
     for url, sentence, hint in (
         ("127.0.0.1:9000", "'127.0.0.1:9000' has no scheme", "clickhouse://127.0.0.1:9000"),
