@@ -158,7 +158,7 @@ def sync(
     report = outcome.sync = SyncReport(uuid.uuid4(), dry_run)
     try:
         _run_sync(context, request, report, read_share)
-    except KalshiFillsError:
+    except (KalshiFillsError, KeyboardInterrupt):
         if report.window is not None and not context.json:
             show_sync(report, context.settings.tables)
         raise
