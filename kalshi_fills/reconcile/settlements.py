@@ -37,6 +37,9 @@ _AT_ONCE: Final = 5_000
 ASKED_FOR_AGAIN: Final = 50
 """Markets that differ whose settlements are asked for again."""
 
+_SHOW_IT: Final = 3
+"""Markets listed alike for several subaccounts that are no coincidence."""
+
 
 def compare_stored(
     lookups: TableLookups, window: Window, pending_from: datetime | None
@@ -53,6 +56,7 @@ def compare_stored(
     """
     settled = SettledMarkets(skipped="no settled market is stored; sync stores them")
     _add_stored(settled, lookups, window, pending_from, SeenFills())
+    _note_listed_for_each(settled)
     return settled
 
 
@@ -104,6 +108,7 @@ def compare_settlements(
             market = _asked_again(market, reader, lookups, subaccounts)
         if market.agrees:
             _note_moved(market, settled)
+            _take_listed_for_each(market, settled)
             agreeing.add(_hash(ticker), 0)
         else:
             _leave(market, may_come_from, settled)
@@ -121,6 +126,7 @@ def compare_settlements(
         )
         settled.skipped = refused
     _add_stored(settled, lookups, window, may_come_from, met)
+    _note_listed_for_each(settled)
     return settled
 
 
@@ -165,6 +171,7 @@ def _add_stored(
         for ticker in tickers:
             market = SettledMarket(ticker, rows.get(ticker, {}), sums.get(ticker, {}))
             if market.agrees:
+                _take_listed_for_each(market, settled)
                 agreeing.add(_hash(ticker), 0)
             else:
                 _leave(market, may_come_from, settled)
@@ -217,6 +224,23 @@ def _note_moved(market: SettledMarket, settled: SettledMarkets) -> None:
         settled.notes.append(
             f"{market.ticker}: contracts were moved between subaccounts, which leaves no fill; "
             "what was settled of all subaccounts together agrees."
+        )
+
+
+def _take_listed_for_each(market: SettledMarket, settled: SettledMarkets) -> None:
+    if market.is_listed_for_each:
+        settled.listed_for_each.append(market.ticker)
+
+
+def _note_listed_for_each(settled: SettledMarkets) -> None:
+    """Note that the exchange tells no subaccounts apart, where several markets show it."""
+    found = sorted(settled.listed_for_each)
+    if len(found) >= _SHOW_IT:
+        settled.notes.append(
+            f"{len(found):,} settled markets, such as {found[0]}, are listed with the same totals "
+            "for several subaccounts, and these are what all their fills add up to: the exchange "
+            "does not tell subaccounts apart there, so that the view of cash by market counts what "
+            "was paid once for each of them."
         )
 
 
