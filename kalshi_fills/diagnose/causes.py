@@ -261,7 +261,7 @@ def _exchange_schema_changed(
             "The exchange sends items with a fill's id that this version cannot read: its schema "
             "changed, or they are broken.",
             evidence,
-            "pip install --upgrade kalshi-fills, then kalshi-fills sync; or, if they are no fills, "
+            "upgrade kalshi-fills, then kalshi-fills sync; or, if they are no fills, "
             "kalshi-fills sync --accept-rejected",
         )
 

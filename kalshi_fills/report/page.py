@@ -161,4 +161,4 @@ def _is_number(value: object) -> bool:
 
 def _is_command(text: str) -> bool:
     """Return whether a text can be pasted into a shell, and is not a sentence."""
-    return text.startswith(("kalshi-fills ", "pip install ")) and "," not in text
+    return text.startswith("kalshi-fills ") and "," not in text
