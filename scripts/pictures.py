@@ -129,7 +129,7 @@ def play_the_incident(folder: Path) -> FirstDiagnosis:
             "XDG_STATE_HOME": str(folder / "state"),
         }
         stage = FirstDiagnosis(folder, environment)
-        engine = demo._Engine(folder / "clickhouse", now)
+        engine = demo.BrokenEngine(folder / "clickhouse", now)
         with contextlib.suppress(EnoughError):
             demo.play(stage, exchange, engine)
     return stage

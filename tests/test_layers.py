@@ -13,18 +13,19 @@ PACKAGE = Path(__file__).parent.parent / "kalshi_fills"
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "words": set(),
     "host": {"errors"},
     "pipeline": {"errors"},
     "exchange": {"errors", "pipeline"},
-    "warehouse": {"errors", "pipeline"},
-    "reconcile": {"errors", "pipeline", "exchange", "warehouse"},
-    "sync": {"errors", "pipeline", "exchange", "warehouse", "reconcile"},
-    "migrate": {"errors", "pipeline", "warehouse"},
-    "truncate": {"errors", "pipeline", "warehouse"},
-    "diagnose": {"errors", "pipeline", "exchange", "warehouse", "reconcile"},
+    "warehouse": {"errors", "words", "pipeline"},
+    "reconcile": {"errors", "words", "pipeline", "exchange", "warehouse"},
+    "sync": {"errors", "words", "pipeline", "exchange", "warehouse", "reconcile"},
+    "migrate": {"errors", "words", "pipeline", "warehouse"},
+    "truncate": {"errors", "words", "pipeline", "warehouse"},
+    "diagnose": {"errors", "words", "pipeline", "exchange", "warehouse", "reconcile"},
     "report": {
-        "errors", "host", "pipeline", "warehouse", "reconcile", "sync", "migrate", "truncate",
-        "diagnose",
+        "errors", "words", "host", "pipeline", "warehouse", "reconcile", "sync", "migrate",
+        "truncate", "diagnose",
     },
     "cli": {
         "errors", "host", "pipeline", "exchange", "warehouse", "reconcile", "sync", "migrate",

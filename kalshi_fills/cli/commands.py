@@ -39,7 +39,7 @@ _TABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}").fullmatch
 Until = Annotated[
     str | None,
     typer.Option(
-        metavar="T", help="End of the range (exclusive), like --since.", show_default="now"
+        metavar="T", help="End of the range (exclusive), like --since; now, unless given."
     ),
 ]
 
@@ -101,8 +101,8 @@ def sync(
         str, typer.Option(metavar="D", help="How far before the watermark to start.")
     ] = "1h",
     rate_share: Annotated[
-        float, typer.Option(metavar="S", help="Share of the account's read limit to use, up to 1.")
-    ] = 0.5,
+        str, typer.Option(metavar="S", help="Share of the account's read limit to use, up to 1.")
+    ] = "0.5",
     accept_rejected: Annotated[
         bool,
         _flag(
@@ -150,12 +150,12 @@ def sync(
         dry_run,
         same_account,
     )
-    share(rate_share, "--rate-share", mistakes)
+    read_share = share(rate_share, "--rate-share", mistakes)
     mistakes.raise_if_any()
     report = outcome.sync = SyncReport(uuid.uuid4(), dry_run)
     try:
-        _run_sync(context, request, report, rate_share)
-    except KalshiFillsError:
+        _run_sync(context, request, report, read_share)
+    except (KalshiFillsError, KeyboardInterrupt):
         if report.window is not None and not context.json:
             show_sync(report, context.settings.tables)
         raise
@@ -375,10 +375,13 @@ def truncate(
     request = TruncateRequest(garbage, oldest, restore, not no_backup)
     with (
         exclusive(settings.clickhouse.identity(), settings.tables.name()),
-        open_warehouse(settings) as warehouse,
+        contextlib.ExitStack() as opened,
     ):
-        place = place_of(warehouse, settings.tables, uuid.uuid4(), context.now)
-        report = plan_truncation(place, request)
+        with spinner() as show_step:  # nothing moves while the name is typed
+            warehouse = opened.enter_context(open_warehouse(settings))
+            show_step("looking at the table")
+            place = place_of(warehouse, settings.tables, uuid.uuid4(), context.now)
+            report = plan_truncation(place, request)
         report.dry_run = dry_run
         if report.has_work and not dry_run:
             if asks:

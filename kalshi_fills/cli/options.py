@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
-import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -58,13 +58,14 @@ def duration(text: str, option: str, mistakes: Mistakes) -> timedelta:
     return long
 
 
-def share(value: float, option: str, mistakes: Mistakes) -> float:
-    """Return the share as it is; note a mistake unless it is more than 0 and at most 1."""
-    if not (math.isfinite(value) and 0 < value <= 1):
-        mistakes.add(
-            f"{option} {value} is not a share", f"use a number above 0 and up to 1 for {option}"
-        )
-    return value
+def share(text: str, option: str, mistakes: Mistakes) -> float:
+    """Return the share that a text means, more than 0 and at most 1."""
+    with contextlib.suppress(ValueError):
+        value = float(text)
+        if 0 < value <= 1:
+            return value
+    mistakes.add(f"{option}{quoted(text)} is not a share", f"write it like {option} 0.5, up to 1")
+    return 1.0
 
 
 def is_identifier(name: str) -> bool:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kalshi_fills.diagnose.removal import quoted, start_over_or_delete
 from kalshi_fills.diagnose.survey import SYNC_SILENT, TableSurvey
-from kalshi_fills.diagnose.words import many, one_or_more
 from kalshi_fills.pipeline.stages import percent
+from kalshi_fills.words import many, one_or_more
 
 if TYPE_CHECKING:
     from kalshi_fills.reconcile.breaks import Break
@@ -112,7 +112,7 @@ def _schema_never_migrated(table: TableSurvey, tables: Tables) -> Iterator[Cause
     elif schema.problems or schema.others_missing:
         evidence = schema.problems[:6]
         if len(schema.problems) > 6:
-            evidence.append(f"and {len(schema.problems) - 6} more differences")
+            evidence.append(f"and {many(len(schema.problems) - 6, 'more difference')}")
         if schema.others_missing:
             evidence.append(f"not there: {', '.join(schema.others_missing)}")
         yield Cause(
@@ -141,7 +141,8 @@ def _non_fills_written_as_fills(
         rows = table.rows
         garbage = table.garbage("before", "in", "after")
         share = percent(garbage, rows)
-        evidence.append(f"{garbage:,} of {many(rows, 'row')} ({share}) have a price no fill has")
+        have = one_or_more(garbage, "has", "have")
+        evidence.append(f"{garbage:,} of {many(rows, 'row')} ({share}) {have} a price no fill has")
         evidence += [
             f"{many(one.rows, 'row')} of {many(one.orders, 'order')}: "
             f"{one.problem or 'possible price'}, payload: {one.payload}"
@@ -167,9 +168,10 @@ def _non_fills_written_as_fills(
                 "among the exchange's fills"
             )
     if by_hand and garbage:
+        valid, them = len(by_hand), one_or_more(len(by_hand), "it", "them")
         evidence.append(
-            f"{len(by_hand):,} of them could be fills, so that truncate --garbage leaves them; "
-            "diagnose names what removes them once the garbage is gone"
+            f"{valid:,} of them could be {one_or_more(valid, 'a fill', 'fills')}, and truncate "
+            f"--garbage leaves {them}; diagnose names what removes {them} once the garbage is gone"
         )
     if evidence:
         yield Cause(
@@ -209,7 +211,8 @@ def _event_time_written_as_now(table: TableSurvey) -> Iterator[Cause]:
             "Rows carry the time at which they were written, not that of the fill in their "
             "payload.",
             [
-                f"{times.differing:,} of {many(times.looked_at, 'row')} differ from their payload, "
+                f"{times.differing:,} of {many(times.looked_at, 'row')} "
+                f"{one_or_more(times.differing, 'differs from its', 'differ from their')} payload, "
                 f"by up to {times.worst_seconds or 0:,} s"
             ],
             "kalshi-fills sync --full" if table.is_today else _MIGRATE,
@@ -258,7 +261,7 @@ def _exchange_schema_changed(
             "The exchange sends items with a fill's id that this version cannot read: its schema "
             "changed, or they are broken.",
             evidence,
-            "pip install --upgrade kalshi-fills, then kalshi-fills sync; or, if they are no fills, "
+            "upgrade kalshi-fills, then kalshi-fills sync; or, if they are no fills, "
             "kalshi-fills sync --accept-rejected",
         )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kalshi_fills.diagnose import cadence
-from kalshi_fills.diagnose.words import many
 from kalshi_fills.pipeline.stages import percent
+from kalshi_fills.words import many, one_or_more
 
 if TYPE_CHECKING:
     from kalshi_fills.diagnose.survey import TableSurvey
@@ -164,25 +164,23 @@ def check_duplicates(table: TableSurvey, reconciled: Reconciliation | None) -> C
     if table.repeats.fills:
         fills, rows = table.repeats
         found.append(
-            f"{fills:,} {'fill stands' if fills == 1 else 'fills stand'} in {many(rows, 'row')}"
+            f"{many(fills, 'fill')} {one_or_more(fills, 'stands', 'stand')} in {many(rows, 'row')}"
         )
     undefined = table.equal_versions
     if undefined.fills:
+        have = one_or_more(undefined.fills, "has", "have")
         found.append(
-            f"{undefined.fills:,} {'fill has' if undefined.fills == 1 else 'fills have'} rows of "
-            "equal version and different content"
+            f"{many(undefined.fills, 'fill')} {have} rows of equal version and different content"
         )
-    if reconciled is not None:
-        over = _orders_with_too_many(reconciled)
-        if over:
-            found.append(
-                f"{over:,} {'order has' if over == 1 else 'orders have'} more rows than fills"
-            )
+    over = _orders_with_too_many(reconciled) if reconciled is not None else set()
+    if over:
+        have = one_or_more(len(over), "has", "have")
+        found.append(f"{many(len(over), 'order')} {have} more rows than fills")
     if not found:
         return Check(
             name,
             PASS,
-            f"{many(table.rows, 'row')}, each once",
+            f"{many(table.rows, 'row')}, {one_or_more(table.rows, 'once', 'each once')}",
             expected,
             "No row is there twice.",
             "",
@@ -198,7 +196,11 @@ def check_duplicates(table: TableSurvey, reconciled: Reconciliation | None) -> C
             f"{SYNC}{since}",
         )
     largest = next(iter(table.largest_orders), None)
-    if largest is not None and largest.rows > 1:
+    if (
+        largest is not None
+        and largest.rows > 1
+        and (table.repeats.fills or largest.order_id in over)
+    ):
         found.append(f"order {largest.order_id} alone has {many(largest.rows, 'row')}")
     return Check(
         name,
@@ -210,7 +212,8 @@ def check_duplicates(table: TableSurvey, reconciled: Reconciliation | None) -> C
     )
 
 
-def _orders_with_too_many(reconciled: Reconciliation) -> int:
+def _orders_with_too_many(reconciled: Reconciliation) -> set[str | None]:
+    """Return the orders that have more rows in the table than fills at the exchange."""
     balance: dict[str | None, int] = {}
     for one in reconciled.breaks:
         if one.scope == "fill" and one.kind in ("missing", "unexpected"):
@@ -220,4 +223,4 @@ def _orders_with_too_many(reconciled: Reconciliation) -> int:
             rows, fills = one.table or 0, one.exchange or 0
             if isinstance(rows, int) and isinstance(fills, int):
                 balance[one.order_id] = rows - fills
-    return sum(surplus > 0 for surplus in balance.values())
+    return {order_id for order_id, surplus in balance.items() if surplus > 0}

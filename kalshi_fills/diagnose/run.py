@@ -46,6 +46,7 @@ from kalshi_fills.reconcile.settled import SettledMarkets
 from kalshi_fills.reconcile.settlements import compare_stored
 from kalshi_fills.warehouse.schema import Schema, schema_of
 from kalshi_fills.warehouse.store import FillStore
+from kalshi_fills.words import many, one_or_more
 
 if TYPE_CHECKING:
     from kalshi_fills.exchange.endpoints import Exchange
@@ -118,11 +119,13 @@ class Diagnosis:
         """The verdict in a few words."""
         if self.verdict == FAIL:
             failing = sum(check.status == FAIL for check in self.checks)
-            return f"{failing} of {len(self.checks)} checks fail"
+            return f"{failing} of {len(self.checks)} checks {one_or_more(failing, 'fails', 'fail')}"
         if self.proves_nothing:
             return "nothing could be compared with the exchange"
         if self.verdict == WARN:
-            return "nothing fails, but some checks warn"
+            warning = sum(check.status == WARN for check in self.checks)
+            warn = one_or_more(warning, "warns", "warn")
+            return f"nothing fails, but {many(warning, 'check')} {warn}"
         if self.offline:
             return "nothing wrong in the table itself; the exchange was not asked"
         return "table and exchange agree"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from kalshi_fills.diagnose.causes import Cause
 from kalshi_fills.diagnose.checks import FAIL, PASS, SKIP, SYNC, Check
 from kalshi_fills.diagnose.removal import quoted, start_over_or_delete
+from kalshi_fills.words import many, one_or_more
 
 if TYPE_CHECKING:
     from kalshi_fills.pipeline.fills import FillKey
@@ -25,14 +26,14 @@ def check_settled(settled: SettledMarkets, tables: Tables) -> Check:
     observed = "; ".join(_counts(settled))
     if settled.differing:
         causes = list(settled_causes(settled, tables))
-        one = settled.differing == 1
+        these = one_or_more(settled.differing, "this market", "these markets")
         return Check(
             SETTLED,
             FAIL,
             observed,
             _EXPECTED,
-            f"The table does not hold exactly the fills that the exchange settled in "
-            f"{'this market' if one else 'these markets'}, however old they are.",
+            f"The table does not hold exactly the fills that the exchange settled in {these}, "
+            "however old they are.",
             causes[0].next if causes else "",
         )
     if settled.skipped:
@@ -74,7 +75,7 @@ def settled_causes(settled: SettledMarkets, tables: Tables) -> Iterator[Cause]:
     missing = [one for one in evidence if _lacks_fills(one)]
     if missing:
         known = sum(one.missing for one in missing)
-        count = f"{known:,} {'fill' if known == 1 else 'fills'} of " if known else "fills of "
+        count = f"{many(known, 'fill')} of " if known else "fills of "
         yield Cause(
             "fills_missing",
             "Fills that a finished sync should have stored are missing: they were removed, or the "
@@ -110,14 +111,14 @@ def _lacks_fills(one: Evidence) -> bool:
 def _counts(settled: SettledMarkets) -> Iterator[str]:
     agreeing, differing = settled.agreeing, settled.differing
     if agreeing or not differing:
-        yield f"{agreeing:,} settled {'market agrees' if agreeing == 1 else 'markets agree'}"
+        yield f"{many(agreeing, 'settled market')} {one_or_more(agreeing, 'agrees', 'agree')}"
     if differing:
         ticker = settled.breaks[0].market_ticker
-        what = "" if agreeing else " settled market" if differing == 1 else " settled markets"
-        differ = f"differs: {ticker}" if differing == 1 else f"differ, such as {ticker}"
-        yield f"{differing:,}{what} {differ}"
+        count = f"{differing:,}" if agreeing else many(differing, "settled market")
+        yield f"{count} {one_or_more(differing, 'differs:', 'differ, such as')} {ticker}"
     if settled.explained:
-        yield f"{settled.explained:,} differ by fills that are named"
+        differ = one_or_more(settled.explained, "differs", "differ")
+        yield f"{settled.explained:,} {differ} by fills that are named"
     if settled.pending:
         yield f"{settled.pending:,} pending"
 
@@ -140,7 +141,7 @@ def _keys(parts: Iterator[tuple[FillKey, ...]]) -> list[FillKey]:
 
 
 def _rows(keys: list[FillKey]) -> str:
-    return f"{len(keys):,} {'row' if len(keys) == 1 else 'rows'}"
+    return many(len(keys), "row")
 
 
 def _sentence(text: str) -> str:

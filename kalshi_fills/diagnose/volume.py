@@ -11,6 +11,7 @@ from kalshi_fills.diagnose.survey import SYNC_SILENT, TableSurvey
 from kalshi_fills.pipeline.fills import EARLIEST_FILL, FillKey
 from kalshi_fills.reconcile.breaks import MAX_BREAKS, Break
 from kalshi_fills.reconcile.reconciliation import LARGE_LAG, Reconciliation
+from kalshi_fills.words import many, one_or_more
 
 if TYPE_CHECKING:
     from kalshi_fills.warehouse.statements import Tables
@@ -86,7 +87,7 @@ def check_volume(
     )
     pending = (
         f" {reconciled.pending:,} newer than the last sync "
-        f"{'comes' if reconciled.pending == 1 else 'come'} with the next."
+        f"{one_or_more(reconciled.pending, 'comes', 'come')} with the next."
     ) * bool(reconciled.pending)
     return Check(
         name,
@@ -101,7 +102,7 @@ def check_volume(
 def _counts(reconciled: Reconciliation) -> list[str]:
     """Return what differs and what is pending, as phrases with their numbers."""
     counts = [
-        f"{len(found):,} {one if len(found) == 1 else several}"
+        f"{len(found):,} {one_or_more(len(found), one, several)}"
         for one, several, found in (
             ("missing", "missing", reconciled.of("fill", "missing")),
             ("unexpected", "unexpected", reconciled.of("fill", "unexpected")),
@@ -118,22 +119,18 @@ def _counts(reconciled: Reconciliation) -> list[str]:
     if reconciled.pending:
         counts.append(f"{reconciled.pending:,} pending")
     if reconciled.pending_orders:
-        orders = "order" if reconciled.pending_orders == 1 else "orders"
-        counts.append(f"{reconciled.pending_orders:,} {orders} pending")
+        counts.append(f"{many(reconciled.pending_orders, 'order')} pending")
     return counts
 
 
 def _proven(table: TableSurvey, reconciled: Reconciliation) -> str:
     """Return what was compared and agrees, as a phrase with its numbers."""
     proven = reconciled.proven.as_dict()
-    orders = (
-        f"{reconciled.proven.orders:,} {'order' if reconciled.proven.orders == 1 else 'orders'}"
-    )
+    orders = many(reconciled.proven.orders, "order")
     if not table.is_today:
         return f"compared: number of rows of {orders}"
-    fills = f"{reconciled.proven.fills:,} {'fill' if reconciled.proven.fills == 1 else 'fills'}"
-    positions = f"{reconciled.proven.positions:,} "
-    positions += "position" if reconciled.proven.positions == 1 else "positions"
+    fills = many(reconciled.proven.fills, "fill")
+    positions = many(reconciled.proven.positions, "position")
     return (
         f"compared: {fills}, {proven['contracts']} contracts, {proven['fees_dollars']} dollars of "
         f"fees; {orders} and {positions} agree"
@@ -146,11 +143,15 @@ def _doubts(reconciled: Reconciliation) -> list[tuple[str, str]]:
     if reconciled.not_compared:
         doubts.append((f"No fill could be compared. {reconciled.not_compared}", _again(reconciled)))
     if reconciled.of("position"):
-        agreed = "" if reconciled.not_compared else "Every fill and every order agrees; a"
+        several = len(reconciled.of("position"))
+        differ = one_or_more(several, "a position differs", "positions differ")
+        explains = one_or_more(several, "explains it", "explain them")
+        agreed = "" if reconciled.not_compared else "every fill and every order agrees; "
+        sentence = f"{agreed}{differ}, and no fill {explains}"
         doubts.append(
             (
-                f"{agreed or 'A'} position differs, and no fill explains it; a transfer to or "
-                "from another account does that.",
+                f"{sentence[0].upper()}{sentence[1:]}; a transfer to or from another account does "
+                "that.",
                 "",
             )
         )
@@ -215,7 +216,9 @@ def _volume_offline(table: TableSurvey, name: str, expected: str, now: datetime)
 
 
 def _claiming(items: int) -> str:
-    return f"{items:,} refused item{' claims' if items == 1 else 's claim'} to be fills"
+    return f"{many(items, 'refused item')} " + one_or_more(
+        items, "claims to be a fill", "claim to be fills"
+    )
 
 
 def _fills_in(breaks: list[Break]) -> set[FillKey]:

@@ -45,6 +45,7 @@ from kalshi_fills.warehouse.schema import (
     extra_columns,
 )
 from kalshi_fills.warehouse.statements import Statement
+from kalshi_fills.words import many
 
 _DONE: Final = "none"
 """The action of a step with nothing to do."""
@@ -142,7 +143,7 @@ def _alter(
         if is_new:
             return [_note(place, number, statement)]
         return [Work(migration_label(statement), "there", _DONE)]
-    what = f"{len(lacking)} columns missing: {', '.join(lacking)}"
+    what = f"{many(len(lacking), 'column')} missing: {', '.join(lacking)}"
     apply = partial(_apply, place, number, statement, is_new=is_new)
     return [Work(migration_label(statement), what, "add them", apply)]
 

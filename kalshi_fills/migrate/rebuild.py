@@ -23,6 +23,7 @@ from kalshi_fills.warehouse.in_flight import wait_for_inserts
 from kalshi_fills.warehouse.ownership import NEXT
 from kalshi_fills.warehouse.runs import RunLedger, table_state
 from kalshi_fills.warehouse.schema import own_columns
+from kalshi_fills.words import many, one_or_more
 
 
 class _FillCount(NamedTuple):
@@ -81,7 +82,7 @@ class Rebuild:
     def carry_over(self, *, everywhere: bool) -> str:
         """Copy the fills of the old table, each once, into the new one beside it."""
         self._carry_over("", NEXT, everywhere)
-        return f"{self._carried:,} fills copied"
+        return f"{many(self._carried, 'fill')} copied"
 
     def exchange(self) -> None:
         """Put the new table into the old one's place, atomically."""
@@ -93,7 +94,7 @@ class Rebuild:
         wait_for_inserts(self._place.warehouse, self._place.tables)
         self._carry_over(NEXT, "", everywhere)
         late = self._carried - before
-        return f"{late:,} fills had come late" if before else "copied again"
+        return f"{many(late, 'fill')} had come late" if before else "copied again"
 
     def keep_old(self, *, everywhere: bool, is_as_recorded: bool) -> str:
         """Keep the old table under its dated name, and have the ledger know the new one.
@@ -109,10 +110,17 @@ class Rebuild:
         if is_as_recorded:
             state = table_state(warehouse, tables, None)._replace(rows=self._carried)
             RunLedger(warehouse, tables, uuid4()).note_rebuild(state, now)
+        rows = one_or_more(total, "its one row", f"all {total:,} rows")
+        carried, rest = self._carried, total - self._carried
+        left = one_or_more(
+            rest,
+            "is no valid fill, has no id, or repeats a fill",
+            "are no valid fills, have no id, or repeat a fill",
+        )
         return (
-            f"kept as {tables.fills}{self.suffix_kept} with all {total:,} rows: {self._carried:,} "
-            f"fills were carried over, {total - self._carried:,} rows are no valid fills, have no "
-            "id, or repeat a fill"
+            f"kept as {tables.fills}{self.suffix_kept} with {rows}: "
+            f"{many(carried, 'fill')} {one_or_more(carried, 'was', 'were')} carried over, "
+            f"{many(rest, 'row')} {left}"
         )
 
     def _keep(self, suffix: str) -> None:

@@ -20,6 +20,7 @@ from kalshi_fills.reconcile.fills import by_key, compare_fills
 from kalshi_fills.reconcile.listed import Bounds, ListedFills, must_be_stored
 from kalshi_fills.reconcile.lookups import OrderSums, TableLookups
 from kalshi_fills.reconcile.moved import join_moved_fills
+from kalshi_fills.words import many, one_or_more
 
 if TYPE_CHECKING:
     from kalshi_fills.exchange.endpoints import Exchange
@@ -128,8 +129,8 @@ def compare_orders(
         _note_missing_orders(exchange, listing, listed.an_old_fill, found)
     elif listing.unreadable:
         found.notes.append(
-            f"{listing.unreadable:,} of {listing.items:,} orders could not be read and were not "
-            "compared."
+            f"{listing.unreadable:,} of {many(listing.items, 'order')} could not be read and "
+            f"{one_or_more(listing.unreadable, 'was', 'were')} not compared."
         )
     since = found.compared.start
     if (

@@ -18,6 +18,7 @@ from kalshi_fills.reconcile.breaks import Break
 from kalshi_fills.reconcile.fills import by_key, compare_fills
 from kalshi_fills.reconcile.listed import Bounds, ListedFills, must_be_stored
 from kalshi_fills.reconcile.moved import join_moved_fills
+from kalshi_fills.words import many, one_or_more
 
 if TYPE_CHECKING:
     from kalshi_fills.exchange.endpoints import Exchange
@@ -158,8 +159,9 @@ def compare_positions(
     listing = primary.listing
     if listing.unreadable:
         sentence = (
-            f"{listing.unreadable:,} of {listing.items:,} positions could not be read and were "
-            "not compared; the exchange may have renamed position_fp."
+            f"{listing.unreadable:,} of {many(listing.items, 'position')} could not be read and "
+            f"{one_or_more(listing.unreadable, 'was', 'were')} not compared; the exchange may have "
+            "renamed position_fp."
         )
         (found.notes if held else found.blind).append(sentence)
     sums = lookups.position_sums(sorted(held))

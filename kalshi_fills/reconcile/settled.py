@@ -46,17 +46,24 @@ class SettledMarket(NamedTuple):
         return sum(one.fills for one in self.sums.values())
 
     @property
-    def exchange(self) -> Totals:
-        """What the exchange settled, over all subaccounts.
+    def is_listed_for_each(self) -> bool:
+        """Return whether its one row was listed for several subaccounts.
 
-        Rows that are all the same, and of which each is all that the table holds, are one row that
-        was listed for every subaccount.
+        These rows are all the same, and each is all that the table holds: of rows that are each
+        subaccount's own, all together are.
         """
         listed = {row.totals for row in self.rows.values()}
-        if len(self.rows) > 1 and len(listed) == 1:
-            (same,) = listed
-            if same.agrees(total(one.totals for one in self.sums.values())):
-                return same
+        if len(self.rows) < 2 or len(listed) > 1:
+            return False
+        (same,) = listed
+        has_contracts = bool(same.yes or same.no)
+        return has_contracts and same.agrees(total(one.totals for one in self.sums.values()))
+
+    @property
+    def exchange(self) -> Totals:
+        """What the exchange settled, over all subaccounts."""
+        if self.is_listed_for_each:
+            return next(iter(self.rows.values())).totals
         return total(row.totals for row in self.rows.values())
 
     @property
@@ -166,6 +173,8 @@ class SettledMarkets:
     differing: int = 0
     evidence: list[Evidence] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    listed_for_each: list[str] = field(default_factory=list)
+    """Markets that agree and whose one row was listed for several subaccounts."""
     left: list[SettledMarket] = field(default_factory=list)
     """Markets that differ and of which it is not known yet why; as many as breaks are listed."""
     skipped: str = ""

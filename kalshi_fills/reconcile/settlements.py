@@ -23,6 +23,7 @@ from kalshi_fills.pipeline.values import decode_item
 from kalshi_fills.reconcile.breaks import MAX_BREAKS
 from kalshi_fills.reconcile.settled import SettledMarket, SettledMarkets
 from kalshi_fills.reconcile.totals import SettledRow
+from kalshi_fills.words import many, one_or_more
 
 if TYPE_CHECKING:
     from kalshi_fills.pipeline.window import Window
@@ -35,6 +36,9 @@ _AT_ONCE: Final = 5_000
 
 ASKED_FOR_AGAIN: Final = 50
 """Markets that differ whose settlements are asked for again."""
+
+_SHOW_IT: Final = 3
+"""Markets listed alike for several subaccounts that are no coincidence."""
 
 
 def compare_stored(
@@ -52,6 +56,7 @@ def compare_stored(
     """
     settled = SettledMarkets(skipped="no settled market is stored; sync stores them")
     _add_stored(settled, lookups, window, pending_from, SeenFills())
+    _note_listed_for_each(settled)
     return settled
 
 
@@ -103,13 +108,17 @@ def compare_settlements(
             market = _asked_again(market, reader, lookups, subaccounts)
         if market.agrees:
             _note_moved(market, settled)
+            _take_listed_for_each(market, settled)
             agreeing.add(_hash(ticker), 0)
         else:
             _leave(market, may_come_from, settled)
             of_others += _hash(ticker) in agreeing  # another subaccount's row agrees
     settled.agreeing = len(agreeing) - of_others
     if unreadable:
-        settled.notes.append(f"{unreadable:,} settlements could not be read and were not compared.")
+        were = one_or_more(unreadable, "was", "were")
+        settled.notes.append(
+            f"{many(unreadable, 'settlement')} could not be read and {were} not compared."
+        )
     if refused:
         settled.notes.append(
             f"The exchange's settlements were not all to be had ({refused}); those that are stored "
@@ -117,6 +126,7 @@ def compare_settlements(
         )
         settled.skipped = refused
     _add_stored(settled, lookups, window, may_come_from, met)
+    _note_listed_for_each(settled)
     return settled
 
 
@@ -161,6 +171,7 @@ def _add_stored(
         for ticker in tickers:
             market = SettledMarket(ticker, rows.get(ticker, {}), sums.get(ticker, {}))
             if market.agrees:
+                _take_listed_for_each(market, settled)
                 agreeing.add(_hash(ticker), 0)
             else:
                 _leave(market, may_come_from, settled)
@@ -213,6 +224,23 @@ def _note_moved(market: SettledMarket, settled: SettledMarkets) -> None:
         settled.notes.append(
             f"{market.ticker}: contracts were moved between subaccounts, which leaves no fill; "
             "what was settled of all subaccounts together agrees."
+        )
+
+
+def _take_listed_for_each(market: SettledMarket, settled: SettledMarkets) -> None:
+    if market.is_listed_for_each:
+        settled.listed_for_each.append(market.ticker)
+
+
+def _note_listed_for_each(settled: SettledMarkets) -> None:
+    """Note that the exchange tells no subaccounts apart, where several markets show it."""
+    found = sorted(settled.listed_for_each)
+    if len(found) >= _SHOW_IT:
+        settled.notes.append(
+            f"{len(found):,} settled markets, such as {found[0]}, are listed with the same totals "
+            "for several subaccounts, and these are what all their fills add up to: the exchange "
+            "does not tell subaccounts apart there, so that the view of cash by market counts what "
+            "was paid once for each of them."
         )
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from kalshi_fills.reconcile.breaks import FillSide
 from kalshi_fills.report.console import harmless, new_table
+from kalshi_fills.words import many
 
 if TYPE_CHECKING:
     from kalshi_fills.reconcile.breaks import Break, Side
@@ -117,9 +118,8 @@ def show_breaks(
     """
     if not breaks:
         return
-    more = " and more" if more_breaks else ""
-    plural = "" if len(breaks) == 1 and not more else "s"
-    table = new_table(f"{len(breaks):,}{more} break{plural} between exchange and table")
+    count = f"{len(breaks):,} and more breaks" if more_breaks else many(len(breaks), "break")
+    table = new_table(f"{count} between exchange and table")
     table.add_column("kind", no_wrap=True)
     # An id that is cut off cannot be looked up.
     table.add_column("what, and what each side says", overflow="fold")

@@ -18,8 +18,6 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from kalshi_fills.diagnose.words import many as many
-from kalshi_fills.diagnose.words import one_or_more as one_or_more
 from kalshi_fills.host.printable import ascii_json, visible, visible_lines
 
 _SHOWN_LETTERS: Final = 60
@@ -51,6 +49,11 @@ def show_failure(command: str, exit_code: int, message: str, hint: str, output_f
 def instant(moment: datetime | None) -> str | None:
     """Return a time as RFC 3339 with Z, without a fraction if it has none."""
     return None if moment is None else moment.isoformat().replace("+00:00", "Z")
+
+
+def to_the_second(moment: datetime | None) -> str | None:
+    """Return a time as `instant` does, without its fraction: for people."""
+    return None if moment is None else instant(moment.replace(microsecond=0))
 
 
 def harmless(text: str | None) -> str:

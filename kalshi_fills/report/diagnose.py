@@ -13,7 +13,7 @@ from rich.text import Text
 
 from kalshi_fills.report.answers import answer, records
 from kalshi_fills.report.breaks import break_json, show_breaks
-from kalshi_fills.report.console import harmless, instant, new_console, new_table
+from kalshi_fills.report.console import harmless, instant, new_console, new_table, to_the_second
 from kalshi_fills.warehouse.statements import Tables
 
 if TYPE_CHECKING:
@@ -64,9 +64,8 @@ def show_diagnosis(found: Diagnosis, tables: Tables, *, all_breaks: bool = False
     """Print the verdict, the causes with evidence, and what to run; then the rest in short."""
     console = new_console()
     console.print(Text(_verdict_line(found, tables), style=_STYLES[found.verdict]))
-    end = instant(found.window.end.replace(microsecond=0))
-    start = found.window.start and instant(found.window.start.replace(microsecond=0))
-    console.print(Text(f"window {start or 'everything'} to {end}\n"))
+    start = to_the_second(found.window.start) or "everything"
+    console.print(Text(f"window {start} to {to_the_second(found.window.end)}\n"))
     for number, cause in enumerate(found.causes):
         console.print(Text(f"{'root cause' if number == 0 else 'and'}: {cause.name}", style="bold"))
         lines = [cause.explanation, *(f"- {harmless(line)}" for line in cause.evidence)]

@@ -196,16 +196,23 @@ def money_axis(axes: Axes, dollars: Iterable[float], title: str) -> None:
 
 
 def time_axis(axes: Axes, first: datetime, end: datetime, size: Size) -> None:
-    """Scale the axis of time."""
+    """Scale the axis of time, with months and days in full where it is one of days."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     wide = size.name == WIDE.name
     few, many = (5, 10) if wide else (2, 4)
     locator = AutoDateLocator(UTC, few, many)  # type: ignore[no-untyped-call]
-    shown = ConciseDateFormatter(locator, UTC, show_offset=False)  # type: ignore[no-untyped-call]
+    shown = ConciseDateFormatter(  # type: ignore[no-untyped-call]
+        locator,
+        UTC,
+        formats=["%Y", "%b", "%b %d", "%H:%M", "%H:%M", "%S.%f"],
+        zero_formats=["", "%Y", "%b %d", "%b %d", "%H:%M", "%H:%M"],
+        show_offset=False,
+    )
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(shown)
     axes.set_xlim(day_number(first), day_number(end))
+    axes.set_xlabel("UTC", loc="right", labelpad=2, color=_MUTED)
 
 
 def drawn_twice(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from rich.filesize import decimal
 from rich.text import Text
 
-from kalshi_fills.report.console import many, new_console, new_table, shortened
+from kalshi_fills.report.console import new_console, new_table, shortened
 from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.words import many
 
 if TYPE_CHECKING:
     from kalshi_fills.migrate.run import MigrationReport

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +22,7 @@ from kalshi_fills.host.printable import visible
 from kalshi_fills.report.breaks import break_row
 from kalshi_fills.report.plots import plots
 from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.words import many, one_or_more
 
 if TYPE_CHECKING:
     from kalshi_fills.diagnose.run import Diagnosis
@@ -34,6 +36,11 @@ _SHOWN_BREAKS: Final = 200
 _SHOWN_ROWS: Final = 50
 
 _LONG: Final = 48
+
+_WORDS: Final = re.compile(
+    r"(\d{4}-\d\d-\d\d(?: \d\d:\d\d(?::\d\d(?:\.\d+)?)?)?|--[a-z-]+|[a-z]+(?:_[a-z]+)+)"
+)
+"""What is not broken over two lines: times, options, and names of fields and tables."""
 
 
 def require_page(path: str, mistakes: Mistakes) -> None:
@@ -99,6 +106,8 @@ def render(found: Diagnosis, tables: Tables, now: datetime) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["split_words"] = _WORDS.split
+    environment.globals.update(many=many, one_or_more=one_or_more)
     environment.tests["command"] = _is_command
     environment.tests["number"] = _is_number
     environment.tests["long"] = lambda value: len(str(value)) > _LONG
@@ -152,4 +161,4 @@ def _is_number(value: object) -> bool:
 
 def _is_command(text: str) -> bool:
     """Return whether a text can be pasted into a shell, and is not a sentence."""
-    return text.startswith(("kalshi-fills ", "pip install ")) and "," not in text
+    return text.startswith("kalshi-fills ") and "," not in text

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from kalshi_fills.report.console import many, one_or_more
 from kalshi_fills.report.drawing import (
     BAD,
     DAY,
@@ -21,6 +20,7 @@ from kalshi_fills.report.drawing import (
     outline,
     time_axis,
 )
+from kalshi_fills.words import many, one_or_more
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,6 @@ from statistics import median
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kalshi_fills.report.answers import answer, select_from
-from kalshi_fills.report.console import many
 from kalshi_fills.report.drawing import (
     BAD,
     INK,
@@ -22,6 +21,7 @@ from kalshi_fills.report.drawing import (
     outline,
     rgb,
 )
+from kalshi_fills.words import many, one_or_more
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,10 +55,12 @@ def price_distribution(found: Diagnosis) -> Plot:
     outside = sum(part.rows for part in prices if part.price_in_cents in (below, above))
     fullest = max(prices, key=lambda part: part.rows)
     plot.says = (
-        f"{outside:,} of {many(rows, 'row')} ({outside / rows:.1%}) have an impossible price, "
+        f"{outside:,} of {many(rows, 'row')} ({outside / rows:.1%}) "
+        f"{one_or_more(outside, 'has', 'have')} an impossible price, "
         "0 or less, or 100 cents or more."
         if outside
-        else f"All of the {many(rows, 'row')} have a possible price."
+        else one_or_more(rows, "The one row has", f"All of the {rows:,} rows have")
+        + " a possible price."
     )
     plot.says += (
         f" The most frequent, in cents, is {fullest.price_in_cents}: {many(fullest.rows, 'row')}."

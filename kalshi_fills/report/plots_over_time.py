@@ -11,7 +11,6 @@ from statistics import median
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kalshi_fills.report.answers import answer, select_from
-from kalshi_fills.report.console import many, one_or_more
 from kalshi_fills.report.drawing import (
     BAD,
     DAY,
@@ -34,6 +33,7 @@ from kalshi_fills.report.drawing import (
     outline,
     time_axis,
 )
+from kalshi_fills.words import many, one_or_more
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -196,12 +196,12 @@ def fills_per_minute(found: Diagnosis) -> Plot:
     busiest = max(counts.values(), key=lambda one: (one.rows, -one.minute.timestamp()))
     minutes = (end - first) // MINUTE
     plot.says = (
-        f"{many(rows, 'row')} in {len(counts):,} of the {many(minutes, 'minute')} between "
+        f"{many(rows, 'row')} in {len(counts):,} of {many(minutes, 'minute')} between "
         f"{_short(first)} and {_short(end)}; the busiest, "
         f"{_short(busiest.minute)}, has {busiest.rows:,}."
     )
     if zeros:
-        plot.says += f" {zeros:,} of the rows have price 0."
+        plot.says += f" {zeros:,} of the rows {one_or_more(zeros, 'has', 'have')} price 0."
     least = axis_step(first, end, MINUTE, WIDE.bars)
     by_minute = least == MINUTE
     bins = _by_minutes(counts, least)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from kalshi_fills.host.printable import visible
-from kalshi_fills.report.console import HarmlessConsole, many
+from kalshi_fills.report.console import HarmlessConsole
+from kalshi_fills.words import many
 
 if TYPE_CHECKING:
     from kalshi_fills.sync.report import SyncReport

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from rich.table import Table
 from rich.text import Text
 
 from kalshi_fills.host.printable import ascii_json
-from kalshi_fills.report.console import harmless, instant, many, new_console, new_table
+from kalshi_fills.report.console import harmless, instant, new_console, new_table
 from kalshi_fills.warehouse.client import in_utc
+from kalshi_fills.words import many
 
 if TYPE_CHECKING:
     from kalshi_fills.warehouse.client import Rows
@@ -24,6 +26,12 @@ _NUMBER: Final = re.compile(r"(Nullable\()?(U?Int|Float|Decimal)").match
 _TO_QUOTE: Final = re.compile(r'[",\n\r]|^\s|\s$|^$').search
 
 _WIDEST: Final = 100_000
+
+_READABLE: Final = 16
+"""Letters of a column to which it can be folded and still be read."""
+
+_GAP: Final = 3
+"""Letters between two columns."""
 
 
 def rows_json(found: Rows) -> dict[str, object]:
@@ -48,18 +56,46 @@ def show_rows_as_csv(found: Rows) -> None:
 
 
 def show_rows(found: Rows) -> None:
-    """Print the rows as a table, on a terminal folded to its width."""
+    """Print the rows as a table, on a terminal folded to its width.
+
+    Where a terminal has too little room for so many columns, each value has a line of its own.
+    """
     console = new_console()
-    table = new_table("")
-    for name, kind in zip(found.columns, found.types, strict=True):
-        table.add_column(Text(harmless(name)), justify="right" if _NUMBER(kind) else "left")
-    for row in found:
-        table.add_row(*(Text(harmless(_text(_plain(value)))) for value in row))
-    if found.columns:
-        if not console.is_terminal:  # what is read by a program has one line a row
-            console.width = _WIDEST
+    names = [harmless(name) for name in found.columns]
+    rows = [[harmless(_text(_plain(value))) for value in row] for row in found]
+    if not console.is_terminal:  # what is read by a program has one line a row
+        console.width = _WIDEST
+    if console.width < _least_width(names, rows):
+        for number, row in enumerate(rows, 1):
+            console.print(Text(f"row {number:,}", style="bold"))
+            console.print(_one_below_the_other(names, row))
+            console.print()
+    elif names:
+        table = new_table("")
+        for name, kind in zip(names, found.types, strict=True):
+            table.add_column(Text(name), justify="right" if _NUMBER(kind) else "left")
+        for row in rows:
+            table.add_row(*map(Text, row))
         console.print(table)
-    console.print(many(len(found), "row"))
+    console.print(many(len(rows), "row"))
+
+
+def _least_width(names: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Return the width below which a table of these rows would be folded beyond reading."""
+    widest = [
+        max(len(name), *(len(row[at]) for row in rows)) if rows else len(name)
+        for at, name in enumerate(names)
+    ]
+    return sum(min(width, _READABLE) + _GAP for width in widest)
+
+
+def _one_below_the_other(names: Sequence[str], row: Sequence[str]) -> Table:
+    lines = Table.grid(padding=(0, 2, 0, 0))
+    lines.add_column(no_wrap=True)
+    lines.add_column(overflow="fold")
+    for name, text in zip(names, row, strict=True):
+        lines.add_row(Text(name, style="dim"), Text(text))
+    return lines
 
 
 def _csv_field(text: str) -> str:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 from rich.table import Table
 from rich.text import Text
 
-from kalshi_fills.report.console import harmless, instant, many, new_console
+from kalshi_fills.report.console import harmless, instant, new_console
 from kalshi_fills.sync.open_breaks import read_open_breaks
+from kalshi_fills.words import many, one_or_more
 
 if TYPE_CHECKING:
     from kalshi_fills.warehouse.statements import Tables
@@ -44,7 +45,8 @@ def show_status(found: Status, tables: Tables, now: datetime, max_age: timedelta
     wrong = _what_is_wrong(found, now, max_age)
     verdict = "; ".join(wrong) or f"the last sync succeeded {_ago(found.last_success, now)}"
     if found.last_success is not None and _has_failed_since(found):
-        verdict += "; a later one failed"
+        names_success = not wrong or found.is_late(now, max_age)
+        verdict += "; a later one failed" if names_success else "; the latest sync failed"
     console.print(
         Text(
             f"{'ATTENTION' if wrong else 'OK'}  {tables.database}.{tables.fills}: {verdict}",
@@ -83,18 +85,15 @@ def _what_is_wrong(found: Status, now: datetime, max_age: timedelta) -> list[str
     elif found.is_late(now, max_age):
         wrong.append(f"the last sync succeeded {_ago(found.last_success, now)}")
     if claims := found.claims:
-        wrong.append(f"{many(claims, 'refused item')} that may be {_fills(claims)}")
+        fills = one_or_more(claims, "a fill", "fills")
+        wrong.append(f"{many(claims, 'refused item')} that may be {fills}")
     if breaks := found.open_breaks:
         wrong.append(many(breaks, "open break"))
     if differing := found.settled_markets_differing:
         wrong.append(
-            f"{many(differing, 'settled market')} {'differs' if differing == 1 else 'differ'}"
+            f"{many(differing, 'settled market')} {one_or_more(differing, 'differs', 'differ')}"
         )
     return wrong
-
-
-def _fills(count: int) -> str:
-    return "a fill" if count == 1 else "fills"
 
 
 def _next(found: Status) -> str:

@@ -12,15 +12,9 @@ from rich.text import Text
 from kalshi_fills.pipeline.fills import MEANING, Stage
 from kalshi_fills.pipeline.stages import Counts, percent
 from kalshi_fills.report.breaks import break_json, show_breaks
-from kalshi_fills.report.console import (
-    harmless,
-    instant,
-    many,
-    new_console,
-    new_table,
-    one_or_more,
-)
+from kalshi_fills.report.console import harmless, instant, new_console, new_table, to_the_second
 from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.words import many, one_or_more
 
 if TYPE_CHECKING:
     from kalshi_fills.sync.report import SettlementCounts, SyncReport
@@ -95,8 +89,8 @@ def show_sync(report: SyncReport, tables: Tables) -> None:
     show_breaks(console, report.breaks, report.more_breaks)
     window = report.window
     if window is not None:
-        start = instant(window.start) or "the account's first fill"
-        console.print(Text(f"window {start} to {instant(window.end)}"))
+        start = to_the_second(window.start) or "the account's first fill"
+        console.print(Text(f"window {start} to {to_the_second(window.end)}"))
     mark = instant(report.watermark) or "none: the next run reads everything again"
     if report.would_be_watermark not in (None, report.watermark):
         mark += f" (a run would move it to {instant(report.would_be_watermark)})"
@@ -149,7 +143,7 @@ def _show_stages(console: Console, report: SyncReport, tables: Tables) -> None:
         rate = "" if stage is Stage.API else percent(count, before)
         if stage is Stage.INSERTED and counts.n_known:
             dropped = f"{counts.n_known:,} known" + (
-                f", {counts.n_duplicate:,} repeats" if counts.n_duplicate else ""
+                f", {many(counts.n_duplicate, 'repeat')}" if counts.n_duplicate else ""
             )
             rate = "" if count == 0 else rate
         table.add_row(str(stage), f"{count:,}", dropped, rate)
@@ -232,8 +226,8 @@ def _meanings(report: SyncReport) -> Iterator[str]:
 
 def _meanings_of_refusals(counts: Counts) -> Iterator[str]:
     if lost := counts.n_api - counts.n_raw:
-        are = one_or_more(lost, "is", "are")
-        yield f"{many(lost, 'item')} of the answer {are} not even an object, and so not a fill."
+        are = one_or_more(lost, "is not even an object", "are not even objects")
+        yield f"{many(lost, 'item')} of the answer {are}."
     if lost := counts.n_raw - counts.n_real:
         are = one_or_more(lost, "is not a fill", "are not fills")
         yield (

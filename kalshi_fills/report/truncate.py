@@ -10,15 +10,9 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from kalshi_fills.pipeline.fills import MEANING, Reason
-from kalshi_fills.report.console import (
-    harmless,
-    instant,
-    many,
-    new_console,
-    new_table,
-    one_or_more,
-)
+from kalshi_fills.report.console import harmless, instant, new_console, new_table
 from kalshi_fills.warehouse.statements import Tables
+from kalshi_fills.words import many, one_or_more
 
 if TYPE_CHECKING:
     from kalshi_fills.truncate.plan import TruncationReport
@@ -139,7 +133,8 @@ def _sentences_of_removal(report: TruncationReport) -> Iterator[str]:
     if report.rows_repaired:
         yield f"{many(report.rows_repaired, 'fill')} got the id that was only in the payload."
     if report.rows_late > 0:
-        yield f"{many(report.rows_late, 'row')} came in the meantime and are in these counts."
+        are = one_or_more(report.rows_late, "is", "are")
+        yield f"{many(report.rows_late, 'row')} came in the meantime and {are} in these counts."
     if report.backup is not None:
         yield f"Kept as {report.backup}; to bring it back:"
         yield f"`kalshi-fills truncate --restore {report.backup}`"

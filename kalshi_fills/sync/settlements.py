@@ -31,6 +31,7 @@ from kalshi_fills.pipeline.settlements import (
 )
 from kalshi_fills.pipeline.values import decode_item
 from kalshi_fills.warehouse.standing import SettlementsRead
+from kalshi_fills.words import many, one_or_more
 
 if TYPE_CHECKING:
     from kalshi_fills.exchange.endpoints import Exchange
@@ -215,11 +216,12 @@ class SettlementPass:
         if not self._left:
             return
         reasons = Counter(str(one.item.reason) for one in self._left)
-        listed = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
-        table = f"{self._store.tables.fills}_rejected"
+        listed = ", ".join(f"{reason} {number:,}" for reason, number in sorted(reasons.items()))
+        table, count = f"{self._store.tables.fills}_rejected", len(self._left)
         self._report.note(
-            f"{len(self._left):,} items in the list of settlements could not be read and are kept "
-            f"in {table} ({listed}). Upgrade kalshi-fills, or accept them: "
+            f"{many(count, 'item')} in the list of settlements could not be read and "
+            f"{one_or_more(count, 'is', 'are')} kept in {table} ({listed}). Upgrade kalshi-fills, "
+            f"or accept {one_or_more(count, 'it', 'them')}: "
             "`kalshi-fills sync --accept-rejected`."
         )
 

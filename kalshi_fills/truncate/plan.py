@@ -38,6 +38,7 @@ from kalshi_fills.warehouse.replicas import database_engine, require_all_alive, 
 from kalshi_fills.warehouse.schema import EXCHANGING_ENGINES, require_ours, require_today, schema_of
 from kalshi_fills.warehouse.statements import Tables
 from kalshi_fills.warehouse.there import columns, tables_there
+from kalshi_fills.words import many
 
 EVERYTHING, GARBAGE, BEFORE, RESTORE, LIST = "everything", "garbage", "before", "restore", "list"
 
@@ -300,8 +301,8 @@ def _plan_restore(place: Place, report: TruncationReport, table: Table, name: st
     if report.rows_before:
         both = _by_hand(tables, "truncate/copy_whole", {"__from": suffix})
         raise SettingsError(
-            f"{tables.database}.{table.name} has {report.rows_before:,} rows, and a backup is "
-            "restored into an empty table only",
+            f"{tables.database}.{table.name} has {many(report.rows_before, 'row')}, and a backup "
+            "is restored into an empty table only",
             hint="run `kalshi-fills truncate` first, which keeps these as a backup, too"
             + (f"; or put both together, versions decide: {both}" if is_alike else ""),
         )

@@ -28,6 +28,7 @@ from kalshi_fills.warehouse.ownership import NEXT, Table
 from kalshi_fills.warehouse.replicas import wait_for_replicas
 from kalshi_fills.warehouse.statements import Tables
 from kalshi_fills.warehouse.there import tables_there
+from kalshi_fills.words import one_or_more
 
 _COPY: Final = {"_rejected": "schema/gather_rejected", "_migrations": "schema/gather_migrations"}
 
@@ -263,9 +264,10 @@ class Gathering:
                 f"{self._tables.on_cluster} {statement[match.end() :]}"
             )
 
+        lack = one_or_more(there.lacking, "lacks", "lack")
         return Work(
             f"other hosts: {table.name}",
-            f"{there.lacking} of {there.hosts} hosts lack it",
+            f"{there.lacking} of {there.hosts} hosts {lack} it",
             "create it there",
             create,
         )

@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from kalshi_fills.errors import SettingsError
+from kalshi_fills.words import many
 
 
 class Account(NamedTuple):
@@ -105,7 +106,7 @@ class Standing(NamedTuple):
             )
         if state.rows < self.fills_held:
             return (
-                f"the table holds {state.rows:,} rows of fills, fewer than the "
+                f"the table holds {many(state.rows, 'row')} of fills, fewer than the "
                 f"{self.fills_held:,} that it held after the last finished run (rows were removed "
                 "by hand)"
             )

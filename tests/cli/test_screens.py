@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -20,8 +24,8 @@ Screen = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def screen(api_key: Account, tmp_path: Path) -> Screen:
-    """Run a command on a terminal; return its exit code and what the terminal shows."""
+def terminal(api_key: Account, tmp_path: Path) -> Screen:
+    """Run a command on a terminal; return its exit code and all that it wrote there."""
 
     def run(*words: str, **variables: str) -> tuple[int, str]:
         ours, theirs = pty.openpty()
@@ -55,9 +59,19 @@ def screen(api_key: Account, tmp_path: Path) -> Screen:
                 shown += block
             os.close(ours)
         text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
+        return process.returncode, text
+
+    return run
+
+
+@pytest.fixture
+def screen(terminal: Screen) -> Screen:
+    """Run a command on a terminal; return its exit code and what the terminal shows in the end."""
+
+    def run(*words: str, **variables: str) -> tuple[int, str]:
+        code, text = terminal(*words, **variables)
         # What a spinner or a bar wrote over stays in the stream, and is gone from the screen.
-        lines = (line.rpartition("\r")[2] for line in text.split("\n"))
-        return process.returncode, "\n".join(lines)
+        return code, "\n".join(line.rpartition("\r")[2] for line in text.split("\n"))
 
     return run
 
@@ -107,6 +121,48 @@ def test_a_first_day_on_a_terminal(
     assert "a later one failed" in shown
 
 
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """The URL of a server that takes connections and hangs up two seconds later."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def hang_up() -> None:
+        with contextlib.suppress(OSError):  # the listener is closed
+            while True:
+                connection, _ = listener.accept()
+                time.sleep(2)
+                connection.close()
+
+    threading.Thread(target=hang_up, daemon=True).start()
+    yield f"clickhouse://127.0.0.1:{listener.getsockname()[1]}/kalshi"
+    listener.close()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["migrate"],
+        ["sync"],
+        ["diagnose", "--offline"],
+        ["diagnose", "--query", "schema"],
+        ["status"],
+        ["query", "SELECT 1"],
+        ["truncate"],
+        ["truncate", "--dry-run"],
+        ["truncate", "--list-backups"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_connects_for_longer_than_a_second_shows_it(
+    words: list[str], terminal: Screen, silent_server: str
+) -> None:
+    code, shown = terminal(*words, CLICKHOUSE_URL=silent_server)
+    assert code == 5, shown
+    assert "connecting" in shown
+    last = shown.strip().split("\n")[-2:]
+    assert [line.rpartition("\r")[2][:6] for line in last] == ["error:", "hint: "]
+
+
 def test_a_diagnosis_begins_with_what_to_do(
     cli: Cli, serve: Serve, migrated: Target, now: datetime
 ) -> None:
@@ -128,6 +184,28 @@ def test_a_diagnosis_begins_with_what_to_do(
     everything = cli("diagnose", "--since", "7d", "--breaks", "all", **given)
     assert everything.out.count("missing") >= 60
     assert "more with" not in everything.out
+
+
+def test_a_query_of_more_columns_than_have_room_shows_a_value_a_line(
+    screen: Screen, target: Target
+) -> None:
+    sql = "SELECT number AS n, 'KXBTCD-26NOV2406-T99' AS market, 0.5 AS price FROM numbers(2)"
+    given = {"CLICKHOUSE_URL": target.url}
+    assert screen("migrate", **given)[0] == 0
+
+    code, shown = screen("query", sql, COLUMNS="60", **given)
+    assert code == 0
+    assert "row 1" not in shown
+    assert re.search(r"^ n   market +price ", shown, re.MULTILINE)
+
+    code, shown = screen("query", sql, COLUMNS="30", **given)
+    assert code == 0
+    lines = [line.strip() for line in shown.splitlines() if line.strip()]
+    assert lines == [
+        "row 1", "n       0", "market  KXBTCD-26NOV2406-T99", "price   0.5",
+        "row 2", "n       1", "market  KXBTCD-26NOV2406-T99", "price   0.5",
+        "2 rows",
+    ]  # fmt: skip
 
 
 def test_what_is_wrong_with_an_address_is_told(cli: Cli) -> None:

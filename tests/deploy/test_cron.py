@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from support.commandline import KEY_ID, ROOT, Account, Done, Target
+from support.syncing import claim
 
 from kalshi_fills.practice.account import generate_account
 from kalshi_fills.practice.exchange import PracticeExchange
@@ -26,7 +27,7 @@ def documented() -> str:
     return str(line)
 
 
-def test_cron_is_silent_while_all_is_well_and_speaks_when_a_run_fails(
+def test_cron_is_silent_while_all_is_well_and_speaks_of_failures_and_findings(
     target: Target,
     cli: Callable[..., Done],
     serve: Callable[..., PracticeExchange],
@@ -64,6 +65,12 @@ def test_cron_is_silent_while_all_is_well_and_speaks_when_a_run_fails(
     assert cli("migrate", url=target.url).code == 0
     assert mail() == ""
     assert target.read("SELECT count() FROM DB.mm_fills_current") == [(20,)]
+
+    lately = now - timedelta(minutes=30)
+    exchange.insert_item(claim(lately), lately)
+    told = mail()
+    assert "1 refused item claims to be a fill" in told
+    assert "kalshi-fills sync --accept-rejected" in told
 
     program.write_text("#!/bin/sh\necho another run is at work\nexit 75\n")
     assert mail() == ""

@@ -15,7 +15,7 @@ from support.syncing import DAY, HOUR, MINUTE, NOW, account_of, fill_at
 from kalshi_fills.diagnose.run import Diagnosis, settled_markets_differing
 from kalshi_fills.practice.account import PracticeAccount, PracticeFill, generate_account
 from kalshi_fills.practice.ledger import to_us
-from kalshi_fills.practice.settlements import MarketSettlement
+from kalshi_fills.practice.settlements import MarketSettlement, summed_by_market
 
 SETTLED = "settled_markets_match"
 EARLY = "KXOLD-26NOV22-T1"
@@ -163,7 +163,7 @@ def test_a_fill_break_of_the_window_explains_its_market(desk: Desk) -> None:
     found = desk.diagnose()
 
     assert [(one.scope, one.kind) for one in found.breaks] == [("fill", "missing")]
-    assert "differ by fills that are named" in check(found, SETTLED).observed
+    assert "1 differs by fills that are named" in check(found, SETTLED).observed
     desk.delete(account.fills[1])  # of weeks ago: no fill break explains it
     found = desk.diagnose()
     assert {one.scope for one in found.breaks} == {"fill", "settlement"}
@@ -384,3 +384,31 @@ def test_a_window_of_the_past_asks_for_its_own_markets(desk: Desk) -> None:
     found = desk.diagnose(12 * DAY, NOW - 8 * DAY)
     assert {one.market_ticker for one in found.breaks} == {"KXPAST-T1"}
     assert_well(desk.diagnose(timedelta(days=7)))
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_an_exchange_that_lists_the_same_settlements_for_each_subaccount_is_told_of(
+    desk: Desk, offline: bool
+) -> None:
+    account = account_of(
+        *(
+            replace(fill_at(NOW - 3 * DAY, at, ticker=f"KXOLD-{at // 2}"), subaccount=at % 2)
+            for at in range(8)
+        )
+    )
+    for ticker in {fill.ticker for fill in account.fills}:
+        settle(account, ticker, NOW - HOUR)
+    desk.healthy(account)
+    twins = desk.diagnose(offline=offline)  # each market alike in both, and rightly so
+    assert_well(twins)
+    assert not any("for several subaccounts" in note for note in twins.notes)
+
+    portfolio = desk.exchange.portfolio
+    for row in summed_by_market(portfolio.rows()):
+        portfolio.hide(row.ticker)
+        portfolio.insert_item(row.payload(), NOW - HOUR)
+    desk.run(full=True)
+    found = desk.diagnose(offline=offline)
+    assert_well(found)
+    (note,) = [note for note in found.notes if "for several subaccounts" in note]
+    assert note.startswith("4 settled markets, such as KXOLD-0,")

@@ -31,6 +31,7 @@ from support.syncing import (
     SECOND,
     Bench,
     account_of,
+    claim,
     fill_at,
 )
 
@@ -107,6 +108,37 @@ def test_a_full_disk_is_told_and_the_next_run_repairs(
     assert states in ([("done",)], [("done",), ("failed",)])
     again = cli("sync", "--full", "--format", "json", url=url, api=exchange.url)
     assert again.json["stages"]["n_inserted"] == 0
+
+
+def test_a_full_disk_under_the_metrics_file_is_told_and_costs_no_fill(
+    cli: Cli, serve: Serve, migrated: Target, now: datetime, small_disk: Path
+) -> None:
+    account = generate_account(6, 300, start=now - DAY, end=now - HOUR)
+    exchange = serve(account, limits=UNLIMITED)
+    metrics = small_disk / "kalshi.prom"
+    words = ("sync", "--metrics-file", str(metrics), "--log-format", "text")
+    filler = fill_up(small_disk, 0)
+
+    full = cli(*words, url=migrated.url, api=exchange.url)
+
+    assert full.code == 0, full.err
+    told = f"the metrics file {metrics} was not written: no space left on device"
+    assert full.err.count(told) == 1
+    assert_the_truth(stored(migrated), account)
+    assert migrated.read("SELECT status FROM DB.mm_fills_runs FINAL") == [("done",)]
+
+    filler.unlink()
+    assert cli(*words, url=migrated.url, api=exchange.url).code == 0
+    before = metrics.read_bytes()
+    fill_up(small_disk, 0)
+    exchange.insert_item(claim(now - MINUTE), now - MINUTE)
+    full = cli(*words, url=migrated.url, api=exchange.url)
+    assert full.code == 3, full.err
+    assert told in full.err
+    assert metrics.read_bytes() == before
+    assert {path.name for path in small_disk.iterdir()} == {
+        "filler", metrics.name, f"{metrics.name}.lock",
+    }  # fmt: skip
 
 
 # A clock that is off

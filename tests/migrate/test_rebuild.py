@@ -436,7 +436,7 @@ def test_an_insert_that_began_before_the_exchange_is_waited_for_and_carried_over
 
         steps = {step.name: step for step in done.steps}
         assert steps["late rows"].seconds > 1
-        assert "1 fills had come late" in steps["late rows"].action
+        assert "1 fill had come late" in steps["late rows"].action
         assert fills(warehouse, tables) == [("f1",), ("late",)]
         assert warehouse.rows(f"SELECT count() FROM {tables.database}.{done.kept[0]}") == [(2,)]
     finally:

@@ -80,7 +80,7 @@ def test_the_demo_plays_the_whole_story_in_its_order(told: str) -> None:
     assert after.lstrip().startswith("PASS  kalshi.mm_fills: table and exchange agree")
     assert "fail" not in after.split("\n\n")[0]
     assert "inserted       0   5 known" in told.split("$ kalshi-fills sync")[2]
-    assert holed.lstrip().startswith("FAIL  kalshi.mm_fills: 1 of 6 checks fail")
+    assert holed.lstrip().startswith("FAIL  kalshi.mm_fills: 1 of 6 checks fails")
     assert "settled_markets_match   fail" in holed
     assert "yes_count_fp: exchange 200.00, table 120.00" in holed
     assert "root cause: fills_missing" in holed

@@ -79,6 +79,25 @@ def test_both_sides_agree_only_where_nothing_is_missing(
     assert bool(list(found.breaks())) is not agrees
 
 
+@pytest.mark.parametrize(
+    ("rows", "held", "expected"),
+    [
+        pytest.param([row(0, "8"), row(1, "8")], {0: sums("5"), 1: sums("3")}, True, id="of both"),
+        pytest.param([row(0, "8"), row(1, "8")], {0: sums("8")}, True, id="of one"),
+        pytest.param([row(0, "8"), row(1, "8")], {None: sums("8")}, True, id="of whomever"),
+        pytest.param([row(0, "5"), row(1, "5")], {0: sums("5"), 1: sums("5")}, False, id="equal"),
+        pytest.param([row(0, "5"), row(1, "5")], {0: sums("10")}, False, id="moved"),
+        pytest.param([row(0, "5"), row(1, "3")], {0: sums("5"), 1: sums("3")}, False, id="own"),
+        pytest.param([row(0, "8")], {0: sums("8")}, False, id="one row"),
+        pytest.param([row(0, "0"), row(1, "0")], {}, False, id="nothing"),
+    ],
+)
+def test_a_row_is_listed_for_each_only_where_all_fills_together_are_it(
+    rows: list[SettledRow], held: dict[int | None, SettledSums], expected: bool
+) -> None:
+    assert market(rows, held).is_listed_for_each is expected
+
+
 def test_a_break_has_both_sides_as_values() -> None:
     found = market([row(0, "5", "2", "0.000002")], {0: sums("5", "2.01", "0.000001")})
 

@@ -35,6 +35,14 @@ side LowCardinality(String), price Float64, price_cents UInt16, size Float64, fe
 decision_id UUID, raw_json String) ENGINE = MergeTree ORDER BY (market_ticker, ts)"""
 
 
+def test_times_options_and_names_are_not_broken_over_two_lines() -> None:
+    found = Break("mismatch", "fill", "fill-1", "order-1", "KXT", "yes_price_dollars", "1", "2")
+    page = page_of(diagnosis(breaks=[found]))
+    kept = {one.words for one in page.all("span", class_="unbroken")}
+    assert {"yes_price_dollars", "--since", "2026-11-01", "2026-11-02 12:30"} <= kept
+    assert "kalshi-fills sync --since 2026-11-01" in page.words
+
+
 def test_the_head_tells_verdict_window_and_version() -> None:
     page = page_of(diagnosis())
 

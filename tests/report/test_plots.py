@@ -42,8 +42,8 @@ def test_the_plots_say_what_they_show() -> None:
 
     assert "5 fills of the exchange, 4,774 rows of the table" in hours
     assert "exchange 5, table 4,774" in hours
-    assert "3 rows in 1 of the 1 minute between 2026-11-02 12:30 and 2026-11-02 12:31" in minutes
-    assert "1 of 4 rows (25.0%) have an impossible price" in prices
+    assert "3 rows in 1 of 1 minute between 2026-11-02 12:30 and 2026-11-02 12:31" in minutes
+    assert "1 of 4 rows (25.0%) has an impossible price" in prices
     assert "order-1, has 900, with 2 distinct fill ids" in orders
 
 
@@ -69,6 +69,24 @@ def test_cash_and_profit_are_a_plot_of_their_own_where_they_were_added_up() -> N
     assert "var(--fail)" in money.wide  # a loss is not told by its place alone
     assert "money" not in [plot.name for plot in plots(diagnosis())]
     assert "Cash and profit, per day" in page_of(diagnosis(days=days)).words
+
+
+def test_an_axis_of_time_says_utc_and_names_its_months() -> None:
+    days = [TradingDay(date(2026, 1, day), Decimal(1), None, None, 0, None) for day in range(1, 21)]
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    minutes = {start + number * 10 * HOUR: 1 for number in range(48)}
+    for found in (
+        diagnosis(days=days, hours=hours_of(480), queries=answers(minutes)),
+        diagnosis(days=days[:1], hours=hours_of(2)),
+    ):
+        of_time = [plot for plot in plots(found) if plot.name in ("hours", "minutes", "money")]
+        assert len(of_time) == 3
+        for plot in of_time:
+            for drawing in (plot.wide, plot.narrow):
+                assert drawing.count(">UTC</text>") == 1, plot.name
+                assert ">Jan " in drawing or re.search(r">\d\d:\d\d</text>", drawing), plot.name
+        if len(found.days) > 1:
+            assert all(">Jan " in plot.wide and ">Jan " in plot.narrow for plot in of_time)
 
 
 def test_drawings_follow_the_page_into_the_dark() -> None:

@@ -1,4 +1,4 @@
-"""Counts in sentences."""
+"""Counts in sentences, with the words that go with them."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ def many(count: int, noun: str) -> str:
 
 
 def one_or_more(count: int, one: str, more: str) -> str:
-    """Return the word that goes with a count: `is` or `are`, `was` or `were`."""
+    """Return the words that go with a count: `is` or `are`, `differs` or `differ`."""
     return one if count == 1 else more
