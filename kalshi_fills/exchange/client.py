@@ -26,6 +26,7 @@ from kalshi_fills.exchange.pacing import Pace
 from kalshi_fills.exchange.refusals import (
     CONNECT_SECONDS,
     READ_SECONDS,
+    TLS_HINT,
     Answer,
     not_understood,
     quoted_reason,
@@ -69,9 +70,16 @@ class RetryBudget(NamedTuple):
 class _Transient(Exception):
     """An answer worth asking for again; the text says what came instead."""
 
-    def __init__(self, reason: str, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        retry_after_seconds: float | None = None,
+        hint: str = _WAIT_HINT,
+    ) -> None:
         super().__init__(reason)
         self.retry_after_seconds = retry_after_seconds
+        self.hint = hint
+        """What to do where it stays so."""
 
 
 class Client:
@@ -199,7 +207,7 @@ class Client:
             raise ExchangeError(
                 f"the exchange at {self.root} {last} (GET {path}, given up after "
                 f"{retrying.statistics.get('attempt_number', 1)} attempts)",
-                hint=_WAIT_HINT,
+                hint=last.hint,
             ) from last
 
     def has_use_for(self, walks: int, path: str) -> bool:
@@ -275,7 +283,8 @@ class Client:
             if time.monotonic() - began >= deadline.ANSWER_SECONDS:
                 slow = f"took more than {deadline.ANSWER_SECONDS:.0f} s to send a page"
                 raise _Transient(slow) from error
-            raise _Transient(why_unreachable(error)) from error
+            hint = TLS_HINT if isinstance(error, requests.exceptions.SSLError) else _WAIT_HINT
+            raise _Transient(why_unreachable(error), hint=hint) from error
 
     def _note_seconds(self, seconds: float) -> None:
         before = seconds if self._request_seconds == math.inf else self._request_seconds

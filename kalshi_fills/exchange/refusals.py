@@ -18,6 +18,12 @@ CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 20.0
 """How long an answer may be silent."""
 
+TLS_HINT: Final = (
+    "check the host and the port in KALSHI_API_URL; where a proxy of your own inspects TLS, name "
+    "its certificate in REQUESTS_CA_BUNDLE"
+)
+"""What to do where a host does not speak TLS as it must."""
+
 _LONGEST_ERROR_BYTES: Final = 1 << 16
 
 _LONGEST_REASON: Final = 200

@@ -123,8 +123,10 @@ def test_a_certificate_that_no_bundle_knows_is_refused(
     over_tls: RawServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
-    with pytest.raises(ExchangeError, match="certificate"):
+    with pytest.raises(ExchangeError, match="certificate") as caught:
         walked(f"https://127.0.0.1:{over_tls.port}/trade-api/v2")
+    assert "KALSHI_API_URL" in caught.value.hint
+    assert "REQUESTS_CA_BUNDLE" in caught.value.hint
     assert over_tls.heads == []
 
 
