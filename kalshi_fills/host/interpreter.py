@@ -6,11 +6,6 @@ import gc
 import sys
 
 
-def expect_end() -> None:
-    """Prepare for the interpreter's end, which would look for cycles among all objects again."""
-    gc.freeze()
-
-
 def expect_many_objects() -> None:
     """Prepare for many small objects without cycles, and for threads that wait for answers."""
     gc.set_threshold(500_000, 20, 20)  # looking for cycles would be a third of the work

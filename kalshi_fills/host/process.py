@@ -21,7 +21,6 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol, TextIO
 
 from kalshi_fills.errors import Interrupted
-from kalshi_fills.host.interpreter import expect_end
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -124,9 +123,10 @@ def run(load: Callable[[], CommandLine]) -> NoReturn:
         code, lost = Interrupted.exit_code, None
     if lost is not None:
         sys.stderr.write(f"warning: the output is cut off: {lost.lower()}\n")
-        sys.stderr.flush()
-    expect_end()
-    sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All that must be closed is closed; the interpreter would free every object first.
+    os._exit(code)
 
 
 def prepare() -> Streams:
