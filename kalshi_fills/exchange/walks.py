@@ -18,15 +18,15 @@ _YOUNG_PAGES: Final = 8
 _WORTH_READING_AGAIN: Final = 4
 """How many pages must be left for each one that is read again."""
 
-_PARTS_END_PAGES: Final = (4, 8, 16, 32, 48, 64, 80, 96)
-"""Where the parts of a range end, going by its pages; what is left is one more part.
+_PARTS_END_PAGES: Final = (4, 8, 16, 32, 48, 64, 80, 96, 112, 128)
+"""Where the parts of a range end, going by its pages; what is left is one more part, the rest.
 
 A few small parts are enough for a small range, and parts of one size come out even. The rest may be
-empty; where it is not, it is split again.
+empty; where its first page is full, it is split again, whatever it costs: nobody knows how long it
+is, and one walk alone might go on for long.
 """
 
-_LATER_PARTS_PAGES: Final = 4
-"""How many times larger the parts of such a rest are."""
+_PARTS_OF_REST_END_PAGES: Final = (16, 32, 64, 128)
 
 EDGE_SECONDS: Final = 2
 """How near to a cut both parts may list a fill: each asks a second wider."""
@@ -72,8 +72,8 @@ class Walk:
         page_seconds = max((self.newest - self.oldest) / self.pages, EDGE_SECONDS)
         if self.oldest - low < _WORTH_READING_AGAIN * self.pages * page_seconds:
             return []
-        unit = page_seconds * (_LATER_PARTS_PAGES if self.is_rest else 1)
-        ends = [int(self.newest - pages * unit) for pages in _PARTS_END_PAGES]
+        pages_at_ends = _PARTS_OF_REST_END_PAGES if self.is_rest else _PARTS_END_PAGES
+        ends = [int(self.newest - pages * page_seconds) for pages in pages_at_ends]
         return [end for end in ends if end > low + EDGE_SECONDS]
 
     def seconds_left(self, floor: int) -> int:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Final
 
+from kalshi_fills.exchange import paging
 from kalshi_fills.exchange.decode import Page
 from kalshi_fills.exchange.repeats import Repeats, second_of
 from kalshi_fills.exchange.walks import ShareMeter, Walk
@@ -75,6 +76,10 @@ class _Load:
         if self._used > 1 or (idle and busy):
             self.begin()
         return idle and not busy
+
+
+def _is_full(page: Page) -> bool:
+    return len(page.items) >= paging.PAGE_LIMIT
 
 
 class RangeReader:
@@ -162,6 +167,8 @@ class RangeReader:
                         self._end_walk(walk)
                     else:
                         page = self._take(walk, came)
+                        if walk.is_rest and walk.pages == 1 and _is_full(came):
+                            self._split(walk)
                 if len(self._walks) < self._workers and load.is_idle() and self._help():
                     load.begin()
                 if walk is not None:
@@ -225,23 +232,20 @@ class RangeReader:
         """
         begun = len(self._threads)
         if self._walks and not self._waiting and self._has_use_for(len(self._walks)):
-            self._split()
+            self._split(max(self._walks, key=lambda walk: walk.seconds_left(self._floor)))
         self._begin_next()
         return len(self._threads) > begun
 
-    def _split(self) -> None:
-        """Put walks over the parts of its range in the place of the walk that has most left."""
-        if not self._may_split:
-            return
-        longest = max(self._walks, key=lambda walk: walk.seconds_left(self._floor))
-        cuts = longest.cuts(self._floor)
+    def _split(self, walk: Walk) -> None:
+        """Put walks over the parts of its range in the place of a walk, if that pays."""
+        cuts = walk.cuts(self._floor) if self._may_split else []
         if not cuts:
             return
-        longest.given_up = True
-        self._walks.remove(longest)
-        self._repeats.split(longest, cuts)
-        ends = [longest.end, *cuts]
-        starts = [*cuts, longest.start]
+        walk.given_up = True
+        self._walks.remove(walk)
+        self._repeats.split(walk, cuts)
+        ends = [walk.end, *cuts]
+        starts = [*cuts, walk.start]
         self._waiting += [Walk(*part) for part in zip(starts, ends, strict=True)]
         self._waiting[-1].is_rest = True
         self._begin_next()

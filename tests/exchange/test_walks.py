@@ -80,9 +80,10 @@ def test_every_fill_comes_exactly_once_however_they_are_listed(
 class SlowTier(Exchange):
     """A live tier with a fill every hour for 600 days, a hundred a page, 20 ms each."""
 
-    def __init__(self, *, paced: bool = False) -> None:
+    def __init__(self, *, paced: bool = False, page_items: int = 100) -> None:
         super().__init__("http://127.0.0.1:1", None)
-        self.paced = paced
+        self.most_walks = 1 if paced else 99
+        self.page_items = page_items
         self.walks: list[tuple[int | None, int]] = []
         self.pages = 0
         self.side_by_side = 0
@@ -102,7 +103,7 @@ class SlowTier(Exchange):
     def has_use_for(self, walks: int, path: str) -> bool:
         assert walks
         assert path == "/portfolio/fills"
-        return not self.paced
+        return walks < self.most_walks
 
     def moments(self, start: int | None, end: int) -> list[int]:
         newest = int(NOW.timestamp()) - 1800
@@ -127,12 +128,12 @@ class SlowTier(Exchange):
             self._under_way += 1
             self.side_by_side = max(self.side_by_side, self._under_way)
         try:
-            for first in range(0, max(len(items), 1), 100):
+            for first in range(0, max(len(items), 1), self.page_items):
                 time.sleep(self.page_seconds)
                 with self._lock:
                     self.pages += 1
                     self.pages_of[start, end] += 1
-                yield Page(tier, items[first : first + 100])
+                yield Page(tier, items[first : first + self.page_items])
         finally:
             with self._lock:
                 self._under_way -= 1
@@ -187,6 +188,23 @@ def test_a_walk_that_is_given_up_at_once_costs_one_page_and_an_empty_rest_anothe
     texts(tier)
     empty = [walk for walk in tier.walks if not tier.items(*walk)]
     assert len(empty) <= 8  # all but one of the parts of a rest that had few fills
+
+
+def test_a_rest_with_a_full_page_is_split_at_once_even_under_the_rate_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(paging, "PAGE_LIMIT", 50)
+    tier = SlowTier(page_items=50)
+    tier.page_seconds = 0.04
+    tier.most_walks = 2
+    came = texts(tier)
+    assert len(came) == HOURS  # 288 pages: more than the first parts take
+    assert set(came.values()) == {1}
+    rest = [walk for walk in tier.walks if walk[0] is None]
+    assert len(rest) >= 3  # the whole, its rest, and the rest of that
+    assert all(tier.pages_of[walk] == 1 for walk in rest[:-1])
+    assert max(tier.pages_of.values()) <= 70
+    assert tier.pages <= 288 * 1.15
 
 
 def test_where_the_parts_do_not_list_what_the_whole_did_the_whole_is_read_again() -> None:
