@@ -94,19 +94,18 @@ class Intake:
         report.counts.n_duplicate += len(met_before)
         report.made_up_ids += batch.made_up_ids(met_before)
         left_out = set(met_before)
-        for position, mark in met_before.items():
-            if mark != marks[position]:  # else it came word for word
-                # It may be an archived row that lacks the newer fields, or a contradiction: the
-                # writer looks at it.
-                fill = batch.fill(position)
-                contested = self._contested.get(fill.key)
-                (self._block.again if contested is None else contested.reported).append(fill)
+        # What came word for word before is left out. What came otherwise may be an archived row
+        # that lacks the newer fields, or a contradiction: the writer looks at it.
+        other = {position for position, mark in met_before.items() if mark != marks[position]}
         if self._contested:
+            # In the order in which they came, as reports are joined when they are met first.
             for position in range(len(batch)):
                 contested = self._contested.get(batch.key(position))
-                if contested is not None and position not in left_out:
+                if contested is not None and (position not in left_out or position in other):
                     contested.reported.append(batch.fill(position))
                     left_out.add(position)
+                    other.discard(position)
+        self._block.again += [batch.fill(position) for position in sorted(other)]
         self._block.batch.extend(batch.without(left_out) if left_out else batch)
 
     def beaten(self) -> list[FillKey]:
