@@ -6,30 +6,35 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from kalshi_fills.errors import KalshiFillsError
+
 T = TypeVar("T")
 
 
 class Ahead(Generic[T]):
-    """The answer to a question that a thread of its own asks at once.
+    """The answer to a question that a thread of its own asks at once, a single time.
 
-    The thread does not keep the process from ending.
+    An exchange that is down is not asked again and again by several threads: where the first try
+    fails, it is asked anew, with all patience, once the answer is needed.
+
+    Args:
+        ask: asks, trying as often as it is told; None is as often as usual.
     """
 
-    def __init__(self, ask: Callable[[], T]) -> None:
+    def __init__(self, ask: Callable[[int | None], T]) -> None:
+        self._ask = ask
         self._answers: list[T] = []
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(ask,), daemon=True)
+        # It does not keep the process from ending.
+        self._thread = threading.Thread(target=self._try, daemon=True)
         self._thread.start()
 
-    def _run(self, ask: Callable[[], T]) -> None:
+    def _try(self) -> None:
         try:
-            self._answers.append(ask())
-        except BaseException as error:  # raised again where the answer is needed
-            self._failure = error
+            self._answers.append(self._ask(1))
+        except KalshiFillsError:
+            return  # it is raised where the answer is needed, if it still holds then
 
     def result(self) -> T:
-        """Wait for the answer and return it, or raise what asking raised."""
+        """Wait for the answer and return it, or raise what asking raises."""
         self._thread.join()
-        if self._failure is not None:
-            raise self._failure
-        return self._answers[0]
+        return self._answers[0] if self._answers else self._ask(None)

@@ -131,7 +131,14 @@ class Client:
             while True:
                 self._idle_sessions.get_nowait().close()
 
-    def get(self, path: str, params: Mapping[str, str], decode: Callable[[str], T]) -> T:
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, str],
+        decode: Callable[[str], T],
+        *,
+        attempts: int | None = None,
+    ) -> T:
         """GET and decode one answer, again and again within the budget while that may help.
 
         Args:
@@ -139,6 +146,7 @@ class Client:
             params: the query.
             decode: reads the text of an answer. A ValueError means that it is not what was asked
                 for; the text of an `UnknownPaging` goes into the error.
+            attempts: how often it is tried at most, instead of what the budget allows.
 
         Raises:
             ExchangeError: unreachable, not understood or refused within the budget.
@@ -195,7 +203,7 @@ class Client:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_Transient),
             wait=pause,
-            stop=tenacity.stop_after_attempt(budget.attempts)
+            stop=tenacity.stop_after_attempt(attempts or budget.attempts)
             | tenacity.stop_before_delay(budget.seconds),
             before_sleep=note,
             sleep=self._sleep,

@@ -70,9 +70,7 @@ class Exchange(Client):
 
     def _limits(self) -> Limits:
         limits = Limits()
-        costs_ahead = Ahead(
-            lambda: self._get_optional("/account/endpoint_costs", {}, _object, _NOT_FOR_ALL)
-        )
+        costs_ahead = Ahead(self._ask_costs)
         account = self._get_optional("/account/limits", {}, _object, _NOT_FOR_ALL)
         read = account.get("read") if account is not None else None
         if isinstance(read, dict):
@@ -94,6 +92,10 @@ class Exchange(Client):
         }
         return limits._replace(default_cost=default, costs=costs)
 
+    def _ask_costs(self, attempts: int | None = None) -> dict[str, JsonValue] | None:
+        path = "/account/endpoint_costs"
+        return self._get_optional(path, {}, _object, _NOT_FOR_ALL, attempts)
+
     def as_of(self) -> datetime | None:
         """Return the time up to which the account's data are known to be current.
 
@@ -102,10 +104,9 @@ class Exchange(Client):
         ahead, self._as_of_ahead = self._as_of_ahead, None
         return self._ask_as_of() if ahead is None else ahead.result()
 
-    def _ask_as_of(self) -> datetime | None:
-        reported = self._get_optional(
-            "/exchange/user_data_timestamp", {}, json_decoder.decode, _NOT_FOR_ALL
-        )
+    def _ask_as_of(self, attempts: int | None = None) -> datetime | None:
+        path = "/exchange/user_data_timestamp"
+        reported = self._get_optional(path, {}, json_decoder.decode, _NOT_FOR_ALL, attempts)
         moment = _time(reported.get("as_of_time")) if isinstance(reported, dict) else None
         return None if moment is None or moment < EARLIEST_FILL else moment
 
@@ -117,8 +118,9 @@ class Exchange(Client):
         ahead, self._cutoff_ahead = self._cutoff_ahead, None
         return self._ask_cutoff() if ahead is None else ahead.result()
 
-    def _ask_cutoff(self) -> datetime | None:
-        reported = self._get_optional("/historical/cutoff", {}, _object, (_NO_SUCH_ENDPOINT,))
+    def _ask_cutoff(self, attempts: int | None = None) -> datetime | None:
+        absent = (_NO_SUCH_ENDPOINT,)
+        reported = self._get_optional("/historical/cutoff", {}, _object, absent, attempts)
         if reported is None:
             return None
         cutoff = _time(reported.get("trades_created_ts"))
@@ -191,10 +193,11 @@ class Exchange(Client):
         params: Mapping[str, str],
         decode: Callable[[str], T],
         absent: Collection[int],
+        attempts: int | None = None,
     ) -> T | None:
         """Return one answer; None if it is refused with a status that means there is none."""
         try:
-            return self.get(path, params, decode)
+            return self.get(path, params, decode, attempts=attempts)
         except ExchangeError as error:
             if error.status in absent:
                 return None

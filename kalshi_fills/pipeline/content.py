@@ -149,17 +149,18 @@ def contradictions(stored: Content, reported: Content) -> list[Difference]:
     ]
 
 
-def prefer(one: Fill, other: Fill) -> Fill:
-    """Return the one of two reports of the same fill that knows more.
+def rank(report: Fill) -> tuple[int, bool, bool, Content]:
+    """Return how much a report of a fill knows, to be compared with other reports of it.
 
-    Of two that know as much, the choice depends on their contents only, not on their order.
+    Of two that know as much, their contents decide, not the order in which they came.
     """
+    texts = content(report)
+    known = sum(map(bool, texts))
+    return (known, not report.direction_inferred, report.executed_at.microsecond > 0, texts)
 
-    def rank(fill: Fill) -> tuple[int, bool, bool, Content]:
-        texts = content(fill)
-        known = sum(map(bool, texts))
-        return (known, not fill.direction_inferred, fill.executed_at.microsecond > 0, texts)
 
+def prefer(one: Fill, other: Fill) -> Fill:
+    """Return the one of two reports of the same fill that knows more."""
     return max(one, other, key=rank)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kalshi_fills.pipeline.batch import Batch
-from kalshi_fills.pipeline.content import content, contradictions, differences
+from kalshi_fills.pipeline.content import content, contradictions, differences, rank
 from kalshi_fills.sync.contested import Conflict, join, reports
 
 if TYPE_CHECKING:
@@ -107,12 +107,19 @@ def write_block(
     earlier: list[Fill] = []
     batch = block.batch
     positions = {batch.key(place): place for place in range(len(batch))} if block.again else {}
+    met: dict[int, list[Fill]] = {}
     for fill in block.again:
         place = positions.get(fill.key)
         if place is None:
             earlier.append(fill)
         else:
-            batch.replace(place, _joined(batch.fill(place), fill, conflicts))
+            met.setdefault(place, [batch.fill(place)]).append(fill)
+    for place, fills in met.items():
+        # The best first, so that what three or more come to does not depend on their order.
+        joined, *others = sorted(fills, key=rank, reverse=True)
+        for other in others:
+            joined = _joined(joined, other, conflicts)
+        batch.replace(place, joined)
     written = store.write(batch)
     richer = _richer(store, earlier, conflicts, now)
     enriched = store.write(Batch.of(richer.values()), met_before=True).looked_at

@@ -269,3 +269,32 @@ def test_what_fails_ahead_fails_where_it_is_needed(opened: Callable[..., Exchang
         assert exchange.as_of() is None
         with pytest.raises(ExchangeError, match="carries no trades_created_ts"):
             exchange.cutoff()
+
+
+def test_an_exchange_that_is_down_is_asked_ahead_a_single_time(
+    opened: Callable[..., Exchange],
+) -> None:
+    asked: list[str] = []
+
+    def script(head: str, connection: Any) -> None:
+        asked.append(head.split()[1].rpartition("/")[2])
+        connection.sendall(answer({}, "503 Service Unavailable"))
+
+    with serving(script) as server:
+        exchange = opened(server)
+        with pytest.raises(ExchangeError, match="503"):
+            exchange.learn_limits()
+        for name in ("endpoint_costs", "user_data_timestamp", "cutoff"):
+            wait_until(lambda name=name: name in asked)
+        assert asked.count("limits") == QUICK.attempts
+        assert len(asked) == QUICK.attempts + 3
+        with pytest.raises(ExchangeError, match="503"):
+            exchange.cutoff()
+        assert asked.count("cutoff") == 1 + QUICK.attempts
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

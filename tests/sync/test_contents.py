@@ -94,6 +94,32 @@ def test_what_a_finer_time_lacks_comes_from_the_report_of_whole_seconds() -> Non
         assert merged.action == fine.action
 
 
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_of_three_reports_that_contradict_each_other_the_same_is_stored_in_any_order(
+    bench: Bench, order: tuple[int, ...]
+) -> None:
+    whole = fill_at(FINE).payload("current")
+    sent = [
+        # Completed from each other, these two would know as much as the third, and be later.
+        whole | {"created_time": (FINE + HOUR).isoformat(), "fee_cost": None},
+        whole | {"created_time": (FINE + HOUR + SECOND).isoformat(), "is_taker": None},
+        whole,
+    ]
+    sent[0].pop("ts")
+    sent[1].pop("ts")
+    bench.serve(account_of())
+    for place, which in enumerate(order):
+        bench.exchange.insert_item(sent[which], NOW - HOUR - place * SECOND)
+
+    first = bench.run()
+    assert (first.counts.n_new, first.counts.n_duplicate) == (1, 2)
+    assert bench.rows("ts") == [(FINE,)]
+    for _ in range(2):
+        again = bench.run(full=True)
+        assert (again.counts.n_known, again.counts.n_inserted) == (1, 0)
+    assert bench.rows("ts") == [(FINE,)]
+
+
 def test_an_archive_of_whole_seconds_replaces_no_finer_time(bench: Bench) -> None:
     fill = fill_at(FINE)
     bench.serve(account_of(fill))
