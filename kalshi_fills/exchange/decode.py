@@ -45,6 +45,8 @@ _decode_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 _decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
+_brackets_and_strings: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]').finditer
+
 _skip_space: Final = re.compile(r"[ \t\n\r]*").match
 
 
@@ -60,10 +62,11 @@ def decode_listing(text: str, name: str) -> tuple[list[str], str]:
         ValueError: it is not JSON, or there is no such list in it.
     """
     if name == "fills":
-        with contextlib.suppress(msgspec.MsgspecError):
+        with contextlib.suppress(msgspec.MsgspecError, RecursionError):
             listing = _decode_fills(text)
             return _texts(listing.fills), listing.cursor
-    with contextlib.suppress(msgspec.MsgspecError):  # an answer that `json` may take all the same
+    # Else it is an answer that `json` may take all the same.
+    with contextlib.suppress(msgspec.MsgspecError, RecursionError):
         if text[:1] == "[":
             return _texts(_decode_list(text)), ""
         answer = _decode_object(text)
@@ -127,7 +130,7 @@ def _items(text: str, position: int) -> tuple[list[str], int]:
         return items, position + 1
     while True:
         start = position
-        _, position = json_decoder.raw_decode(text, start)
+        position = _end_of_item(text, start)
         items.append(text[start:position])
         position = _space(text, position)
         following = text[position : position + 1]
@@ -136,6 +139,22 @@ def _items(text: str, position: int) -> tuple[list[str], int]:
             return items, position
         if following != ",":
             raise ValueError("not a list")
+
+
+def _end_of_item(text: str, start: int) -> int:
+    """Return where an item ends; one that is nested too deep to be decoded costs no page."""
+    try:
+        return json_decoder.raw_decode(text, start)[1]
+    except RecursionError:
+        depth = 0
+        for found in _brackets_and_strings(text, start):
+            if found[0] in ("[", "{"):
+                depth += 1
+            elif found[0] in ("]", "}"):
+                depth -= 1
+                if depth == 0:
+                    return found.end()
+        raise ValueError("not a list") from None
 
 
 def _space(text: str, position: int) -> int:

@@ -95,7 +95,7 @@ _decode_time: Final = msgspec.json.Decoder(_Timed).decode
 
 def second_of(item: str) -> int | None:
     """Return the second of an item's event time, None where none can be read."""
-    with contextlib.suppress(msgspec.MsgspecError, ValueError):
+    with contextlib.suppress(msgspec.MsgspecError, ValueError, RecursionError):
         text = _decode_time(item).created_time
         if text.endswith("Z"):  # nearly every fill: a fraction of the time
             return int(datetime.fromisoformat(f"{text[:_SECOND_LETTERS]}+00:00").timestamp())

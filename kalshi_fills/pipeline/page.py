@@ -197,7 +197,7 @@ def _decode(items: Sequence[str]) -> tuple[list[_PlainFill], list[str], list[str
     A text that may need an escape anywhere is none: what follows relies on plain ASCII.
     """
     if all(map(str.isascii, items)) and not any("\\" in text for text in items):
-        with contextlib.suppress(msgspec.MsgspecError):
+        with contextlib.suppress(msgspec.MsgspecError, RecursionError):
             return list(map(_decode_plain, items)), list(items), []
     decoded: list[_PlainFill] = []
     texts: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +18,9 @@ from support.wire import QUICK, Answer, Connect, Wired, walked
 from kalshi_fills.errors import ExchangeError
 from kalshi_fills.exchange.decode import decode_listing
 from kalshi_fills.exchange.endpoints import Exchange
+from kalshi_fills.exchange.repeats import second_of
+from kalshi_fills.pipeline.page import read_page
+from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.pipeline.values import json_decoder
 
 
@@ -134,6 +138,24 @@ def test_only_the_outermost_list_of_that_name_counts_and_the_last_of_them(text: 
     items, cursor = decode_listing(text, "fills")
     assert items == ['{"x":1}', '{"x":2}']
     assert cursor == ""
+
+
+@pytest.mark.parametrize("depth", [10, 900, 990, 1_000, 2_000, 200_000])
+@pytest.mark.parametrize("opening", ["[", '{"]}\\"":'])
+def test_an_item_nested_too_deep_costs_no_other_item(depth: int, opening: str) -> None:
+    closing = "]" if opening == "[" else "}"
+    deep = opening * depth + "1" + closing * depth
+    for before in ("", '{"note":1},'):
+        text = f'{{"fills":[{before}{deep}, {{"x":2}}],"cursor":"c"}}'
+        items, cursor = decode_listing(text, "fills")
+        assert items[-2:] == [deep, '{"x":2}']
+        assert cursor == "c"
+        assert decode_listing(text[text.index("[") : -len(',"cursor":"c"}')], "fills")[0] == items
+    assert second_of(deep) is None
+    assert second_of(f'{{"a":{deep},"created_time":"2026-11-20T14:31:09Z"}}') in (None, 1795185069)
+    counts = Counts()
+    outcome = read_page([deep, f'{{"fill_id":{deep}}}'], "live", datetime.now(UTC), counts)
+    assert len(outcome.rejected) == counts.n_api == 2
 
 
 @settings(max_examples=300, deadline=None)
