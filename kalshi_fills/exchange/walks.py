@@ -5,6 +5,7 @@ Pure arithmetic on seconds; nothing is read here.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable
 from datetime import datetime
@@ -96,11 +97,17 @@ class ShareMeter:
         self._high = high.timestamp()
         self._start = None if window.start is None else window.start.timestamp()
         self._end = window.end.timestamp()
+        self._oldest = math.inf
+        """The oldest second that a walk listed which has ended."""
 
     def ended(self, walk: Walk, open_walks: Iterable[Walk]) -> None:
-        """Note that an open walk has ended: the oldest that is not empty has the first fill."""
-        if self._low is None and walk is min(open_walks, key=lambda each: each.start or 0):
-            self._low = walk.oldest
+        """Note that an open walk has ended: of those that had fills, the oldest has the first."""
+        if walk.oldest is not None:
+            self._oldest = min(walk.oldest, self._oldest)
+        if self._low is None and math.isfinite(self._oldest):
+            others = (each for each in open_walks if each is not walk)
+            if all(each.end > self._oldest + EDGE_SECONDS for each in others):
+                self._low = self._oldest
 
     def share(self, open_walks: Iterable[Walk]) -> float | None:
         """Return the share of the window that is read while these walks of the tier are open."""

@@ -19,6 +19,7 @@ from kalshi_fills.exchange.decode import Page
 from kalshi_fills.exchange.endpoints import Exchange
 from kalshi_fills.exchange.signing import Signer
 from kalshi_fills.exchange.tiers import fetch_fills
+from kalshi_fills.exchange.walks import ShareMeter, Walk
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import PracticeAccount, generate_account
 from kalshi_fills.practice.exchange import Limits, PracticeExchange
@@ -255,3 +256,23 @@ def test_a_first_sync_is_whole_however_fills_are_listed(
     assert done.code == 0, done.err
     assert done.json["stages"]["n_new"] == FILLS
     assert done.json["stages"]["n_duplicate"] == 0
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["the older first", "the newer first"])
+def test_where_the_first_fill_is_shows_once_no_older_walk_is_open(order: tuple[int, int]) -> None:
+    end = int(NOW.timestamp())
+    empty, oldest, newest = Walk(None, end - 900), Walk(end - 900, end - 500), Walk(end - 500, end)
+    oldest.oldest = end - 800
+    newest.oldest = end - 300
+    meter = ShareMeter(None, NOW, ALL)
+    still_open = [empty, oldest, newest]
+
+    assert meter.share(still_open) is None
+    first, second = ([empty, oldest][which] for which in order)
+    meter.ended(first, still_open)
+    still_open.remove(first)
+    assert meter.share(still_open) is None
+    meter.ended(second, still_open)
+    still_open.remove(second)
+
+    assert meter.share(still_open) == pytest.approx(1 - 200 / 800)
