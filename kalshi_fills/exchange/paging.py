@@ -16,7 +16,7 @@ PAGE_LIMIT: Final = 1000
 
 _MOST_STALE_PAGES: Final = 20
 
-_SEEN_BITS: Final = 1 << 25
+_SEEN_HASHES: Final = 1 << 22
 
 
 class Walk:
@@ -69,32 +69,23 @@ class Walk:
 
 
 class SeenItems:
-    """Which items a walk has seen, in four megabytes: one bit an item.
+    """Which items a walk has seen, in four megabytes: one byte for each hash of 22 bits.
 
-    Two items may share a bit, so that a new one may count as seen. That a page, let alone twenty
-    in a row, counts as seen in this way is out of the question.
+    Two items may have the same hash, so that a new one may count as seen. That a page, let alone
+    twenty in a row, counts as seen in this way is out of the question.
     """
 
     def __init__(self) -> None:
-        self._bits = bytearray(_SEEN_BITS >> 3)
+        self._seen = bytearray(_SEEN_HASHES)
 
     def lacks_any(self, items: list[str]) -> bool:
         """Return whether an item was not seen before."""
-        bits = self._bits
-        for item in items:
-            bit = hash(item) % _SEEN_BITS
-            if not bits[bit >> 3] & (1 << (bit & 7)):
-                return True
-        return False
+        return not all(self._seen[hash(item) % _SEEN_HASHES] for item in items)
 
     def add(self, items: list[str]) -> bool:
         """Add the items; return whether one of them was new."""
-        bits = self._bits
-        new = False
+        new = self.lacks_any(items)
+        seen = self._seen
         for item in items:
-            bit = hash(item) % _SEEN_BITS
-            mask = 1 << (bit & 7)
-            if not bits[bit >> 3] & mask:
-                bits[bit >> 3] |= mask
-                new = True
+            seen[hash(item) % _SEEN_HASHES] = 1
         return new

@@ -35,6 +35,9 @@ _IDLE_SHARE: Final = 0.3
 _BUSY_SHARE: Final = 0.8
 """From this share of one processor on, it is this process that is waited for, not the pages."""
 
+_SAMPLE_STEP: Final = 16
+"""Of how many items one is looked at to see in which order a page lists them."""
+
 _EARLIEST_SECOND: Final = int(EARLIEST_FILL.timestamp())
 
 
@@ -269,7 +272,11 @@ class RangeReader:
 
     @staticmethod
     def _seconds(walk: Walk, items: list[str]) -> list[int | None]:
-        """Return the second of each item, or of the first and the last where they span the page."""
-        if walk.newest_first and not walk.is_young:
-            items = [*items[:1], *items[-1:]]
+        """Return the second of each item, or of some where those show that the newest is first."""
+        if walk.newest_first and items:
+            step = _SAMPLE_STEP if walk.is_young else len(items)
+            some = [second_of(item) for item in (*items[::step], items[-1])]
+            known = [second for second in some if second is not None]
+            if known == sorted(known, reverse=True):
+                return some
         return [second_of(item) for item in items]

@@ -14,6 +14,8 @@ from typing import Final
 
 _HOUR_LETTERS: Final = len("2026-11-20 14")
 
+_MASK_32: Final = (1 << 32) - 1
+
 _MASK_64: Final = (1 << 64) - 1
 
 
@@ -64,19 +66,26 @@ class HourlyDigests:
 class SeenFills:
     """The fills that a pass has met: 64 bits of each identity and 32 of its content.
 
-    They stand in sorted arrays, one for each value of an identity's first bits, so short that an
-    insertion moves little. A fill takes about 13 bytes; in a set of numbers it would take 100.
+    The latest stand in a dictionary, which takes little time; all others in sorted arrays, one for
+    each value of an identity's first bits, so short that an insertion moves little. There a fill
+    takes about 13 bytes; in the dictionary it takes 120.
+
+    Args:
+        most_latest: how many fills the dictionary holds at most before they are sorted.
     """
 
     _SHARD_BITS: Final = 12
 
-    def __init__(self) -> None:
+    def __init__(self, most_latest: int = 1 << 17) -> None:
+        self._most_latest = most_latest
         shards = range(1 << self._SHARD_BITS)
+        self._latest: dict[int, int] = {}
         self._keys = [array("Q") for _ in shards]
         self._marks = [array("I") for _ in shards]
+        self._sorted = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._keys))
+        return len(self._latest) + self._sorted
 
     def add(self, key: int, mark: int) -> int | None:
         """Add a fill; if it is there, return the 32 bits of its content as it was added first."""
@@ -93,21 +102,40 @@ class SeenFills:
             The fills that were there, by their position, each with the 32 bits of its content as
             it was added first.
         """
-        shift = 64 - self._SHARD_BITS
-        all_keys, all_marks = self._keys, self._marks
+        latest = self._latest
         there: dict[int, int] = {}
-        for position, key in enumerate(keys):
-            shard = key >> shift
-            kept = all_keys[shard]
-            place = bisect_left(kept, key)
-            if place < len(kept) and kept[place] == key:
-                there[position] = all_marks[shard][place]
-            else:
-                kept.insert(place, key)
-                all_marks[shard].insert(place, marks[position] & 0xFFFFFFFF)
+        fresh = dict(zip(keys, marks, strict=True))
+        if len(fresh) == len(keys) and not self._sorted and latest.keys().isdisjoint(fresh):
+            latest.update(fresh)
+        else:
+            for position, (key, mark) in enumerate(zip(keys, marks, strict=True)):
+                known = latest.get(key)
+                if known is None:
+                    known = self._mark_of(key)
+                if known is None:
+                    latest[key] = mark
+                else:
+                    there[position] = known & _MASK_32
+        if len(latest) > self._most_latest:
+            self._sort_latest()
         return there
 
     def __contains__(self, key: int) -> bool:
-        keys = self._keys[key >> 64 - self._SHARD_BITS]
+        return key in self._latest or self._mark_of(key) is not None
+
+    def _mark_of(self, key: int) -> int | None:
+        """Return what the sorted arrays hold of an identity."""
+        shard = key >> 64 - self._SHARD_BITS
+        keys = self._keys[shard]
         place = bisect_left(keys, key)
-        return place < len(keys) and keys[place] == key
+        return self._marks[shard][place] if place < len(keys) and keys[place] == key else None
+
+    def _sort_latest(self) -> None:
+        """Put the latest fills into the sorted arrays."""
+        for key, mark in self._latest.items():
+            shard = key >> 64 - self._SHARD_BITS
+            place = bisect_left(self._keys[shard], key)
+            self._keys[shard].insert(place, key)
+            self._marks[shard].insert(place, mark & _MASK_32)
+        self._sorted += len(self._latest)
+        self._latest.clear()

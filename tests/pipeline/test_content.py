@@ -491,9 +491,14 @@ few_keys = st.integers(0, 40).map(lambda number: number << 8) | st.integers(0, (
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(few_keys, st.integers(0, (1 << 64) - 1)), max_size=300))
-def test_seen_is_a_dict_of_what_came_first(puts: list[tuple[int, int]]) -> None:
-    seen, model = SeenFills(), dict[int, int]()
+@given(
+    st.lists(st.tuples(few_keys, st.integers(0, (1 << 64) - 1)), max_size=300),
+    st.sampled_from([0, 1, 20, 1000]),
+)
+def test_seen_is_a_dict_of_what_came_first(
+    puts: list[tuple[int, int]], most_latest: int
+) -> None:
+    seen, model = SeenFills(most_latest), dict[int, int]()
     for key, mark in puts:
         assert (key in seen) == (key in model)
         assert seen.add(key, mark) == model.get(key)
@@ -509,7 +514,7 @@ def test_seen_is_a_dict_of_what_came_first(puts: list[tuple[int, int]]) -> None:
 def test_fills_seen_together_are_as_each_of_them_by_itself(
     pages: list[list[tuple[int, int]]],
 ) -> None:
-    together, alone = SeenFills(), SeenFills()
+    together, alone = SeenFills(most_latest=40), SeenFills(most_latest=0)
     for page in pages:
         firsts = [alone.add(key, mark) for key, mark in page]
         there = together.add_all([key for key, _ in page], [mark for _, mark in page])
@@ -520,7 +525,7 @@ def test_fills_seen_together_are_as_each_of_them_by_itself(
 def test_seen_holds_100_000_fills_in_less_than_25_bytes_each() -> None:
     rng = random.Random(11)
     model = {rng.getrandbits(64): rng.getrandbits(64) for _ in range(100_000)}
-    seen = SeenFills()
+    seen = SeenFills(most_latest=1000)
     for key, mark in model.items():
         assert seen.add(key, mark) is None
     assert len(seen) == len(model)
@@ -529,10 +534,11 @@ def test_seen_holds_100_000_fills_in_less_than_25_bytes_each() -> None:
     assert not any(rng.getrandbits(64) in seen for _ in range(10_000))
     arrays = [*seen._keys, *seen._marks]
     assert sum(map(sys.getsizeof, arrays)) < 25 * len(model)
+    assert len(seen._latest) <= 1000
 
 
 def test_seen_keeps_fills_whose_hashes_crowd_in_one_place() -> None:
-    seen = SeenFills()
+    seen = SeenFills(most_latest=500)
     keys = [number << 40 for number in range(1, 2000)]
     for number, key in enumerate(keys):
         assert seen.add(key, number) is None
