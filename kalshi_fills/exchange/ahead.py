@@ -34,7 +34,11 @@ class Ahead(Generic[T]):
         except KalshiFillsError:
             return  # it is raised where the answer is needed, if it still holds then
 
-    def result(self) -> T:
-        """Wait for the answer and return it, or raise what asking raises."""
+    def result(self, attempts: int | None = None) -> T:
+        """Wait for the answer and return it, or raise what asking raises.
+
+        Args:
+            attempts: how often it is tried where it has to be asked anew.
+        """
         self._thread.join()
-        return self._answers[0] if self._answers else self._ask(None)
+        return self._answers[0] if self._answers else self._ask(attempts)

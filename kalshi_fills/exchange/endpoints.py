@@ -52,26 +52,37 @@ T = TypeVar("T")
 class Exchange(Client):
     """One account's view of the exchange."""
 
+    _limits_ahead: Ahead[None] | None = None
     _as_of_ahead: Ahead[datetime | None] | None = None
     _cutoff_ahead: Ahead[datetime | None] | None = None
+
+    def ask_ahead(self) -> None:
+        """Begin to ask what a pass needs first, all of it in one round trip.
+
+        That is what `learn_limits` is about, and what `as_of` and `cutoff` return first.
+        """
+        costs = Ahead(self._ask_costs)
+        self._limits_ahead = Ahead(lambda attempts: self.pace.use(self._limits(costs, attempts)))
+        self._as_of_ahead = Ahead(self._ask_as_of)
+        self._cutoff_ahead = Ahead(self._ask_cutoff)
 
     def learn_limits(self) -> None:
         """Read the account's own limits and keep to them; to the Basic tier's if it has none.
 
-        What `as_of` and `cutoff` return first is asked for meanwhile: all that a pass begins with
-        takes one round trip.
-
         Raises:
             ExchangeError: unreachable, or the key is refused.
         """
-        self._as_of_ahead = Ahead(self._ask_as_of)
-        self._cutoff_ahead = Ahead(self._ask_cutoff)
-        self.pace.use(self._limits())
+        if self._limits_ahead is None:
+            self.ask_ahead()
+        assert self._limits_ahead is not None
+        self._limits_ahead.result()
 
-    def _limits(self) -> Limits:
+    def _limits(
+        self, costs_ahead: Ahead[dict[str, JsonValue] | None], attempts: int | None
+    ) -> Limits:
         limits = Limits()
-        costs_ahead = Ahead(self._ask_costs)
-        account = self._get_optional("/account/limits", {}, _object, _NOT_FOR_ALL)
+        path = "/account/limits"
+        account = self._get_optional(path, {}, _object, _NOT_FOR_ALL, attempts)
         read = account.get("read") if account is not None else None
         if isinstance(read, dict):
             limits = limits._replace(
@@ -80,7 +91,7 @@ class Exchange(Client):
             )
         prices = None
         if account is not None:
-            prices = costs_ahead.result()
+            prices = costs_ahead.result(attempts)
         if prices is None:
             log.debug("limits_not_told", extra={"fields": {"refill_rate": limits.refill_rate}})
             return limits

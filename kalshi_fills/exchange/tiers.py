@@ -7,7 +7,7 @@ the cutoff between them moved meanwhile, the seam is read again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -28,10 +28,23 @@ _SEAM_READS: Final = 5
 _SECOND: Final = timedelta(seconds=1)
 
 
-def fetch_fills(exchange: Exchange, window: Window, workers: int = MAX_WORKERS) -> Iterator[Page]:
+def fetch_fills(
+    exchange: Exchange,
+    window: Window,
+    *,
+    meanwhile: Callable[[], None] = lambda: None,
+    workers: int = MAX_WORKERS,
+) -> Iterator[Page]:
     """Yield every page of fills in the window, live tier first. Lazy.
 
     The same fill may come twice, from both tiers or where the exchange repeats itself.
+
+    Args:
+        exchange: the account.
+        window: the range.
+        meanwhile: is called once both tiers are read; what it begins goes on while the exchange is
+            asked whether its cutoff moved.
+        workers: how many walks may be under way.
 
     Raises:
         ExchangeError: a page could not be had within its budget.
@@ -56,6 +69,7 @@ def fetch_fills(exchange: Exchange, window: Window, workers: int = MAX_WORKERS) 
         if before is not None:
             archive.measure(window.start, min(window.end, before), window)
         yield from archive.pages()
+    meanwhile()
     after = exchange.cutoff()
     if (before is None) != (after is None):
         raise ExchangeError(

@@ -199,7 +199,24 @@ class RangeReader:
             self._meter.ended(walk, [*self._walks, *self._waiting])
         self._walks.remove(walk)
         walk.marks.clear()
+        if walk.newest is None:
+            self._join_older(walk)
         self._begin_next()
+
+    def _join_older(self, walk: Walk) -> None:
+        """Put one walk in the place of those that wait and go on where a walk ended.
+
+        Where one part of a range is empty, the older ones mostly are, too: one request shows it.
+        """
+        older: list[Walk] = []
+        for waiting in self._waiting:
+            if waiting.end == (older[-1] if older else walk).start:
+                older.append(waiting)
+        if len(older) > 1:
+            joined = Walk(older[-1].start, older[0].end)
+            joined.is_rest = True
+            self._waiting[self._waiting.index(older[0])] = joined
+            self._waiting = [one for one in self._waiting if one not in older]
 
     def _work(self, walk: Walk) -> None:
         """Page through one range; runs in a thread of its own.

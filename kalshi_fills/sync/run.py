@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kalshi_fills.errors import Interrupted
@@ -106,6 +107,7 @@ def sync(
     if not request.same_account:
         where = f"{store.tables.database}.{store.tables.fills}"
         require_same_account(standing.environment, account.environment, where)
+    exchange.ask_ahead()
     recorder = Recorder(store, account, now, clock)
     report.other_hosts += [run.host for run in recorder.close_dead_runs()]
     start = _start(store, standing, request, report, ledger_read_at)
@@ -120,27 +122,28 @@ def sync(
         current_until = _current_until(exchange, report, now)
         tally = Tally(window, report)
         subaccounts: set[int] = set()
-        for page in fetch_fills(exchange, window):
+        write = partial(_write_next_block, intake, writer, tally, subaccounts)
+        for page in fetch_fills(exchange, window, meanwhile=write):
             intake.take(page, report)
             if intake.is_full or (intake.has_enough and writer.is_idle):
-                _write_next_block(intake, writer, tally, subaccounts)
+                write()
             report.requests = exchange.requests
             progress(report)
         report.begin("insert")
         tally.add(writer.collect())
         intake.release_contested(reports(store.payloads(intake.beaten()), now), window)
-        _write_next_block(intake, writer, tally, subaccounts)
+        write()
         tally.add(writer.collect())
         report.begin("reconcile")
+        settlements = SettlementPass(exchange, store, request, report, now)
+        settlements.ask_ahead(start.settlements, subaccounts)
         if not request.dry_run:
             recorder.open_breaks = compare_with_table(
                 exchange, store, intake.seen, tally, current_until, now
             )
         report.counts.check()
         report.begin("settlements")
-        recorder.settlements = SettlementPass(exchange, store, request, report, now).run(
-            start.settlements, current_until, subaccounts
-        )
+        recorder.settlements = settlements.run(start.settlements, current_until, subaccounts)
         report.begin("record")
         if not request.dry_run:
             close_claims(store, intake.seen, window)

@@ -14,9 +14,11 @@ watermark of their own, less a day for what comes late:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -44,6 +46,9 @@ log = logging.getLogger(__name__)
 OVERLAP: Final = timedelta(days=1)
 """How far behind their watermark settlements are read again."""
 
+_SIDE_BY_SIDE: Final = 4
+"""Of how many subaccounts the first pages are asked for at once."""
+
 _AT_ONCE: Final = 5_000
 """Settlements looked up and written at once."""
 
@@ -58,6 +63,28 @@ class _Plan(NamedTuple):
     watermark: datetime | None
     """The one that counts so far."""
     note: str = ""
+
+
+class _Begun(NamedTuple):
+    """A plan, and what is under way of it."""
+
+    plan: _Plan
+    listings: dict[int, _Listing]
+    """By subaccount."""
+
+
+class _Listing(NamedTuple):
+    """A subaccount's list of settlements."""
+
+    first: Future[list[str]]
+    """Its first page, which a thread of its own asks for."""
+    others: Iterator[list[str]]
+    """The pages after it, asked for one by one."""
+
+    def pages(self) -> Iterator[list[str]]:
+        """Yield every page."""
+        yield self.first.result()
+        yield from self.others
 
 
 class _Refused(NamedTuple):
@@ -93,6 +120,12 @@ class SettlementPass:
         self._refused: list[_Refused] = []
         self._left: list[_Refused] = []
         """Refused, and not accepted by the operator."""
+        self._begun: _Begun | None = None
+
+    def ask_ahead(self, before: SettlementsRead, of_fills: Collection[int]) -> None:
+        """Begin to ask for what `run` reads first; the arguments are the same."""
+        with contextlib.suppress(WarehouseError):  # `run` begins anew
+            self._begun = self._begin(before, of_fills)
 
     def run(
         self, before: SettlementsRead, current_until: datetime, of_fills: Collection[int]
@@ -107,9 +140,9 @@ class SettlementPass:
         report = self._report
         done: set[int] = set()
         try:
-            plan = self._plan(before, of_fills)
+            plan, listings = self._begun or self._begin(before, of_fills)
             report.note(plan.note)
-            refusals = self._read_all(plan, done)
+            refusals = self._read_all(listings, done)
             self._write()
         except (ExchangeError, WarehouseError) as error:
             report.note(
@@ -153,17 +186,29 @@ class SettlementPass:
         since = {number: start if number in read.subaccounts else None for number in everything}
         return _Plan(since, False, read.watermark)
 
-    def _read_all(self, plan: _Plan, done: set[int]) -> dict[int, ExchangeError]:
-        """Read the subaccounts of a plan; return those that are refused to this key.
+    def _begin(self, before: SettlementsRead, of_fills: Collection[int]) -> _Begun:
+        plan = self._plan(before, of_fills)
+        threads = ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="settlements")
+        listings: dict[int, _Listing] = {}
+        for subaccount, since in sorted(plan.since.items()):
+            pages = settlements(self._exchange, subaccount, since)
+            listings[subaccount] = _Listing(threads.submit(next, pages), pages)
+        threads.shutdown(wait=False)  # it ends once all are answered
+        return _Begun(plan, listings)
+
+    def _read_all(
+        self, listings: Mapping[int, _Listing], done: set[int]
+    ) -> dict[int, ExchangeError]:
+        """Read the settlements of each subaccount; return those that are refused to this key.
 
         Args:
-            plan: what is to be read.
+            listings: by subaccount.
             done: is added each subaccount that was read to its end.
         """
         refusals: dict[int, ExchangeError] = {}
-        for subaccount, since in sorted(plan.since.items()):
+        for subaccount, listing in listings.items():
             try:
-                for items in settlements(self._exchange, subaccount, since):
+                for items in listing.pages():
                     self._take(items, subaccount)
             except ExchangeError as error:
                 if not is_not_to_be_had(error):

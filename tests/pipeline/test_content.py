@@ -495,9 +495,7 @@ few_keys = st.integers(0, 40).map(lambda number: number << 8) | st.integers(0, (
     st.lists(st.tuples(few_keys, st.integers(0, (1 << 64) - 1)), max_size=300),
     st.sampled_from([0, 1, 20, 1000]),
 )
-def test_seen_is_a_dict_of_what_came_first(
-    puts: list[tuple[int, int]], most_latest: int
-) -> None:
+def test_seen_is_a_dict_of_what_came_first(puts: list[tuple[int, int]], most_latest: int) -> None:
     seen, model = SeenFills(most_latest), dict[int, int]()
     for key, mark in puts:
         assert (key in seen) == (key in model)
