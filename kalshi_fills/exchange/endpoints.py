@@ -61,10 +61,10 @@ class Exchange(Client):
 
         That is what `learn_limits` is about, and what `as_of` and `cutoff` return first.
         """
-        costs = Ahead(self._ask_costs)
-        self._limits_ahead = Ahead(lambda attempts: self.pace.use(self._limits(costs, attempts)))
         self._as_of_ahead = Ahead(self._ask_as_of)
         self._cutoff_ahead = Ahead(self._ask_cutoff)
+        costs = Ahead(self._ask_costs)
+        self._limits_ahead = Ahead(lambda attempts: self.pace.use(self._limits(costs, attempts)))
 
     def learn_limits(self) -> None:
         """Read the account's own limits and keep to them; to the Basic tier's if it has none.
