@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -32,14 +33,25 @@ class UnknownPaging(ValueError):
     """A listing goes on in a way that cannot be followed; the text says what the exchange did."""
 
 
-class _Listing(msgspec.Struct, forbid_unknown_fields=True):
-    """All that an answer of today has."""
+class _Fills(msgspec.Struct, forbid_unknown_fields=True):
+    """All that an answer of today has that lists fills."""
 
-    fills: list[msgspec.Raw]
+    items: list[msgspec.Raw] = msgspec.field(name="fills")
     cursor: str = ""
 
 
-_decode_fills: Final = msgspec.json.Decoder(_Listing).decode
+class _Orders(msgspec.Struct, forbid_unknown_fields=True):
+    """All that an answer of today has that lists orders."""
+
+    items: list[msgspec.Raw] = msgspec.field(name="orders")
+    cursor: str = ""
+
+
+_decoders: Final[Mapping[str, Callable[[str], _Fills | _Orders]]] = {
+    "fills": msgspec.json.Decoder(_Fills).decode,
+    "orders": msgspec.json.Decoder(_Orders).decode,
+}
+"""Of the long listings, by the key of the list."""
 
 _decode_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -61,10 +73,10 @@ def decode_listing(text: str, name: str) -> tuple[list[str], str]:
         UnknownPaging: there is no cursor, and another key that links to a next page.
         ValueError: it is not JSON, or there is no such list in it.
     """
-    if name == "fills":
+    if decode := _decoders.get(name):
         with contextlib.suppress(msgspec.MsgspecError, RecursionError):
-            listing = _decode_fills(text)
-            return _texts(listing.fills), listing.cursor
+            listing = decode(text)
+            return _texts(listing.items), listing.cursor
     # Else it is an answer that `json` may take all the same.
     with contextlib.suppress(msgspec.MsgspecError, RecursionError):
         if text[:1] == "[":

@@ -35,7 +35,7 @@ def compare_window(
 
     Digests per hour come first; fills are asked for again only where an hour differs.
     """
-    stored = store.hours(found.compared.start, found.compared.end)
+    stored = store.hours(found.compared.start, found.compared.end, len(listed.seen))
     stretches = differing_stretches(listed.expected.hours, stored, found.compared)
     _compare_stretches(stretches, reader, store, listed, bounds, found)
     found.table_rows = sum(hour.fills for hour in stored.values()) - found.hidden

@@ -59,9 +59,11 @@ class FillStore:
         self._given_up = True
         self.fills.give_up()
 
-    def hours(self, start: datetime | None, end: datetime) -> dict[datetime, HourDigest]:
+    def hours(
+        self, start: datetime | None, end: datetime, fills: int = 0
+    ) -> dict[datetime, HourDigest]:
         """Return count and digest of the stored fills of a window, by hour."""
-        return self.stored.hours(start, end)
+        return self.stored.hours(start, end, fills)
 
     def rows_between(self, start: datetime, end: datetime) -> list[RowBetween]:
         """Return identity, ticker and content of the stored fills of a range."""

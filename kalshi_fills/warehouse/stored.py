@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kalshi_fills.errors import WarehouseError
@@ -135,6 +135,12 @@ class _One(NamedTuple):
     one: int
 
 
+_FIRST_TIME: Final = datetime(1900, 1, 1, tzinfo=UTC)
+"""The earliest time that the table can hold."""
+
+_MANY_FILLS: Final = 100_000
+"""From so many on in a window it is worth finding out whether rows replace others at all."""
+
 _DISTINCT_ROWS: Final = 2_000_000
 """In how many rows at most those are looked for that replace another; each takes some 16 bytes."""
 
@@ -154,19 +160,27 @@ class StoredFills:
         statement = self._tables.sql("sync/has_fills", suffixes={"": ""})
         return select_one(self._warehouse, _One, statement) is None
 
-    def hours(self, start: datetime | None, end: datetime) -> dict[datetime, HourDigest]:
+    def hours(
+        self, start: datetime | None, end: datetime, fills: int = 0
+    ) -> dict[datetime, HourDigest]:
         """Return count and digest of the stored fills of a window, by hour.
+
+        Args:
+            start: the window's; None for all there is before the end.
+            end: the window's.
+            fills: how many are to be expected in it, at least.
 
         Raises:
             WarehouseError: the table could not be read, or a row policy hides rows of it.
         """
         self.require_every_row()
-        if start is not None:
-            return self._hours("sync/digests_per_hour", {"start": start, "end": end})
-        quickly = {"end": end, "most_rows": _DISTINCT_ROWS}
-        return self._hours("sync/digests_per_hour_of_distinct", quickly) or self._hours(
-            "sync/digests_per_hour_of_all", {"end": end}
-        )
+        if start is None or fills >= _MANY_FILLS:
+            bounds = {"start": start or _FIRST_TIME, "end": end, "most_rows": _DISTINCT_ROWS}
+            if quickly := self._hours("sync/digests_per_hour_of_distinct", bounds):
+                return quickly
+        if start is None:
+            return self._hours("sync/digests_per_hour_of_all", {"end": end})
+        return self._hours("sync/digests_per_hour", {"start": start, "end": end})
 
     def _hours(self, name: str, params: Mapping[str, Value]) -> dict[datetime, HourDigest]:
         found = select(self._warehouse, _HourRow, self._tables.sql(name), params)

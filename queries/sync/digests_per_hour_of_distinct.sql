@@ -1,4 +1,4 @@
--- title: count and content digest of all fills up to an end, hour by hour, where no row replaces another
+-- title: count and content digest of the fills in a window, hour by hour, where no row replaces another
 -- why: after a first sync that is so, and then each row counts as it is, at half the cost; where one does
 --   replace another, or the table is so large that finding out costs much memory, there is no hour
 SELECT
@@ -6,7 +6,7 @@ SELECT
     count() AS fills,
     sum(/* include content_digest */) AS digest_sum
 FROM `mm_fills`
-WHERE ts < {end:DateTime64(6, 'UTC')} AND (
+WHERE /* include in_window */ AND (
     SELECT count() <= {most_rows:UInt64} AND uniqExact(__row) = count()
     FROM
     (

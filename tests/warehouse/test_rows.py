@@ -145,6 +145,9 @@ def test_hours_are_the_same_whether_or_not_the_table_holds_rows_that_replace_oth
     assert (quick == distinct) == (not change)
     if "fill_id" not in change:
         assert sum(hour.fills for hour in quick.values()) == 40
+    monkeypatch.setattr(stored, "_DISTINCT_ROWS", 100)
+    for start, end in ((NOW - 20 * HOUR, NOW - 9 * HOUR), (NOW - 48 * HOUR, NOW + 48 * HOUR)):
+        assert store.hours(start, end, stored._MANY_FILLS) == store.hours(start, end)
 
 
 def test_exact_copies_of_rows_are_known(bench: Bench) -> None:
