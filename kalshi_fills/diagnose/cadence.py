@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from itertools import groupby
 from statistics import NormalDist
 from typing import Final, NamedTuple
@@ -28,11 +28,9 @@ TEST_NAME: Final = "index of dispersion (variance over mean), lower tail"
 FALSE_ALARM_RATE: Final = 1e-6
 """p below which counts are called periodic: one false alarm in a million runs."""
 
-_STRETCH: Final = timedelta(hours=1)
+_STRETCH_MINUTES: Final = 60
 
-_SILENCE: Final = timedelta(minutes=10)
-
-_MINUTE: Final = timedelta(minutes=1)
+_SILENCE_MINUTES: Final = 10
 
 _BINS_MINUTES: Final = (1, 5)
 
@@ -84,10 +82,11 @@ def regularity(rows_per_minute: Mapping[datetime, int]) -> Regularity | None:
         The evenest stretch, or all together where that says more; None where none has enough
         minutes and rows to be tested.
     """
+    rows = {int(minute.timestamp()) // 60: count for minute, count in rows_per_minute.items()}
     samples = [
         sample
-        for minutes in _stretches(rows_per_minute)
-        for sample in (_sample(rows_per_minute, minutes, size) for size in _BINS_MINUTES)
+        for minutes in _stretches(rows)
+        for sample in (_sample(rows, minutes, size) for size in _BINS_MINUTES)
         if len(sample.counts) >= _LEAST_BINS
         and sum(sample.counts) >= _LEAST_MEAN * len(sample.counts)
     ]
@@ -135,11 +134,13 @@ def _test(part: list[_Sample], tests: int, minutes: int) -> Regularity:
     )
 
 
-def _stretches(rows_per_minute: Iterable[datetime]) -> Iterator[list[datetime]]:
-    """Yield the minutes with rows, cut at every silence and after every hour."""
-    piece: list[datetime] = []
-    for minute in sorted(rows_per_minute):
-        if piece and (minute - piece[-1] > _SILENCE or minute - piece[0] >= _STRETCH):
+def _stretches(minutes: Iterable[int]) -> Iterator[list[int]]:
+    """Yield the minutes with rows, since 1970, cut at every silence and after every hour."""
+    piece: list[int] = []
+    for minute in sorted(minutes):
+        if piece and (
+            minute - piece[-1] > _SILENCE_MINUTES or minute - piece[0] >= _STRETCH_MINUTES
+        ):
             yield piece
             piece = []
         piece.append(minute)
@@ -147,16 +148,13 @@ def _stretches(rows_per_minute: Iterable[datetime]) -> Iterator[list[datetime]]:
         yield piece
 
 
-def _sample(
-    rows_per_minute: Mapping[datetime, int], minutes: list[datetime], bin_minutes: int
-) -> _Sample:
+def _sample(rows: Mapping[int, int], minutes: list[int], bin_minutes: int) -> _Sample:
     """Return the counts of a stretch in bins; the first and the last may be cut off: left out."""
-    width = bin_minutes * _MINUTE
-    start = minutes[0] - timedelta(minutes=minutes[0].minute % bin_minutes)
-    counts = [0] * ((minutes[-1] - start) // width + 1)
+    start = minutes[0] // bin_minutes
+    counts = [0] * (minutes[-1] // bin_minutes - start + 1)
     for minute in minutes:
-        counts[(minute - start) // width] += rows_per_minute[minute]
-    return _Sample(minutes[0], bin_minutes, counts[1:-1])
+        counts[minute // bin_minutes - start] += rows[minute]
+    return _Sample(datetime.fromtimestamp(minutes[0] * 60, UTC), bin_minutes, counts[1:-1])
 
 
 def _chi_squared_below(statistic: float, degrees: int) -> float:

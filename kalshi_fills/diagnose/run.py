@@ -8,9 +8,11 @@ there at all: what cannot be checked is skipped, and the report says so.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -41,7 +43,7 @@ from kalshi_fills.reconcile.evidence import explain_by_table
 from kalshi_fills.reconcile.lookups import TableLookups
 from kalshi_fills.reconcile.reader import open_reader
 from kalshi_fills.reconcile.reconciliation import Compared, Reconciliation
-from kalshi_fills.reconcile.run import reconcile
+from kalshi_fills.reconcile.run import read_exchange, reconcile
 from kalshi_fills.reconcile.settled import SettledMarkets
 from kalshi_fills.reconcile.settlements import compare_stored
 from kalshi_fills.warehouse.schema import Schema, schema_of
@@ -50,6 +52,7 @@ from kalshi_fills.words import many, one_or_more
 
 if TYPE_CHECKING:
     from kalshi_fills.exchange.endpoints import Exchange
+    from kalshi_fills.pipeline.fills import Rejected
     from kalshi_fills.reconcile.breaks import Break
     from kalshi_fills.reconcile.listed import Say
     from kalshi_fills.warehouse.client import Warehouse
@@ -220,16 +223,16 @@ def diagnose(
     began = time.monotonic()
     schema = schema_of_fills(warehouse, tables)
     found = Diagnosis(window, offline=exchange is None)
-    say("looking at the table")
-    table = survey(SurveyQueries(warehouse, tables, schema, window), schema, now)
-    found.queries = table.queries
-    reconciled: Reconciliation | None = None
-    settled = SettledMarkets(skipped="the table has to be migrated first")
     lookups = TableLookups(warehouse, tables, window, replaces=schema.replaces)
     store = FillStore(warehouse, tables, _NOBODY, now, dry_run=True)
-    if table.is_today:
+    say("looking at the table")
+    if schema.is_today:
         store.require_every_row()
+    queries = SurveyQueries(warehouse, tables, schema, window)
+    reconciled: Reconciliation | None = None
+    settled = SettledMarkets(skipped="the table has to be migrated first")
     if exchange is None:
+        table = survey(queries, schema, now)
         found.notes.append(
             "Offline: whether the exchange has other fills, and whether orders and positions "
             "agree, was not checked."
@@ -241,23 +244,23 @@ def diagnose(
             found.compared.settled_markets = settled.agreeing
     else:
         clock = clock or (lambda: now + timedelta(seconds=time.monotonic() - began))
+        with _under_way(lambda: survey(queries, schema, now), warehouse) as surveying:
+
+            def accepted(items: Sequence[Rejected]) -> set[str]:
+                surveying.result()  # until then its thread alone uses the warehouse
+                return store.accepted(items)
+
+            reader = open_reader(exchange, clock)
+            read = read_exchange(reader, accepted, window, now, say, is_today=schema.is_today)
+            table = surveying.result()
         facts = _facts(table, store)
-        reader = open_reader(exchange, clock)
-        reconciled = reconcile(
-            reader,
-            store,
-            lookups,
-            facts,
-            window,
-            table.pending_from,
-            now,
-            say,
-        )
+        reconciled = reconcile(read, reader, store, lookups, facts, table.pending_from, now, say)
         settled = reconciled.settled
         found.breaks, found.more_breaks = reconciled.breaks, reconciled.more_breaks
         found.compared = reconciled.proven
         found.notes += reconciled.notes
         found.requests = exchange.requests
+    found.queries = table.queries
     found.hours = _hours(table, reconciled)
     if with_days and table.is_today:
         found.days = trading_days(warehouse, tables)
@@ -292,6 +295,23 @@ def diagnose(
         },
     )
     return found
+
+
+@contextlib.contextmanager
+def _under_way(
+    look: Callable[[], TableSurvey], warehouse: Warehouse
+) -> Iterator[Future[TableSurvey]]:
+    """Survey the tables in a thread of its own while a `with` block lasts.
+
+    Where the block fails, nobody waits for a ClickHouse that is silent.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="survey") as thread:
+        surveying = thread.submit(look)
+        try:
+            yield surveying
+        except BaseException:
+            warehouse.give_up()
+            raise
 
 
 def settled_markets_differing(warehouse: Warehouse, tables: Tables, now: datetime) -> int:

@@ -326,7 +326,7 @@ class TableSurvey:
     @property
     def is_today(self) -> bool:
         """Return whether all tables are of today's schema."""
-        return self.schema.exists and not self.schema.problems and not self.schema.others_missing
+        return self.schema.is_today
 
     @property
     def rows(self) -> int:

@@ -1,9 +1,10 @@
-"""A question that is asked before its answer is needed."""
+"""Questions that are asked before their answers are needed."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from kalshi_fills.errors import KalshiFillsError
@@ -42,3 +43,15 @@ class Ahead(Generic[T]):
         """
         self._thread.join()
         return self._answers[0] if self._answers else self._ask(attempts)
+
+
+def read_ahead(pages: Iterator[T]) -> Iterator[T]:
+    """Yield each page, while a thread of its own asks for the next one."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+    try:
+        following = thread.submit(next, pages, None)
+        while (page := following.result()) is not None:
+            following = thread.submit(next, pages, None)
+            yield page
+    finally:
+        thread.shutdown(wait=False)

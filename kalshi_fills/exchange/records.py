@@ -10,6 +10,7 @@ import contextlib
 import re
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -70,14 +71,25 @@ def read_order(item: str) -> Order | None:
 
 def _read_plain_order(plain: _PlainOrder) -> Order | None:
     """Return an order that is as all orders of today, None where `_read_any_order` must decide."""
-    created, updated = read_instant(plain.created_time), _updated_at(plain.last_update_time)
-    amounts = (plain.fill_count_fp, plain.taker_fees_dollars, plain.maker_fees_dollars)
-    if created is None or not (plain.order_id and plain.ticker):
+    if not (plain.order_id and plain.ticker):
         return None
-    if not all(map(_PLAIN_DECIMAL, amounts)):
+    created = read_instant(plain.created_time)
+    updated = read_instant(plain.last_update_time or plain.created_time)
+    contracts = _plain_amount(plain.fill_count_fp)
+    taker_fees = _plain_amount(plain.taker_fees_dollars)
+    maker_fees = _plain_amount(plain.maker_fees_dollars)
+    if created is None or updated is None:
         return None
-    contracts, taker_fees, maker_fees = map(Decimal, amounts)
+    if contracts is None or taker_fees is None or maker_fees is None:
+        return None
+    if plain.last_update_time is None or updated < EARLIEST_FILL:
+        updated = None
     return Order(plain.order_id, plain.ticker, created, contracts, taker_fees + maker_fees, updated)
+
+
+@lru_cache(1 << 14)
+def _plain_amount(text: str) -> Decimal | None:
+    return Decimal(text) if _PLAIN_DECIMAL(text) else None
 
 
 def _read_any_order(value: JsonValue) -> Order | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from kalshi_fills.pipeline.window import Window
     from kalshi_fills.reconcile.reader import ExchangeReader
     from kalshi_fills.reconcile.reconciliation import Reconciliation
-    from kalshi_fills.warehouse.store import FillStore
 
 
 Say = Callable[[str], None]
 """Is called with what goes on, in a few words."""
+
+Accepted = Callable[["Sequence[Rejected]"], set[str]]
+"""Returns the fingerprints among refused items that the operator accepted."""
 
 
 class Bounds(NamedTuple):
@@ -66,13 +68,18 @@ def must_be_stored(fill: Fill, bounds: Bounds, listed: ListedFills) -> bool:
 
 
 def read_window(
-    reader: ExchangeReader, store: FillStore, found: Reconciliation, say: Say, *, is_today: bool
+    reader: ExchangeReader,
+    accepted: Accepted,
+    found: Reconciliation,
+    say: Say,
+    *,
+    is_today: bool,
 ) -> ListedFills:
     """Read what the exchange lists for the window that is compared.
 
     Args:
         reader: the exchange.
-        store: knows what the operator accepted.
+        accepted: knows what the operator accepted.
         found: gets the number of fills and of claims.
         say: is called with what goes on.
         is_today: the table is of today's schema, so that its fills can be compared one by one.
@@ -85,8 +92,8 @@ def read_window(
         _take(batch.within(found.compared), listed, found, is_today)
         claiming = _new_claims(rejected, claims)
         if claiming:
-            accepted = store.accepted(claiming) if is_today else set()
-            found.claims += sum(item.fingerprint not in accepted for item in claiming)
+            left_out = accepted(claiming) if is_today else set()
+            found.claims += sum(item.fingerprint not in left_out for item in claiming)
         say(f"reading the exchange's fills: {found.exchange_fills:,}")
     found.hours = {hour: one.fills for hour, one in listed.expected.hours.items()}
     return listed

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import chain
+from itertools import chain, compress
+from operator import not_
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kalshi_fills.errors import ExchangeError
+from kalshi_fills.exchange.ahead import read_ahead
 from kalshi_fills.exchange.endpoints import Listed, is_not_to_be_had, orders
 from kalshi_fills.pipeline.content import content, key_hash
 from kalshi_fills.pipeline.fills import Fill, FillKey
@@ -67,11 +69,16 @@ class OrdersCompared:
         """Return whether an order was compared."""
         return order_id in self.differing or _order_hash(order_id) in self.agreeing
 
+    def add_agreeing(self, orders: Iterable[Order]) -> None:
+        """Note that orders agree."""
+        hashes = [_order_hash(order.order_id) for order in orders]
+        self.agreeing.add_all(hashes, [0] * len(hashes))
+
     def take(self, outcome: OrderOutcome) -> bool:
         """Note what came of an order; return whether it differs and did not before."""
         order_id = outcome.order.order_id
         if outcome.agrees:
-            self.agreeing.add(_order_hash(order_id), 0)
+            self.add_agreeing([outcome.order])
             return False
         new = order_id not in self.differing
         self.differing.add(order_id)
@@ -104,14 +111,14 @@ def compare_orders(
     compared = OrdersCompared()
     try:
         for batch in chain(
-            _order_batches(exchange, found.compared, listing),
+            read_ahead(_order_batches(exchange, found.compared, listing)),
             _older_orders(exchange, lookups, found.compared, compared),
         ):
             sums = lookups.order_sums({order.order_id: order.ticker for order in batch})
-            for order in batch:
-                outcome = _compare_order(
-                    order, sums.get(order.order_id, _NO_FILLS), reader, lookups, listed, bounds
-                )
+            agree = [_agrees(order, sums.get(order.order_id, _NO_FILLS)) for order in batch]
+            compared.add_agreeing(compress(batch, agree))
+            for order in compress(batch, map(not_, agree)):
+                outcome = _compare_order(order, reader, lookups, listed, bounds)
                 if not compared.take(outcome):
                     continue
                 found.pending_orders += outcome.pending and not outcome.breaks
@@ -218,14 +225,12 @@ def _note_missing_orders(
 
 def _compare_order(
     order: Order,
-    sums: OrderSums,
     reader: ExchangeReader,
     lookups: TableLookups,
     listed: ListedFills,
     bounds: Bounds,
 ) -> OrderOutcome:
-    if _agrees(order, sums):
-        return OrderOutcome(order, [])
+    """Return what came of an order that differs from what its fills in the table add up to."""
     rows = lookups.fills_of_order(order.order_id)
     latest, fills = _read_again(order, reader)
     breaks: list[Break] = []

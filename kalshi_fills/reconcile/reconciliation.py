@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -41,10 +40,8 @@ class Compared:
     def add_all(self, batch: Batch) -> None:
         """Count fills in."""
         self.fills += len(batch)
-        for text, times in Counter(batch.size).items():
-            self.contracts += Decimal(text) * times
-        for text, times in Counter(batch.fee_dollars).items():
-            self.fees_dollars += Decimal(text or 0) * times
+        self.contracts += _sum(batch.size, decimals=2)
+        self.fees_dollars += _sum(batch.fee_dollars, decimals=6)
 
     def remove(self, fill: Fill) -> None:
         """Take a fill out that was counted in."""
@@ -62,6 +59,12 @@ class Compared:
             "positions": self.positions,
             "settled_markets": self.settled_markets,
         }
+
+
+def _sum(column: Sequence[str], decimals: int) -> Decimal:
+    """Return the sum of numbers that all have so many decimals; empty texts count as 0."""
+    units = sum(map(int, " ".join(column).replace(".", "").split()))
+    return Decimal(units).scaleb(-decimals)
 
 
 @dataclass(slots=True)

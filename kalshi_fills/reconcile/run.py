@@ -14,16 +14,20 @@ fill does is not repeated as a break of its own. Reads both sides, and repairs n
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.reconcile.attribution import attribute
 from kalshi_fills.reconcile.blank import TableFacts, exclude_blank_listings, why_nothing_is_listed
 from kalshi_fills.reconcile.breaks import MAX_BREAKS
 from kalshi_fills.reconcile.evidence import explain_by_exchange, explain_by_table
-from kalshi_fills.reconcile.listed import Bounds, Say, read_window
+from kalshi_fills.reconcile.listed import Accepted, Bounds, ListedFills, Say, read_window
 from kalshi_fills.reconcile.orders import compare_order_rows, compare_orders
-from kalshi_fills.reconcile.positions import compare_positions, read_primary_positions
+from kalshi_fills.reconcile.positions import (
+    PrimaryPositions,
+    compare_positions,
+    read_primary_positions,
+)
 from kalshi_fills.reconcile.reconciliation import LARGE_LAG, Reconciliation
 from kalshi_fills.reconcile.settled import SettledMarkets
 from kalshi_fills.reconcile.settlements import compare_settlements
@@ -37,24 +41,64 @@ if TYPE_CHECKING:
 _LAG_WITHOUT_AS_OF: Final = timedelta(minutes=15)
 
 
+class ExchangeRead(NamedTuple):
+    """What was read of the exchange before anything is compared."""
+
+    window: Window
+    """The range that was asked for."""
+    found: Reconciliation
+    """What is to be compared; nothing was found so far."""
+    primary: PrimaryPositions
+    listed: ListedFills
+
+
+def read_exchange(
+    reader: ExchangeReader,
+    accepted: Accepted,
+    window: Window,
+    now: datetime,
+    say: Say,
+    *,
+    is_today: bool,
+) -> ExchangeRead:
+    """Read what the exchange lists for a window; the table is not needed for that.
+
+    Args:
+        reader: the account.
+        accepted: knows what the operator accepted; called only where there are claims.
+        window: the range that is compared.
+        now: when the comparison began.
+        say: is called with what goes on.
+        is_today: all tables are of today's schema.
+
+    Raises:
+        ExchangeError: the exchange could not be asked.
+    """
+    found = _begin(window, reader.exchange.as_of(), now)
+    primary = read_primary_positions(reader.exchange)
+    found.restricted = primary.restricted
+    listed = read_window(reader, accepted, found, say, is_today=is_today)
+    return ExchangeRead(window, found, primary, listed)
+
+
 def reconcile(
+    read: ExchangeRead,
     reader: ExchangeReader,
     store: FillStore,
     lookups: TableLookups,
     facts: TableFacts,
-    window: Window,
     pending_from: datetime | None,
     now: datetime,
     say: Say,
 ) -> Reconciliation:
-    """Compare the exchange with the table.
+    """Compare what was read of the exchange with the table.
 
     Args:
+        read: what the exchange lists for the window.
         reader: the account.
         store: the tables.
-        lookups: what else is looked up in the fills table.
+        lookups: what else is looked up in the fills table, for the window.
         facts: what is known of the table beforehand.
-        window: the range that is compared.
         pending_from: the event time from which on a fill need not be in the table yet.
         now: when the comparison began.
         say: is called with what goes on.
@@ -64,10 +108,7 @@ def reconcile(
         WarehouseError: the tables could not be read.
     """
     exchange = reader.exchange
-    found = _begin(window, exchange.as_of(), now)
-    primary = read_primary_positions(exchange)
-    found.restricted = primary.restricted
-    listed = read_window(reader, store, found, say, is_today=facts.is_today)
+    _, found, primary, listed = read
     if not facts.is_today:
         found.settled = SettledMarkets(skipped="the table has to be migrated first")
         found.not_compared = found.not_compared or why_nothing_is_listed(
@@ -97,7 +138,7 @@ def reconcile(
             found.breaks, lookups, lambda key: listed.holds(key) or reader.met(key)
         )
     say("comparing settled markets")
-    settled = compare_settlements(reader, lookups, listed, bounds, window)
+    settled = compare_settlements(reader, lookups, listed, bounds, read.window)
     if found.not_compared or found.restricted or found.compared != asked_for:
         # Nothing may be listed for other reasons than that it is not there.
         explain_by_table(settled, lookups)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _SHOWN_BREAKS: Final = 3
 
+_OF_JSON: Final = {str, int, float, bool, type(None)}
+
 _STYLES: Final = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 
 
@@ -55,7 +57,8 @@ def query_json(query: QueryResult) -> dict[str, object]:
         "name": query.name,
         "title": query.title,
         "rows": [
-            {name: _plain(value) for name, value in record.items()} for record in records(query)
+            dict(zip(query.columns, row, strict=True))
+            for row in zip(*map(_plain_column, zip(*query.rows, strict=True)), strict=True)
         ],
     }
 
@@ -149,8 +152,12 @@ def _cell(value: object) -> str:
     return harmless(str(value))
 
 
+def _plain_column(values: Sequence[object]) -> Sequence[object]:
+    return values if set(map(type, values)) <= _OF_JSON else list(map(_plain, values))
+
+
 def _plain(value: object) -> object:
     """Return a value as JSON has it: times as RFC 3339, decimals and ids as text."""
     if isinstance(value, datetime):
         return instant(value)
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    return value if type(value) in _OF_JSON else str(value)

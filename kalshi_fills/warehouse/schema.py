@@ -193,6 +193,11 @@ class Schema(NamedTuple):
     others_behind: Sequence[str] = ()
     """What the tables beside it lack, as sentences; empty where they are today's."""
 
+    @property
+    def is_today(self) -> bool:
+        """Return whether all tables are there and of today's schema."""
+        return self.exists and not self.problems and not self.others_missing
+
 
 def schema_of(warehouse: Warehouse, tables: Tables) -> Schema:
     """Return what the fills table is like; needs no more than the right to read.

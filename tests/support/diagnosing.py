@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
@@ -45,6 +46,8 @@ class LookingOnly:
     def __init__(self, inner: Warehouse) -> None:
         self._inner = inner
         self.asked: list[str] = []
+        self.alone = threading.Lock()
+        """Held while a statement is under way: others use the same connection."""
 
     def rows(
         self,
@@ -54,12 +57,16 @@ class LookingOnly:
         wanted: TextTable | None = None,
     ) -> list[Row]:
         self.asked.append(sql)
-        return self._inner.rows(sql, params, wanted=wanted)
+        with self.alone:
+            return self._inner.rows(sql, params, wanted=wanted)
 
     def _refuse(self, *_: object, **__: object) -> None:
         raise AssertionError("diagnose writes")
 
     command = insert = insert_lines = _refuse
+
+    def give_up(self) -> None:
+        self._inner.give_up()
 
     def close(self) -> None:
         raise AssertionError("diagnose closes what it did not open")
@@ -133,7 +140,12 @@ class Desk(Bench):
             clock=self.clock.seconds,
         )
         if after is not None:
-            exchange.after = after  # type: ignore[method-assign]
+
+            def alone(path: str) -> None:
+                with looking.alone:
+                    after(path)
+
+            exchange.after = alone  # type: ignore[method-assign]
         try:
             return diagnose(
                 looking,
