@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from kalshi_fills.errors import KalshiFillsError
@@ -46,12 +46,15 @@ class Ahead(Generic[T]):
 
 
 def read_ahead(pages: Iterator[T]) -> Iterator[T]:
-    """Yield each page, while a thread of its own asks for the next one."""
+    """Return each page, while a thread of its own asks for the next one, from now on."""
     thread = ThreadPoolExecutor(1, thread_name_prefix="ahead")
-    try:
-        following = thread.submit(next, pages, None)
-        while (page := following.result()) is not None:
-            following = thread.submit(next, pages, None)
-            yield page
-    finally:
-        thread.shutdown(wait=False)
+
+    def following(under_way: Future[T | None]) -> Iterator[T]:
+        try:
+            while (page := under_way.result()) is not None:
+                under_way = thread.submit(next, pages, None)
+                yield page
+        finally:
+            thread.shutdown(wait=False)
+
+    return following(thread.submit(next, pages, None))

@@ -30,8 +30,17 @@ class Order(NamedTuple):
     """Filled so far, over all its fills."""
     fees_dollars: Decimal | None
     """Taker and maker fees of all its fills; None where one of the two is not reported."""
-    updated_at: datetime | None = None
-    """When the exchange last changed it, aware UTC; None where not reported."""
+    last_update_time: JsonValue = None
+    """As the exchange reports it."""
+
+    @property
+    def updated_at(self) -> datetime | None:
+        """When the exchange last changed it, aware UTC; None where not reported.
+
+        A time before 2021 is none: Go's zero time stands for an order that was never updated.
+        """
+        moment = event_time({"created_time": self.last_update_time})
+        return None if moment is None or moment < EARLIEST_FILL else moment
 
 
 class Position(NamedTuple):
@@ -74,17 +83,13 @@ def _read_plain_order(plain: _PlainOrder) -> Order | None:
     if not (plain.order_id and plain.ticker):
         return None
     created = read_instant(plain.created_time)
-    updated = read_instant(plain.last_update_time or plain.created_time)
     contracts = _plain_amount(plain.fill_count_fp)
     taker_fees = _plain_amount(plain.taker_fees_dollars)
     maker_fees = _plain_amount(plain.maker_fees_dollars)
-    if created is None or updated is None:
+    if created is None or contracts is None or taker_fees is None or maker_fees is None:
         return None
-    if contracts is None or taker_fees is None or maker_fees is None:
-        return None
-    if plain.last_update_time is None or updated < EARLIEST_FILL:
-        updated = None
-    return Order(plain.order_id, plain.ticker, created, contracts, taker_fees + maker_fees, updated)
+    fees, updated = taker_fees + maker_fees, plain.last_update_time
+    return Order(plain.order_id, plain.ticker, created, contracts, fees, updated)
 
 
 @lru_cache(1 << 14)
@@ -109,14 +114,8 @@ def _read_any_order(value: JsonValue) -> Order | None:
         created,
         contracts,
         sum(known, Decimal(0)) if len(known) == len(fees) else None,
-        _updated_at(value.get("last_update_time")),
+        value.get("last_update_time"),
     )
-
-
-def _updated_at(reported: JsonValue) -> datetime | None:
-    """Return an order's last update; None before 2021, as Go's zero time for one never updated."""
-    moment = event_time({"created_time": reported})
-    return None if moment is None or moment < EARLIEST_FILL else moment
 
 
 def read_position(item: str, subaccount_number: int) -> Position | None:

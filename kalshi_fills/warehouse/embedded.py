@@ -115,13 +115,11 @@ class _Embedded:
         if len(lines) < 2:
             return Rows()
         types = json.loads(lines[1])
-        decoders = [_decoder(kind) for kind in types]
-        rows: Iterable[Row] = (
-            tuple(
-                value if value is None or decode is None else decode(value)
-                for decode, value in zip(decoders, json.loads(line), strict=True)
-            )
-            for line in lines[2:]
+        columns = zip(*json.loads(f"[{','.join(lines[2:])}]"), strict=True)
+        rows: Iterable[Row] = zip(
+            # Where there is no row, there is no column.
+            *[_decoded(column, kind) for kind, column in zip(types, columns, strict=False)],
+            strict=True,
         )
         if not is_utf8(text):
             rows = (tuple(map(escape_bytes, row)) for row in rows)
@@ -134,8 +132,7 @@ class _Embedded:
         if not rows:
             return
         names = ", ".join(map(quote_identifier, columns))
-        lines = "\n".join(["\t".join([_TSV[type(value)](value) for value in row]) for row in rows])
-        self._query(f"INSERT INTO {table} ({names}) FORMAT TabSeparated\n{lines}\n")
+        self._query(f"INSERT INTO {table} ({names}) FORMAT TabSeparated\n{_tsv_lines(rows)}\n")
 
     def insert_lines(
         self,
@@ -296,6 +293,15 @@ _TSV: Final[Mapping[type, Callable[[Any], str]]] = {
 """How the embedded engine reads each type in tab-separated text."""
 
 
+def _tsv_lines(rows: Sequence[Sequence[Value]]) -> str:
+    """Return rows as tab-separated text; a value without any special sign is itself."""
+    texts = [value for row in rows for value in row if isinstance(value, str)]
+    if len(texts) == len(rows) * len(rows[0]) and _escaped_texts(texts) is texts:
+        width = len(rows[0])
+        return "\n".join(map("\t".join, zip(*[iter(texts)] * width, strict=True)))
+    return "\n".join(["\t".join([_TSV[type(value)](value) for value in row]) for row in rows])
+
+
 def _escaped_texts(texts: Sequence[str]) -> Iterable[str]:
     """Return texts as tab-separated text has them; where no sign in them is special, they stay."""
     joined = "".join(texts)
@@ -305,6 +311,14 @@ def _escaped_texts(texts: Sequence[str]) -> Iterable[str]:
 def _escaped(value: Value) -> Value:
     """Write a parameter as the embedded engine reads it: tab-separated text."""
     return _TSV[type(value)](value) if type(value) in (str, list) else value
+
+
+def _decoded(column: Sequence[Any], kind: str) -> Sequence[Value]:
+    """Return the values of a column of some type, of the engine's JSON."""
+    decode = _decoder(kind)
+    if decode is None:
+        return column
+    return [None if value is None else decode(value) for value in column]
 
 
 def _decoder(kind: str) -> Callable[[Any], Value] | None:
