@@ -169,20 +169,23 @@ def sync(
 def _run_sync(
     context: Context, request: SyncRequest, report: SyncReport, rate_share: float
 ) -> None:
+    from kalshi_fills.host.interpreter import import_meanwhile
     from kalshi_fills.host.lock import exclusive
-    from kalshi_fills.sync.run import sync as run_sync
-    from kalshi_fills.warehouse.schema import require_today
-    from kalshi_fills.warehouse.standing import account_of
-    from kalshi_fills.warehouse.store import FillStore
 
     settings = context.settings
     signer = settings.require_signer()
-    with (
-        exclusive(settings.clickhouse.identity(), settings.tables.name()),
-        sync_progress() as progress,
-        open_warehouse(settings) as warehouse,
-        open_exchange(settings, rate_share) as exchange,
-    ):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(exclusive(settings.clickhouse.identity(), settings.tables.name()))
+        progress = stack.enter_context(sync_progress())
+        import_meanwhile("kalshi_fills.sync.run")  # while ClickHouse is opened
+        warehouse = stack.enter_context(open_warehouse(settings))
+
+        from kalshi_fills.sync.run import sync as run_sync
+        from kalshi_fills.warehouse.schema import require_today
+        from kalshi_fills.warehouse.standing import account_of
+        from kalshi_fills.warehouse.store import FillStore
+
+        exchange = stack.enter_context(open_exchange(settings, rate_share))
         require_today(warehouse, settings.tables)
         store = FillStore(warehouse, settings.tables, report.run_id, context.now, request.dry_run)
         run_sync(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
+import threading
+from importlib import import_module
 
 
 def expect_many_objects() -> None:
@@ -11,3 +14,16 @@ def expect_many_objects() -> None:
     gc.set_threshold(500_000, 20, 20)  # looking for cycles would be a third of the work
     # A thread that an answer wakes up waits for its turn.
     sys.setswitchinterval(0.001)
+
+
+def import_meanwhile(name: str) -> None:
+    """Import a module in a thread of its own; whoever needs it waits for what is left of that.
+
+    Where it fails, it fails once more there.
+    """
+
+    def load() -> None:
+        with contextlib.suppress(Exception):
+            import_module(name)
+
+    threading.Thread(target=load, daemon=True).start()
