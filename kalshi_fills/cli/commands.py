@@ -166,6 +166,12 @@ def sync(
     return 3 if report.has_findings else 0
 
 
+def _load_sync() -> None:
+    import kalshi_fills.sync.run
+
+    assert kalshi_fills.sync.run
+
+
 def _run_sync(
     context: Context, request: SyncRequest, report: SyncReport, rate_share: float
 ) -> None:
@@ -177,7 +183,7 @@ def _run_sync(
     with contextlib.ExitStack() as stack:
         stack.enter_context(exclusive(settings.clickhouse.identity(), settings.tables.name()))
         progress = stack.enter_context(sync_progress())
-        import_meanwhile("kalshi_fills.sync.run")  # while ClickHouse is opened
+        import_meanwhile(_load_sync)  # while ClickHouse is opened
         warehouse = stack.enter_context(open_warehouse(settings))
 
         from kalshi_fills.sync.run import sync as run_sync

@@ -6,7 +6,7 @@ import contextlib
 import gc
 import sys
 import threading
-from importlib import import_module
+from collections.abc import Callable
 
 
 def expect_many_objects() -> None:
@@ -16,14 +16,15 @@ def expect_many_objects() -> None:
     sys.setswitchinterval(0.001)
 
 
-def import_meanwhile(name: str) -> None:
-    """Import a module in a thread of its own; whoever needs it waits for what is left of that.
+def import_meanwhile(load: Callable[[], None]) -> None:
+    """Import modules in a thread of its own; whoever needs one waits for what is left of that.
 
-    Where it fails, it fails once more there.
+    Args:
+        load: imports them. Where that fails, it fails once more where they are needed.
     """
 
-    def load() -> None:
+    def work() -> None:
         with contextlib.suppress(Exception):
-            import_module(name)
+            load()
 
-    threading.Thread(target=load, daemon=True).start()
+    threading.Thread(target=work, daemon=True).start()
