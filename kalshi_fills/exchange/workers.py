@@ -204,13 +204,17 @@ class RangeReader:
         self._begin_next()
 
     def _join_older(self, walk: Walk) -> None:
-        """Put one walk in the place of those that wait and go on where a walk ended.
+        """Put one walk in the place of neighbouring ones that wait and are older than another.
 
         Where one part of a range is empty, the older ones mostly are, too: one request shows it.
         """
         older: list[Walk] = []
         for waiting in self._waiting:
-            if waiting.end == (older[-1] if older else walk).start:
+            if older:
+                follows = waiting.end == older[-1].start
+            else:
+                follows = walk.start is not None and waiting.end <= walk.start
+            if follows:
                 older.append(waiting)
         if len(older) > 1:
             joined = Walk(older[-1].start, older[0].end)

@@ -85,6 +85,7 @@ class SlowTier(Exchange):
         super().__init__("http://127.0.0.1:1", None)
         self.most_walks = 1 if paced else 99
         self.page_items = page_items
+        self.days = 600
         self.walks: list[tuple[int | None, int]] = []
         self.pages = 0
         self.side_by_side = 0
@@ -111,7 +112,7 @@ class SlowTier(Exchange):
         low = -1 if start is None or self.ignores_start else start
         return [
             moment
-            for moment in range(newest, newest - 600 * 86_400, -3600)
+            for moment in range(newest, newest - self.days * 86_400, -3600)
             if low - 1 <= moment <= end + 1
         ]
 
@@ -189,6 +190,18 @@ def test_a_walk_that_is_given_up_at_once_costs_one_page_and_an_empty_rest_anothe
     texts(tier)
     empty = [walk for walk in tier.walks if not tier.items(*walk)]
     assert len(empty) <= 8  # all but one of the parts of a rest that had few fills
+
+
+def test_where_one_part_is_empty_the_older_ones_are_asked_for_together() -> None:
+    tier = SlowTier()
+    tier.page_seconds = 0.05
+    tier.days = 45
+    came = texts(tier)
+    assert len(came) == 45 * 24
+    assert set(came.values()) == {1}
+    empty = [walk for walk in tier.walks if not tier.items(*walk)]
+    assert len(empty) <= 5  # of eight parts: those that had begun, and all others in one
+    assert (None, min(end for _, end in empty)) in empty
 
 
 def test_a_rest_with_a_full_page_is_split_at_once_even_under_the_rate_limit(

@@ -138,6 +138,18 @@ def test_a_folder_may_have_any_usual_name(tmp_path: Path, embedded: Warehouse, n
     assert any(folder.iterdir())
 
 
+@pytest.mark.parametrize("sign", ["", "\t", "\n", "\r", "\\", "\0", "\\N", "é"])
+def test_texts_are_inserted_as_they_are_whatever_signs_they_hold(
+    embedded: Warehouse, sign: str
+) -> None:
+    rows = [("a", f"x{sign}y"), (f"{sign}", "b"), ("c", "d")]
+    embedded.command("CREATE OR REPLACE TABLE texts (one String, other String) ENGINE = Memory")
+    embedded.insert("texts", ["one", "other"], rows)
+    assert sorted(embedded.rows("SELECT one, other FROM texts")) == sorted(rows)
+    assert list(embedded.rows("SELECT one FROM texts WHERE one = 'nobody'")) == []
+    embedded.command("DROP TABLE texts")
+
+
 @pytest.mark.parametrize("name", ["plain", "{a,b}", "*", "[z]", "it's"])
 def test_what_is_inserted_goes_through_a_file_of_the_folder_that_is_gone_afterwards(
     tmp_path: Path, embedded: Warehouse, name: str
