@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -32,8 +32,7 @@ log = logging.getLogger(__name__)
 FILLS_PATHS: Final = {LIVE: "/portfolio/fills", HISTORICAL: "/historical/fills"}
 """Where each tier's fills are listed."""
 
-ORDERS_PATHS: Final = ("/portfolio/orders", "/historical/orders")
-"""Where each tier's orders are listed, the live one first."""
+_ORDERS_PATHS: Final = ("/portfolio/orders", "/historical/orders")
 
 _FORBIDDEN: Final = 403
 
@@ -226,12 +225,6 @@ class Listed:
     no_archive: bool = False
     """The exchange has no archive of them."""
 
-    def add(self, other: Listed) -> None:
-        """Count what another listing counted, too."""
-        self.items += other.items
-        self.unreadable += other.unreadable
-        self.no_archive |= other.no_archive
-
     def note(self, read: object) -> None:
         """Count one item, None where it could not be read."""
         self.items += 1
@@ -239,13 +232,9 @@ class Listed:
 
 
 def orders(
-    exchange: Exchange,
-    window: Window,
-    ticker: str | None = None,
-    listed: Listed | None = None,
-    paths: Iterable[str] = ORDERS_PATHS,
+    exchange: Exchange, window: Window, ticker: str | None = None, listed: Listed | None = None
 ) -> Iterator[list[Order]]:
-    """Yield the orders created in a window that were filled at all, page by page.
+    """Yield the orders created in a window that were filled at all, page by page, both tiers.
 
     An order may come twice, from both tiers. With a ticker, only the orders in that market.
     How far they could be read is counted in `listed`.
@@ -259,7 +248,7 @@ def orders(
     if ticker is not None:
         filters["ticker"] = ticker
     listed = listed or Listed()
-    for path in paths:
+    for path in _ORDERS_PATHS:
         try:
             for items in exchange.walk(path, filters, "orders"):
                 page = [read_order(item) for item in items]
@@ -272,7 +261,7 @@ def orders(
                 ]
         except ExchangeError as error:
             # Earlier eras have no archive of orders.
-            if path == ORDERS_PATHS[0] or error.status != _NO_SUCH_ENDPOINT:
+            if path == _ORDERS_PATHS[0] or error.status != _NO_SUCH_ENDPOINT:
                 raise
             listed.no_archive = True
 

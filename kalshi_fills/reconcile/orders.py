@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kalshi_fills.errors import ExchangeError
 from kalshi_fills.exchange.ahead import read_ahead
-from kalshi_fills.exchange.endpoints import ORDERS_PATHS, Listed, is_not_to_be_had, orders
+from kalshi_fills.exchange.endpoints import Listed, is_not_to_be_had, orders
 from kalshi_fills.pipeline.content import content, key_hash
 from kalshi_fills.pipeline.fills import Fill, FillKey
 from kalshi_fills.pipeline.seen import SeenFills
@@ -107,14 +107,11 @@ def compare_orders(
     time up to which the exchange's answers are complete may be ahead of its fills.
     """
     exchange = reader.exchange
-    listings = {path: Listed() for path in ORDERS_PATHS}
+    listing = Listed()
     compared = OrdersCompared()
     try:
         for batch in chain(
-            *[
-                read_ahead(_order_batches(exchange, found.compared, path, listing))
-                for path, listing in listings.items()
-            ],
+            read_ahead(_order_batches(exchange, found.compared, listing)),
             _older_orders(exchange, lookups, found.compared, compared),
         ):
             sums = lookups.order_sums({order.order_id: order.ticker for order in batch})
@@ -135,9 +132,6 @@ def compare_orders(
         found.blind.append(f"Orders could not be compared: {error.message}.")
         return
     found.proven.orders = len(compared.agreeing)
-    listing = Listed()
-    for one in listings.values():
-        listing.add(one)
     if not compared.agreeing and not compared.differing:
         _note_missing_orders(exchange, listing, listed.an_old_fill, found)
     elif listing.unreadable:
@@ -181,15 +175,13 @@ def compare_order_rows(
         )
 
 
-def _order_batches(
-    exchange: Exchange, window: Window, path: str, listing: Listed
-) -> Iterator[list[Order]]:
-    """Yield the orders of a window that one tier lists, many pages at once.
+def _order_batches(exchange: Exchange, window: Window, listing: Listed) -> Iterator[list[Order]]:
+    """Yield the orders of a window, many pages at once.
 
     The table is read once for each batch: of a large one, each reading takes its time.
     """
     batch: list[Order] = []
-    for page in chain(orders(exchange, window, listed=listing, paths=[path]), [None]):
+    for page in chain(orders(exchange, window, listed=listing), [None]):
         batch += page or []
         if page is None or len(batch) >= _ORDERS_AT_ONCE:
             yield batch
