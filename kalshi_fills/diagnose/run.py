@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -62,6 +62,9 @@ log = logging.getLogger(__name__)
 
 
 _NOBODY: Final = UUID(int=0)
+
+_GIVING_UP_SECONDS: Final = 5.0
+"""How long a survey has to end once it is given up: one of the embedded engine ends by itself."""
 
 _AHEAD: Final = timedelta(days=1)
 """How far beyond this clock the exchange's own may have settled a market."""
@@ -305,13 +308,16 @@ def _under_way(
 
     Where the block fails, nobody waits for a ClickHouse that is silent.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="survey") as thread:
-        surveying = thread.submit(look)
-        try:
-            yield surveying
-        except BaseException:
-            warehouse.give_up()
-            raise
+    thread = ThreadPoolExecutor(1, thread_name_prefix="survey")
+    surveying = thread.submit(look)
+    try:
+        yield surveying
+    except BaseException:
+        warehouse.give_up()
+        wait([surveying], _GIVING_UP_SECONDS)
+        raise
+    finally:
+        thread.shutdown(wait=False)
 
 
 def settled_markets_differing(warehouse: Warehouse, tables: Tables, now: datetime) -> int:
