@@ -63,7 +63,7 @@ log = logging.getLogger(__name__)
 
 _NOBODY: Final = UUID(int=0)
 
-_GIVING_UP_SECONDS: Final = 5.0
+_GIVING_UP_SECONDS: Final = 2.0
 """How long a survey has to end once it is given up: one of the embedded engine ends by itself."""
 
 _AHEAD: Final = timedelta(days=1)

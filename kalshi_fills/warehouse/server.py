@@ -277,7 +277,9 @@ class _Server:
                 connected.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        self._client.disconnect()
+        # A thread that was given up may still use the connection.
+        with contextlib.suppress(*self._failures()):
+            self._client.disconnect()
 
     def _without_password(self, message: str) -> str:
         return message.replace(self._password, "***") if len(self._password) > 3 else message
