@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kalshi_fills.cli.settings import Settings
 from kalshi_fills.errors import ExchangeError, SettingsError
+from kalshi_fills.host.process import signals_held
 from kalshi_fills.host.trusted import make_private_folder
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def open_warehouse(settings: Settings, *, read_only: bool = False) -> Iterator[W
 
             warehouse = open_server(target.url)
         else:
-            from kalshi_fills.warehouse.embedded import open_embedded
+            from kalshi_fills.warehouse.embedded import load_engine, open_embedded
 
             folder = target.folder
             assert folder is not None
@@ -41,6 +42,8 @@ def open_warehouse(settings: Settings, *, read_only: bool = False) -> Iterator[W
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             with contextlib.suppress(OSError):  # the engine says what is wrong with it
                 make_private_folder(folder)
+            with signals_held():
+                load_engine()
             warehouse = open_embedded(folder)
         stack.callback(warehouse.close)
         yield warehouse

@@ -14,9 +14,10 @@ import re
 import select
 import signal
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol, TextIO
 
@@ -178,6 +179,33 @@ def _replaced(stream: TextIO | None, number: int) -> tuple[_Quiet, TextIO]:
         errors="backslashreplace",
         line_buffering=number == 2 or raw.isatty(),
     )
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Hold signals to end back while a `with` block lasts, and deliver the first one after it.
+
+    A native module may turn what a handler raises into an error of its own.
+    """
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+
+    handled: dict[int, Callable[[int, FrameType | None], object]] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in _ENDING:
+            handler = signal.getsignal(number)
+            if callable(handler):
+                handled[number] = handler
+                signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for held, handler in handled.items():
+            signal.signal(held, handler)
+        for first in came[:1]:
+            signal.raise_signal(first)
 
 
 class Endings:

@@ -55,6 +55,17 @@ def open_embedded(folder: Path) -> Warehouse:
     return _Embedded(folder)
 
 
+def load_engine() -> None:
+    """Import the engine, and leave signals to Python.
+
+    Its module turns what a signal's handler raises meanwhile into an ImportError.
+    """
+    importlib.import_module("chdb.session")
+    # The engine's own handlers would hang the process on a crash and swallow Ctrl-Z.
+    with contextlib.suppress(AttributeError):
+        importlib.import_module("chdb._chdb").set_signal_handlers_enabled(False)
+
+
 class _Embedded:
     def __init__(self, folder: Path) -> None:
         try:
@@ -66,11 +77,9 @@ class _Embedded:
             ) from error
         _refuse_if_open(folder)
         _refuse_programs(folder)
+        load_engine()
         from chdb.session import Session
 
-        # The engine's own handlers would hang the process on a crash and swallow Ctrl-Z.
-        with contextlib.suppress(AttributeError):
-            importlib.import_module("chdb._chdb").set_signal_handlers_enabled(False)
         self._folder = folder
         # The engine would read a config.xml of the working folder, and run scripts of its own.
         self._private = tempfile.TemporaryDirectory(prefix="kalshi-fills-", dir=_temporary_folder())

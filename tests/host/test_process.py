@@ -9,6 +9,8 @@ import sys
 import pytest
 from support.commandline import ROOT
 
+from kalshi_fills.host.process import signals_held
+
 ENDED_IN_A_CALLBACK = """
 import os, sys, time, weakref
 from kalshi_fills.errors import Interrupted
@@ -39,3 +41,28 @@ def test_a_signal_that_arrives_in_a_callback_ends_the_run_in_silence(number: int
     )
 
     assert (done.stdout, done.stderr) == ("ended\n", "")
+
+
+def test_a_signal_that_is_held_back_arrives_once_afterwards() -> None:
+    came: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    try:
+        with signals_held():
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            assert came == []
+        assert came == [signal.SIGTERM]
+        signal.raise_signal(signal.SIGTERM)
+        assert came == [signal.SIGTERM, signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_an_ignored_signal_stays_ignored_while_signals_are_held() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals_held():
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
