@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -34,6 +36,7 @@ from support.syncing import (
     one_day,
 )
 
+from kalshi_fills.diagnose import run
 from kalshi_fills.errors import ExchangeError, SchemaError
 from kalshi_fills.pipeline.fills import FillKey
 from kalshi_fills.practice.account import (
@@ -217,6 +220,28 @@ def test_a_row_that_is_ahead_of_what_the_exchange_calls_complete_is_no_break(des
 
     assert found.breaks == [] or {one.scope for one in found.breaks} == {"position"}
     assert any("Compared up to 2026-11-22T11:50:00Z" in note for note in found.notes)
+
+
+def test_an_interrupted_diagnosis_does_not_wait_for_a_survey_that_does_not_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run, "_GIVING_UP_SECONDS", 0.05)
+    released = threading.Event()
+    given_up: list[bool] = []
+
+    class Silent:
+        def give_up(self) -> None:
+            given_up.append(True)
+
+    began = time.monotonic()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        run._under_way(lambda: released.wait(60), Silent()),  # type: ignore[arg-type, return-value]
+    ):
+        raise KeyboardInterrupt
+    assert time.monotonic() - began < 30
+    assert given_up == [True]
+    released.set()
 
 
 # States that a table may be in
