@@ -206,7 +206,7 @@ def select(
     fields: tuple[str, ...] = named_tuple._fields
     if sorted(found.columns) != sorted(fields):
         raise TypeError(f"a query has the columns {found.columns}, not {fields}")
-    if tuple(found.columns) == fields:
+    if found.columns == fields:
         return list(map(named_tuple._make, found))
     places = [found.columns.index(name) for name in fields]
     return [named_tuple._make(row[place] for place in places) for row in found]

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -40,6 +40,9 @@ _PROGRAM: Final = re.compile(
     r"SOURCE\s*\(\s*EXECUTABLE|ENGINE\s*=\s*Executable|\bexecutable\s*\(", re.IGNORECASE
 )
 """What makes the engine run a program, in a stored definition."""
+
+_DECODED_AT_ONCE: Final = 10_000
+"""How many rows of an answer are decoded at once."""
 
 _BLOCK_FILE: Final = "kalshi-fills-block.tsv"
 """What is being inserted; a run that was killed leaves it, and the next one removes it."""
@@ -124,12 +127,7 @@ class _Embedded:
         if len(lines) < 2:
             return Rows()
         types = json.loads(lines[1])
-        columns = zip(*json.loads(f"[{','.join(lines[2:])}]"), strict=True)
-        rows: Iterable[Row] = zip(
-            # Where there is no row, there is no column.
-            *[_decoded(column, kind) for kind, column in zip(types, columns, strict=False)],
-            strict=True,
-        )
+        rows: Iterable[Row] = _decoded_rows(lines[2:], types)
         if not is_utf8(text):
             rows = (tuple(map(escape_bytes, row)) for row in rows)
         return Rows(list(map(str, json.loads(lines[0]))), rows, types)
@@ -322,12 +320,19 @@ def _escaped(value: Value) -> Value:
     return _TSV[type(value)](value) if type(value) in (str, list) else value
 
 
-def _decoded(column: Sequence[Any], kind: str) -> Sequence[Value]:
-    """Return the values of a column of some type, of the engine's JSON."""
-    decode = _decoder(kind)
-    if decode is None:
-        return column
-    return [None if value is None else decode(value) for value in column]
+def _decoded_rows(lines: Sequence[str], types: Sequence[str]) -> Iterator[Row]:
+    """Yield the rows of the engine's JSON, decoded column by column, many at once."""
+    decoders = [_decoder(kind) for kind in types]
+    for start in range(0, len(lines), _DECODED_AT_ONCE):
+        part = ",".join(lines[start : start + _DECODED_AT_ONCE])
+        columns = zip(*json.loads(f"[{part}]"), strict=True)
+        yield from zip(
+            *[
+                [value if value is None or decode is None else decode(value) for value in column]
+                for decode, column in zip(decoders, columns, strict=True)
+            ],
+            strict=True,
+        )
 
 
 def _decoder(kind: str) -> Callable[[Any], Value] | None:

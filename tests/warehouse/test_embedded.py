@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,15 @@ def test_texts_are_inserted_as_they_are_whatever_signs_they_hold(
     assert sorted(embedded.rows("SELECT one, other FROM texts")) == sorted(rows)
     assert list(embedded.rows("SELECT one FROM texts WHERE one = 'nobody'")) == []
     embedded.command("DROP TABLE texts")
+
+
+def test_a_long_answer_comes_whole_and_in_order(embedded: Warehouse) -> None:
+    found = embedded.rows(
+        "SELECT number, nullIf(toDecimal64(number, 2), 3) AS half FROM numbers(20001) ORDER BY 1"
+    )
+    assert list(found) == [
+        (number, None if number == 3 else Decimal(number)) for number in range(20_001)
+    ]
 
 
 @pytest.mark.parametrize("name", ["plain", "{a,b}", "*", "[z]", "it's"])
