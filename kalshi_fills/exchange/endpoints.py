@@ -121,13 +121,13 @@ class Exchange(Client):
         moment = _time(reported.get("as_of_time")) if isinstance(reported, dict) else None
         return None if moment is None or moment < EARLIEST_FILL else moment
 
-    def cutoff(self) -> datetime | None:
+    def cutoff(self, attempts: int | None = None) -> datetime | None:
         """Return the time before which fills are in the historical tier only.
 
         None if the exchange reports none, as in its earlier eras; see `has_history`.
         """
         ahead, self._cutoff_ahead = self._cutoff_ahead, None
-        return self._ask_cutoff() if ahead is None else ahead.result()
+        return self._ask_cutoff(attempts) if ahead is None else ahead.result(attempts)
 
     def _ask_cutoff(self, attempts: int | None = None) -> datetime | None:
         absent = (_NO_SUCH_ENDPOINT,)

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final
 
 from kalshi_fills.errors import ExchangeError
+from kalshi_fills.exchange.ahead import Ahead
 from kalshi_fills.exchange.decode import HISTORICAL, LIVE, Page
 from kalshi_fills.exchange.endpoints import FILLS_PATHS, Exchange
 from kalshi_fills.exchange.workers import RangeReader
@@ -42,8 +43,8 @@ def fetch_fills(
     Args:
         exchange: the account.
         window: the range.
-        meanwhile: is called once both tiers are read; what it begins goes on while the exchange is
-            asked whether its cutoff moved.
+        meanwhile: is called once both tiers are read, while the exchange is asked whether its
+            cutoff moved. Where it did, more pages follow.
         workers: how many walks may be under way.
 
     Raises:
@@ -69,8 +70,9 @@ def fetch_fills(
         if before is not None:
             archive.measure(window.start, min(window.end, before), window)
         yield from archive.pages()
+    cutoff_ahead = Ahead(exchange.cutoff)
     meanwhile()
-    after = exchange.cutoff()
+    after = cutoff_ahead.result()
     if (before is None) != (after is None):
         raise ExchangeError(
             "the exchange reported its historical cutoff once and then no more",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +19,7 @@ from kalshi_fills.sync.open_breaks import OpenBreak, OpenBreaks
 if TYPE_CHECKING:
     from kalshi_fills.exchange.endpoints import Exchange
     from kalshi_fills.pipeline.fills import Fill, FillKey
-    from kalshi_fills.pipeline.seen import SeenFills
+    from kalshi_fills.pipeline.seen import HourDigest, SeenFills
     from kalshi_fills.pipeline.window import Window
     from kalshi_fills.sync.tally import Tally
     from kalshi_fills.warehouse.store import FillStore
@@ -40,6 +40,7 @@ def compare_with_table(
     tally: Tally,
     current_until: datetime,
     now: datetime,
+    stored: Mapping[datetime, HourDigest] | None = None,
 ) -> OpenBreaks:
     """Compare what the exchange sent with what the table now holds, and report the breaks.
 
@@ -50,6 +51,7 @@ def compare_with_table(
         tally: what the table must hold; breaks cap its watermark.
         current_until: the event time up to which the exchange's answers are complete.
         now: the clock.
+        stored: what the table holds, by hour, if that was read since the last block was written.
 
     Returns:
         Every break, as the ledger keeps it.
@@ -57,16 +59,24 @@ def compare_with_table(
     Raises:
         KalshiFillsError: either side could not be read.
     """
-    found = _compare(exchange, store, seen, tally, current_until, now)
+    if stored is None:
+        stored = hours_stored(store, tally)
+    found = _compare(exchange, store, seen, tally, current_until, now, stored)
     if found.strays:
         # Such a row was written after the fill's own, or a pass would have found it there.
         strays = Batch.of(found.strays.values())
         for written in store.write(strays, everywhere=True).looked_at:
             tally.report.corrections.add(written.fill, written.differences)
         tally.report.more_breaks = False
-        found = _compare(exchange, store, seen, tally, current_until, now)
+        stored = hours_stored(store, tally)
+        found = _compare(exchange, store, seen, tally, current_until, now, stored)
     tally.report.breaks += found.breaks
     return found.open
+
+
+def hours_stored(store: FillStore, tally: Tally) -> dict[datetime, HourDigest]:
+    """Return what the table holds of the window now, by hour."""
+    return store.hours(tally.window.start, tally.window.end)
 
 
 def _compare(
@@ -76,10 +86,10 @@ def _compare(
     tally: Tally,
     current_until: datetime,
     now: datetime,
+    stored: Mapping[datetime, HourDigest],
 ) -> _Found:
     found = _Found([], {}, OpenBreaks())
     window = tally.window
-    stored = store.hours(window.start, window.end)
     for stretch in differing_stretches(tally.expected.hours, stored, window):
         rows = rows_of(store, stretch)
         fills = by_key(_fills_of(exchange, stretch.window, now))

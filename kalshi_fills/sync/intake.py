@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +24,10 @@ BLOCK_FILLS: Final = 25_000
 
 _ENOUGH_FILLS: Final = 20_000
 """How many are enough where nothing is being written: an engine merges many small parts."""
+
+_LONG_ENOUGH_SECONDS: Final = 0.4
+"""After how long any number is enough, where pages come slower than they are written: little is
+left to write once the last one has come."""
 
 
 class Refused(NamedTuple):
@@ -53,6 +58,7 @@ class Intake:
         self._now = now
         self._contested = contested
         self._block = Block()
+        self._block_begun_at = time.monotonic()
         self.seen = SeenFills()
         self.tiers_with_items: set[str] = set()
         self.tiers_with_fills: set[str] = set()
@@ -65,11 +71,13 @@ class Intake:
     @property
     def has_enough(self) -> bool:
         """Return whether there is enough for a writer that has nothing else to do."""
-        return len(self._block) >= _ENOUGH_FILLS
+        gathered_seconds = time.monotonic() - self._block_begun_at
+        return len(self._block) >= _ENOUGH_FILLS or gathered_seconds >= _LONG_ENOUGH_SECONDS
 
     def next_block(self) -> Block:
         """Return what was gathered, and begin the next block."""
         block, self._block = self._block, Block()
+        self._block_begun_at = time.monotonic()
         return block
 
     def take(self, page: Page, report: SyncReport) -> None:

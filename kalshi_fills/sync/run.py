@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -19,7 +20,7 @@ from kalshi_fills.errors import Interrupted
 from kalshi_fills.exchange.decode import HISTORICAL, LIVE
 from kalshi_fills.exchange.tiers import fetch_fills
 from kalshi_fills.pipeline.window import Window
-from kalshi_fills.sync.comparison import compare_with_table
+from kalshi_fills.sync.comparison import compare_with_table, hours_stored
 from kalshi_fills.sync.contested import contested_fills, reports
 from kalshi_fills.sync.intake import Intake
 from kalshi_fills.sync.ledger import Recorder
@@ -50,6 +51,7 @@ from kalshi_fills.warehouse.standing import (
 
 if TYPE_CHECKING:
     from kalshi_fills.exchange.endpoints import Exchange
+    from kalshi_fills.pipeline.seen import HourDigest
     from kalshi_fills.sync.report import Progress, SyncReport
     from kalshi_fills.warehouse.store import FillStore
 
@@ -71,6 +73,16 @@ class _Start(NamedTuple):
     """Those that earlier runs found."""
     settlements: SettlementsRead
     """How far settlements are stored."""
+
+
+@dataclass(slots=True)
+class _Ending:
+    """What was read before it was known whether the exchange's cutoff moved."""
+
+    blocks: int = -1
+    """How many blocks were written by then."""
+    stored: dict[datetime, HourDigest] | None = None
+    """What the table held, by hour."""
 
 
 def sync(
@@ -123,7 +135,18 @@ def sync(
         tally = Tally(window, report)
         subaccounts: set[int] = set()
         write = partial(_write_next_block, intake, writer, tally, subaccounts)
-        for page in fetch_fills(exchange, window, meanwhile=write):
+        settlements = SettlementPass(exchange, store, request, report, now)
+        ending = _Ending()
+
+        def end_early() -> None:
+            """Write the rest and read what is compared, which stands if no page follows."""
+            write()
+            tally.add(writer.collect())
+            settlements.ask_ahead(start.settlements, subaccounts)
+            if not request.dry_run:
+                ending.blocks, ending.stored = writer.blocks, hours_stored(store, tally)
+
+        for page in fetch_fills(exchange, window, meanwhile=end_early):
             intake.take(page, report)
             if intake.is_full or (intake.has_enough and writer.is_idle):
                 write()
@@ -135,11 +158,11 @@ def sync(
         write()
         tally.add(writer.collect())
         report.begin("reconcile")
-        settlements = SettlementPass(exchange, store, request, report, now)
         settlements.ask_ahead(start.settlements, subaccounts)
         if not request.dry_run:
+            stored = ending.stored if ending.blocks == writer.blocks else None
             recorder.open_breaks = compare_with_table(
-                exchange, store, intake.seen, tally, current_until, now
+                exchange, store, intake.seen, tally, current_until, now, stored
             )
         report.counts.check()
         report.begin("settlements")

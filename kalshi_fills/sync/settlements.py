@@ -68,6 +68,8 @@ class _Plan(NamedTuple):
 class _Begun(NamedTuple):
     """A plan, and what is under way of it."""
 
+    of_fills: frozenset[int]
+    """The subaccounts whose fills were met by then."""
     plan: _Plan
     listings: dict[int, _Listing]
     """By subaccount."""
@@ -123,9 +125,13 @@ class SettlementPass:
         self._begun: _Begun | None = None
 
     def ask_ahead(self, before: SettlementsRead, of_fills: Collection[int]) -> None:
-        """Begin to ask for what `run` reads first; the arguments are the same."""
-        with contextlib.suppress(WarehouseError):  # `run` begins anew
-            self._begun = self._begin(before, of_fills)
+        """Begin to ask for what `run` reads first; the arguments are the same.
+
+        It may be called again once fills of more subaccounts were met.
+        """
+        if self._begun is None or self._begun.of_fills != frozenset(of_fills):
+            with contextlib.suppress(WarehouseError):  # `run` begins anew
+                self._begun = self._begin(before, of_fills)
 
     def run(
         self, before: SettlementsRead, current_until: datetime, of_fills: Collection[int]
@@ -140,7 +146,7 @@ class SettlementPass:
         report = self._report
         done: set[int] = set()
         try:
-            plan, listings = self._begun or self._begin(before, of_fills)
+            _, plan, listings = self._begun or self._begin(before, of_fills)
             report.note(plan.note)
             refusals = self._read_all(listings, done)
             self._write()
@@ -194,7 +200,7 @@ class SettlementPass:
             pages = settlements(self._exchange, subaccount, since)
             listings[subaccount] = _Listing(threads.submit(next, pages), pages)
         threads.shutdown(wait=False)  # it ends once all are answered
-        return _Begun(plan, listings)
+        return _Begun(frozenset(of_fills), plan, listings)
 
     def _read_all(
         self, listings: Mapping[int, _Listing], done: set[int]

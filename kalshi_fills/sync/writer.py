@@ -43,6 +43,8 @@ class Writer:
         self._now = now
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._under_way: Future[WrittenBlock] | None = None
+        self.blocks = 0
+        """How many were handed over."""
 
     @property
     def is_idle(self) -> bool:
@@ -52,6 +54,7 @@ class Writer:
     def submit(self, block: Block, tiers_with_fills: frozenset[str]) -> None:
         """Begin to write a block; the one before must have been collected."""
         if len(block):
+            self.blocks += 1
             self._under_way = self._thread.submit(
                 write_block, self._store, block, tiers_with_fills, self._now
             )

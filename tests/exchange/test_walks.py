@@ -96,7 +96,7 @@ class SlowTier(Exchange):
         self._under_way = 0
         self._lock = threading.Lock()
 
-    def cutoff(self) -> datetime | None:
+    def cutoff(self, attempts: int | None = None) -> datetime | None:
         return None
 
     def has_history(self) -> bool:

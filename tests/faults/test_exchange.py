@@ -124,7 +124,9 @@ def test_a_fault_in_a_tenth_of_the_answers_changes_nothing_of_fifty_thousand_fil
     )
     assert_ledger_adds_up(migrated)
     calm = serve(account, cutoff=cutoff, limits=UNLIMITED)
-    again = cli("sync", "--full", "--format", "json", url=migrated.url, api=calm.url)
+    again = cli(
+        "sync", "--full", "--same-account", "--format", "json", url=migrated.url, api=calm.url
+    )
     assert again.json["stages"]["n_inserted"] == 0
 
 

@@ -45,7 +45,7 @@ class EvenTiers(Exchange):
         self._cutoff = cutoff
         self._seconds_a_page = seconds_a_page
 
-    def cutoff(self) -> datetime | None:
+    def cutoff(self, attempts: int | None = None) -> datetime | None:
         return self._cutoff
 
     def has_history(self) -> bool:

@@ -568,6 +568,31 @@ def test_a_cutoff_that_moves_during_the_walk_loses_nothing(bench: Bench) -> None
     assert not done.has_findings
 
 
+def test_a_fill_found_only_where_the_cutoff_moved_is_stored_compared_and_its_settlements_read(
+    bench: Bench,
+) -> None:
+    at = NOW - 30 * HOUR
+    exchange = bench.serve(account_of(fill_at(at, 1), fill_at(NOW - HOUR, 2)), cutoff=at + HOUR)
+
+    def move(report: SyncReport) -> None:
+        if report.pages == 2:  # both tiers are read to their ends
+            exchange.add([fill_at(at + 2 * HOUR, 3, subaccount=5)])
+            exchange.set_cutoff(at + 3 * HOUR)
+
+    done = bench.run(progress=move)
+
+    assert done.counts.n_new == 3
+    assert done.pages == 4
+    assert not done.has_findings
+    assert done.open_breaks == 0
+    # The table was read once more, or the seam's hour would have been asked for again.
+    asked = exchange.requests
+    assert (asked["/portfolio/fills"], asked["/historical/fills"]) == (2, 2)
+    ledger = bench.tables.name("_runs")
+    (subaccounts,) = bench.warehouse.rows(f"SELECT settlements_subaccounts FROM {ledger} FINAL")
+    assert list(subaccounts[0]) == [0, 5]
+
+
 def test_fills_that_come_while_the_pass_reads_are_stored_by_the_next_at_the_latest(
     bench: Bench,
 ) -> None:
