@@ -27,6 +27,9 @@ from kalshi_fills.pipeline.fills import Fill, FillKey
 from kalshi_fills.pipeline.values import moment_of
 from kalshi_fills.pipeline.window import Window
 
+UNIT_SEPARATOR: Final = "\x1f"
+"""What separates texts that are written as one, unless a text of the batch has it in it."""
+
 
 class Terms(NamedTuple):
     """What fills of a market mostly share: side, action and prices, as the texts of `Content`."""
@@ -40,6 +43,12 @@ class Terms(NamedTuple):
     no_price_dollars: str
     counted: str
     """The same as they are digested."""
+    joined: str = ""
+    """What `join` returns for the usual separator."""
+
+    def join(self, separator: str) -> str:
+        """Return as one text what is written of them; the rest follows from it."""
+        return separator.join((self.side, self.action, self.yes_price_dollars))
 
 
 class Flags(NamedTuple):
@@ -53,6 +62,13 @@ class Flags(NamedTuple):
     """The same as they are digested."""
     id_synthetic: str
     """`true` where the id is a digest of the content."""
+    joined: str = ""
+    """What `join` returns for the usual separator."""
+
+    def join(self, separator: str) -> str:
+        """Return as one text what is written of them."""
+        shared = self.is_taker, self.subaccount_number, self.exchange_index
+        return separator.join((*shared, self.direction_inferred, self.id_synthetic))
 
 
 @lru_cache(1 << 12)
@@ -60,15 +76,17 @@ def make_terms(
     side: str, action: str, outcome: str, book: str, cents: str, yes: str, no: str
 ) -> Terms:
     """Return terms of their texts."""
-    joined = counted(side, action, outcome, book, cents, yes, no)
-    return Terms(side, action, outcome, book, cents, yes, no, joined)
+    digested = counted(side, action, outcome, book, cents, yes, no)
+    terms = Terms(side, action, outcome, book, cents, yes, no, digested)
+    return terms._replace(joined=terms.join(UNIT_SEPARATOR))
 
 
 @lru_cache(1 << 12)
 def make_flags(taker: str, subaccount: str, shard: str, inferred: str, synthetic: str) -> Flags:
     """Return flags of their texts."""
-    joined = counted(taker, subaccount, shard, inferred)
-    return Flags(taker, subaccount, shard, inferred, joined, synthetic)
+    digested = counted(taker, subaccount, shard, inferred)
+    flags = Flags(taker, subaccount, shard, inferred, digested, synthetic)
+    return flags._replace(joined=flags.join(UNIT_SEPARATOR))
 
 
 @dataclass(slots=True)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 from itertools import compress
 from operator import not_
-from typing import Annotated, Final, Literal, NamedTuple, TypeVar
+from typing import Annotated, Final, Literal, NamedTuple, TypeGuard, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -169,19 +169,21 @@ def _read_plain(items: Sequence[str], source: str, now: datetime) -> tuple[Batch
     terms = _terms(kinds)
     sizes = list(map(_size, counts))
     charged = list(map(_fee, fees))
-    if any(None in column for column in (times, terms, sizes, charged)):
+    if not (
+        _is_certain(times) and _is_certain(terms) and _is_certain(sizes) and _is_certain(charged)
+    ):
         uncertain = [None in row for row in zip(times, terms, sizes, charged, strict=True)]
         others += compress(texts, uncertain)
         batch, more = _read_plain(list(compress(texts, map(not_, uncertain))), source, now)
         return batch, others + more
     batch = Batch(
-        _known(times),
+        times,
         list(fill_ids),
         list(order_ids),
         list(tickers),
-        _known(terms),
-        _known(sizes),
-        _known(charged),
+        terms,
+        sizes,
+        charged,
         list(map(_flags, takers, subaccounts, shards)),
         [""] * len(texts),
         [source] * len(texts),
@@ -213,8 +215,9 @@ def _decode(items: Sequence[str]) -> tuple[list[_PlainFill], list[str], list[str
     return decoded, texts, others
 
 
-def _known(column: Iterable[T | None]) -> list[T]:
-    return [value for value in column if value is not None]
+def _is_certain(column: list[T | None]) -> TypeGuard[list[T]]:
+    """Return whether every value of a column is known without `read_item`."""
+    return None not in column
 
 
 def _time_texts(created: Sequence[str], now: datetime) -> list[str | None]:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from uuid import UUID, uuid4
 
 from kalshi_fills.errors import InsertUnknown, WarehouseError
-from kalshi_fills.pipeline.batch import Batch
+from kalshi_fills.pipeline.batch import UNIT_SEPARATOR, Batch
 from kalshi_fills.pipeline.content import (
     Content,
     Difference,
@@ -39,10 +39,6 @@ _LOOKUP_SECONDS: Final = 60.0
 
 
 _LOOKUP_WAIT_SECONDS: Final = 1.0
-
-
-_UNIT_SEPARATOR: Final = "\x1f"
-"""What mostly separates the texts of a row: no id has such a sign in it."""
 
 
 class Written(NamedTuple):
@@ -274,7 +270,7 @@ class FillTable:
 
 def _separator(batch: Batch) -> str:
     """Return a text that no text of the batch holds."""
-    separator = _UNIT_SEPARATOR
+    separator = UNIT_SEPARATOR
     while any(
         separator in "".join(column)
         for column in (
@@ -294,22 +290,21 @@ def _lines(batch: Batch, versions: Sequence[int], separator: str, finished: bool
 
     See `queries/fragments/block_fills.sql`.
     """
-    terms, flags = batch.terms, batch.flags
+    if separator == UNIT_SEPARATOR:
+        terms = [one.joined for one in batch.terms]
+        flags = [one.joined for one in batch.flags]
+    else:
+        terms = [one.join(separator) for one in batch.terms]
+        flags = [one.join(separator) for one in batch.flags]
     columns: tuple[Iterable[str], ...] = (
         batch.ts,
         batch.fill_id,
         batch.exchange_order_id,
         batch.market_ticker,
-        [one.side for one in terms],
-        [one.action for one in terms],
-        [one.yes_price_dollars for one in terms],
+        terms,
         batch.size,
         batch.fee_dollars,
-        [one.is_taker for one in flags],
-        [one.subaccount_number for one in flags],
-        [one.exchange_index for one in flags],
-        [one.direction_inferred for one in flags],
-        [one.id_synthetic for one in flags],
+        flags,
         batch.source,
         map(str, batch.digest) if finished else ["0"] * len(batch),
         map(str, versions),
