@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from kalshi_fills.diagnose import cadence
@@ -27,6 +27,9 @@ SYNC_SILENT: Final = timedelta(hours=2)
 _LAG_OF_WATERMARK: Final = timedelta(minutes=15)
 
 _FOLDER: Final = "diagnose"
+
+_PER_MINUTE: Final = "volume_per_minute"
+"""The query that tells the beginning of minutes in seconds since 1970."""
 
 R = TypeVar("R", bound=NamedTuple)
 
@@ -50,7 +53,7 @@ _COLUMNS: Final[Mapping[str, Sequence[str]]] = {
     ),
     "schema": ("column", "type", "in_sort_key", "engine"),
     "side_distribution": ("side", "action", "rows", "contracts"),
-    "volume_per_minute": ("minute", "rows", "price_0"),
+    _PER_MINUTE: ("minute", "rows", "price_0"),
 }  # fmt: skip
 """What the columns of each diagnostic query are called in reports, in order."""
 
@@ -186,6 +189,12 @@ class _HourRows(NamedTuple):
     row_count: int
 
 
+class _SecondsRow(NamedTuple):
+    minute: int
+    row_count: int
+    price_0: int
+
+
 class _RowCount(NamedTuple):
     row_count: int
 
@@ -213,6 +222,11 @@ class SurveyQueries:
         if self._schema.exists:
             sql = self._sql(f"{_FOLDER}/{name}")
             rows = self._warehouse.rows(sql, self._params(sql))
+            if name == _PER_MINUTE:  # many numbers are read in a fraction of the time of moments
+                rows = [
+                    (datetime.fromtimestamp(one.minute, UTC), one.row_count, one.price_0)
+                    for one in map(_SecondsRow._make, rows)
+                ]
         return QueryResult(
             name, statement.title, statement.shows, statement.normal, _COLUMNS[name], rows
         )
@@ -368,7 +382,7 @@ def survey(queries: SurveyQueries, schema: Schema, now: datetime) -> TableSurvey
     table.repeats = queries.repeats(look_into_payloads=without_id > 0)
     if any(not part.by_sync for part in table.profile):
         table.event_times = queries.event_times()
-    per_minute = table.answer("volume_per_minute").select(MinuteRows)
+    per_minute = table.answer(_PER_MINUTE).select(MinuteRows)
     table.regularity = cadence.regularity({one.minute: one.rows for one in per_minute})
     table.rows_per_hour = queries.rows_per_hour()
     table.claims = queries.claims()

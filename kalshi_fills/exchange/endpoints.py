@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Final, TypeVar
 
 from kalshi_fills.errors import ExchangeError
-from kalshi_fills.exchange.ahead import Ahead
+from kalshi_fills.exchange.ahead import Ahead, read_ahead
 from kalshi_fills.exchange.client import Client
 from kalshi_fills.exchange.decode import (
     HISTORICAL,
@@ -250,7 +250,7 @@ def orders(
     listed = listed or Listed()
     for path in _ORDERS_PATHS:
         try:
-            for items in exchange.walk(path, filters, "orders"):
+            for items in read_ahead(exchange.walk(path, filters, "orders")):
                 page = [read_order(item) for item in items]
                 for order in page:
                     listed.note(order)

@@ -89,7 +89,22 @@ def _order_hash(order_id: str) -> int:
     return key_hash(FillKey("", order_id))
 
 
+class OrdersAhead(NamedTuple):
+    """The orders of a window, which are being read."""
+
+    batches: Iterator[list[Order]]
+    listing: Listed
+    """How far they could be read."""
+
+
+def read_orders_ahead(exchange: Exchange, window: Window) -> OrdersAhead:
+    """Begin to read the orders of a window, in a thread of its own."""
+    listing = Listed()
+    return OrdersAhead(read_ahead(_order_batches(exchange, window, listing)), listing)
+
+
 def compare_orders(
+    ahead: OrdersAhead,
     reader: ExchangeReader,
     store: FillStore,
     lookups: TableLookups,
@@ -107,11 +122,11 @@ def compare_orders(
     time up to which the exchange's answers are complete may be ahead of its fills.
     """
     exchange = reader.exchange
-    listing = Listed()
+    listing = ahead.listing
     compared = OrdersCompared()
     try:
         for batch in chain(
-            read_ahead(_order_batches(exchange, found.compared, listing)),
+            ahead.batches,
             _older_orders(exchange, lookups, found.compared, compared),
         ):
             sums = lookups.order_sums({order.order_id: order.ticker for order in batch})

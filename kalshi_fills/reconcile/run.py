@@ -22,7 +22,11 @@ from kalshi_fills.reconcile.blank import TableFacts, exclude_blank_listings, why
 from kalshi_fills.reconcile.breaks import MAX_BREAKS
 from kalshi_fills.reconcile.evidence import explain_by_exchange, explain_by_table
 from kalshi_fills.reconcile.listed import Accepted, Bounds, ListedFills, Say, read_window
-from kalshi_fills.reconcile.orders import compare_order_rows, compare_orders
+from kalshi_fills.reconcile.orders import (
+    compare_order_rows,
+    compare_orders,
+    read_orders_ahead,
+)
 from kalshi_fills.reconcile.positions import (
     PrimaryPositions,
     compare_positions,
@@ -123,6 +127,7 @@ def reconcile(
     bounds = Bounds(found.compared, found.complete_until, pending_from, reader.cutoff)
     if exclude_blank_listings(exchange, listed, bounds, facts, found):
         bounds = bounds._replace(compared=found.compared)
+        orders = read_orders_ahead(exchange, found.compared)
         say("comparing fills")
         compare_window(reader, store, listed, bounds, found)
         if found.more_breaks:
@@ -131,7 +136,7 @@ def reconcile(
             )
         elif found.compared == asked_for:
             say("comparing orders")
-            compare_orders(reader, store, lookups, listed, bounds, found, now)
+            compare_orders(orders, reader, store, lookups, listed, bounds, found, now)
             say("comparing positions")
             compare_positions(reader, store, lookups, listed, bounds, found, primary)
         found.by_writer = attribute(

@@ -2,7 +2,7 @@
 -- shows: how many fills the table has of each minute that has any, how many of them at price 0
 -- normal: bursts and quiet minutes; the same count minute after minute is a clock's work, not trading's
 SELECT
-    toStartOfMinute(toTimeZone(ts, 'UTC')) AS minute,
+    /* by hand: */ toDateTime( /* end */ toUnixTimestamp(toStartOfMinute(toTimeZone(ts, 'UTC'))) /* by hand: */ , 'UTC') /* end */ AS minute,
     count() AS row_count,
     countIf(coalesce(COLUMNS('^price_cents$'), 0) = 0) AS price_0
 FROM `mm_fills` /* include final */
