@@ -19,7 +19,7 @@ _YOUNG_PAGES: Final = 8
 _WORTH_READING_AGAIN: Final = 4
 """How many pages must be left for each one that is read again."""
 
-_PARTS_END_PAGES: Final = (4, 8, 16, 36, 56, 76, 96, 128)
+_PARTS_END_PAGES: Final = (4, 8, 16, 32, 48, 64, 80, 96, 112, 128)
 """Where the parts of a range end, going by its pages; what is left is one more part, the rest.
 
 A few small parts are enough for a small range, and parts of one size come out even. The rest may be
