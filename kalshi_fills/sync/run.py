@@ -140,8 +140,10 @@ def sync(
 
         def end_early() -> None:
             """Write the rest and read what is compared, which stands if no page follows."""
+            report.begin("insert")
             write()
             tally.add(writer.collect())
+            report.begin("reconcile")
             settlements.ask_ahead(start.settlements, subaccounts)
             if not request.dry_run:
                 ending.blocks, ending.stored = writer.blocks, hours_stored(store, tally)

@@ -130,6 +130,7 @@ class SettlementPass:
         It may be called again once fills of more subaccounts were met.
         """
         if self._begun is None or self._begun.of_fills != frozenset(of_fills):
+            self._begun = None
             with contextlib.suppress(WarehouseError):  # `run` begins anew
                 self._begun = self._begin(before, of_fills)
 
