@@ -183,7 +183,7 @@ def _replaced(stream: TextIO | None, number: int) -> tuple[_Quiet, TextIO]:
 
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
-    """Hold signals to end back while a `with` block lasts, and deliver the first one after it.
+    """Defer signals to end while a `with` block lasts, and deliver the first one after it.
 
     A native module may turn what a handler raises into an error of its own.
     """

@@ -147,6 +147,7 @@ def sync(
             settlements.ask_ahead(start.settlements, subaccounts)
             if not request.dry_run:
                 ending.blocks, ending.stored = writer.blocks, hours_stored(store, tally)
+            report.begin("fetch")
 
         for page in fetch_fills(exchange, window, meanwhile=end_early):
             intake.take(page, report)

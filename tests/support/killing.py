@@ -55,7 +55,7 @@ class Writer(threading.Thread):
         self.acknowledged: set[str] = set()
         self.errors: list[Exception] = []
         self.forgiving = False
-        """Whether errors are expected: the server itself is killed."""
+        """True where errors are expected: the server itself is killed."""
         self._insert = insert
         self._close = close
         self._end = threading.Event()

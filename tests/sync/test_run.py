@@ -34,6 +34,7 @@ from support.syncing import (
 )
 
 from kalshi_fills.errors import CountsError, ExchangeError, Interrupted
+from kalshi_fills.exchange.endpoints import Exchange
 from kalshi_fills.pipeline.batch import Batch
 from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.practice.account import PracticeFill, generate_account
@@ -591,6 +592,22 @@ def test_a_fill_found_only_where_the_cutoff_moved_is_stored_compared_and_its_set
     ledger = bench.tables.name("_runs")
     (subaccounts,) = bench.warehouse.rows(f"SELECT settlements_subaccounts FROM {ledger} FINAL")
     assert list(subaccounts[0]) == [0, 5]
+
+
+def test_a_cutoff_that_is_gone_at_the_end_fails_the_run_at_its_step_and_the_next_repairs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.serve(account_of(fill_at(NOW - HOUR)), cutoff=NOW - 20 * HOUR)
+    answers = iter([NOW - 20 * HOUR, None])
+    report = SyncReport(uuid.uuid4(), False)
+    with monkeypatch.context() as patched:
+        patched.setattr(Exchange, "_ask_cutoff", lambda *_: next(answers))
+        with pytest.raises(ExchangeError, match="cutoff once and then no more"):
+            bench.run(report=report)
+    assert (report.status, report.stage, report.watermark) == ("failed", "fetch", None)
+    assert bench.rows("count()") == [(1,)]
+
+    assert bench.run().counts.n_known == 1
 
 
 def test_fills_that_come_while_the_pass_reads_are_stored_by_the_next_at_the_latest(
