@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -63,10 +64,29 @@ def load_engine() -> None:
 
     Its module turns what a signal's handler raises meanwhile into an ImportError.
     """
-    importlib.import_module("chdb.session")
+    try:
+        with _not_imported(
+            "pyarrow"
+        ):  # takes longer than the engine itself to load, for no use here
+            importlib.import_module("chdb.session")
+    except ImportError:  # before 26.7 the engine could not do without
+        importlib.import_module("chdb.session")
     # The engine's own handlers would hang the process on a crash and swallow Ctrl-Z.
     with contextlib.suppress(AttributeError):
         importlib.import_module("chdb._chdb").set_signal_handlers_enabled(False)
+
+
+@contextlib.contextmanager
+def _not_imported(module: str) -> Iterator[None]:
+    """Make a module that was not imported yet look as if it were not installed."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
 
 
 class _Embedded:

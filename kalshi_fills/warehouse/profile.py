@@ -144,6 +144,15 @@ TEXT: Final[Mapping[str, str]] = {
 }
 """How values come and go as text, as they do with the embedded engine."""
 
+SHORT_LIVED: Final[Mapping[str, str]] = {
+    # To compile what is met for the third time pays for a server, not for one run.
+    "compile_aggregate_expressions": "0",
+    "compile_expressions": "0",
+    "compile_sort_description": "0",
+}
+"""Settings of an engine that ends with the process: they change what answers cost, not what they
+say."""
+
 _HARMLESS: Final[Mapping[str, frozenset[str]]] = {
     # An asynchronous insert that is waited for is stored when it is answered.
     "async_insert": frozenset(("1",)),
@@ -199,7 +208,8 @@ def profile(found: Iterable[Setting]) -> Profile:
 def embedded_profile(known: Collection[str]) -> dict[str, str]:
     """Return what to set in the embedded engine, of whose settings these are the names."""
     free = profile(Setting(name, "", fixed=False) for name in known)
-    return free.writing | {name: value for name, value in TEXT.items() if name in known}
+    own = {**TEXT, **SHORT_LIVED}
+    return free.writing | {name: value for name, value in own.items() if name in known}
 
 
 def _judged(

@@ -32,7 +32,7 @@ for module in pkgutil.walk_packages(kalshi_fills.__path__, "kalshi_fills."):
     if ".practice" not in module.name and not module.name.endswith("__main__"):
         with contextlib.suppress(ImportError):
             importlib.import_module(module.name)
-for name in "clickhouse_driver numpy pandas pyarrow rich.markdown typer.rich_utils".split():
+for name in "clickhouse_driver rich.markdown typer.rich_utils".split():
     with contextlib.suppress(ImportError):
         importlib.import_module(name)
 assert "chdb" not in sys.modules

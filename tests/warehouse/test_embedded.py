@@ -27,6 +27,18 @@ sys.stdin.read()
 held.close()
 """
 
+WITHOUT_ARROW = """
+import sys
+from kalshi_fills.warehouse.embedded import load_engine, open_embedded
+from pathlib import Path
+load_engine()
+assert not {"numpy", "pandas", "pyarrow"} & sys.modules.keys()
+warehouse = open_embedded(Path(sys.argv[1]))
+import pyarrow
+print(list(warehouse.rows("SELECT 1")), pyarrow.array([1])[0])
+warehouse.close()
+"""
+
 INSERT = """
 import os, sys
 from pathlib import Path
@@ -196,3 +208,14 @@ def test_a_link_in_the_place_of_that_file_is_not_followed(
 
     assert inserting(str(tmp_path / "folder"), str(other)) == "Too many levels of symbolic links\n"
     assert other.read_text() == "precious"
+
+
+def test_the_engine_brings_no_library_that_is_not_used_and_hides_none(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_ARROW, tmp_path / "engine"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+    assert (done.stdout, done.stderr) == ("[(1,)] 1\n", "")

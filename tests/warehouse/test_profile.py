@@ -15,7 +15,14 @@ from kalshi_fills.errors import WarehouseError
 from kalshi_fills.practice.account import PracticeAccount
 from kalshi_fills.practice.exchange import PracticeExchange
 from kalshi_fills.warehouse.client import Warehouse
-from kalshi_fills.warehouse.profile import READING, WRITING, Setting, embedded_profile, profile
+from kalshi_fills.warehouse.profile import (
+    READING,
+    SHORT_LIVED,
+    WRITING,
+    Setting,
+    embedded_profile,
+    profile,
+)
 from kalshi_fills.warehouse.server import open_server
 from kalshi_fills.warehouse.statements import Tables
 
@@ -249,9 +256,10 @@ def test_settings_a_server_does_not_know_are_not_sent() -> None:
 
     assert found.reading == {"final": "0"}
     assert found.spoils_reading == []
-    assert embedded_profile({"final", "format_tsv_null_representation"}) == {
+    assert embedded_profile({"final", "format_tsv_null_representation", "compile_expressions"}) == {
         "final": "0",
         "format_tsv_null_representation": "\\N",
+        "compile_expressions": "0",
     }
 
 
@@ -263,6 +271,7 @@ def test_every_setting_is_one_of_this_server_or_of_the_embedded_engine(
     of_embedded = {row[0] for row in embedded.rows("SELECT name FROM system.settings")}
 
     assert {*READING, *WRITING} - of_server - of_embedded == set()
+    assert SHORT_LIVED.keys() <= of_embedded
 
 
 # Grants and row policies
