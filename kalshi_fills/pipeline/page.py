@@ -40,7 +40,7 @@ from kalshi_fills.pipeline.fills import (
     Rejected,
     Stage,
 )
-from kalshi_fills.pipeline.parse import read_text_item
+from kalshi_fills.pipeline.parse import read_item
 from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.pipeline.values import EPOCH_SECONDS_END, read_instant
 
@@ -124,7 +124,7 @@ def read_page(items: Sequence[str], source: str, now: datetime, counts: Counts) 
     batch, others = _read_plain(items, source, now)
     rejected: list[Rejected] = []
     for text in others:
-        read = read_text_item(text, source, now)
+        read = read_item(text, source, now)
         if isinstance(read, Fill):
             batch.add(read)
         else:

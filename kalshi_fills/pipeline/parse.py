@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeVar
 
 from kalshi_fills.pipeline.fills import (
     BOOK_OF_OUTCOME,
@@ -34,11 +34,12 @@ from kalshi_fills.pipeline.fills import (
 from kalshi_fills.pipeline.items import fingerprint, keys_of
 from kalshi_fills.pipeline.lookalikes import LOOKALIKES
 from kalshi_fills.pipeline.values import (
-    EPOCH_SECONDS_END,
     JsonValue,
     json_decoder,
     read_decimal,
+    read_flag,
     read_instant,
+    read_number,
     read_small,
     read_text,
     read_whole,
@@ -46,11 +47,9 @@ from kalshi_fills.pipeline.values import (
 
 _LOOKALIKE_REASONS: Final = {key: Reason(name) for key, name in LOOKALIKES.items()}
 
-_LOOKALIKE_KEYS: Final = _LOOKALIKE_REASONS.keys()
+_ID_KEYS: Final = ("fill_id", "trade_id")
 
-_PRECEDENCE: Final = list(Reason)
-
-_MARGIN_SIDES: Final = frozenset(("bid", "ask"))
+_ORDER_KEYS: Final = ("order_id", "orderId")
 
 _TIME_KEYS: Final = ("created_time", "ts", "timestamp")
 
@@ -60,13 +59,23 @@ _PRICE_TIERS: Final = (
     ("yes_price", "no_price"),
 )
 
-_YES_OR_NO_PRICE_KEYS: Final = frozenset(key for tier in _PRICE_TIERS for key in tier)
+_YES_OR_NO_PRICE_KEYS: Final = tuple(key for tier in _PRICE_TIERS for key in tier)
 
-_PRICE_KEYS: Final = _YES_OR_NO_PRICE_KEYS | {"price"}
+_REQUIRED: Final = {
+    Reason.NO_ORDER_ID: _ORDER_KEYS,
+    Reason.NO_EVENT_TIME: _TIME_KEYS,
+    Reason.NO_QUANTITY: ("count_fp", "count"),
+    Reason.NO_PRICE: (*_YES_OR_NO_PRICE_KEYS, "price"),
+}
+"""Of each of these keys one is there, or the item is no fill."""
+
+_ALIASES: Final = """trade_id market_ticker ts timestamp count yes_price_fixed no_price_fixed
+yes_price no_price price side""".split()
+"""Keys that are not read where the field of today is there, but checked still."""
 
 _CENT: Final = Decimal("0.01")
 
-_EARLIEST_SECONDS: Final = int(EARLIEST_FILL.timestamp())
+T = TypeVar("T")
 
 
 class _Refuse(Exception):
@@ -77,12 +86,11 @@ class _Refuse(Exception):
         self.reason = reason
 
 
-def read_item(item: JsonValue, raw_json: str, source: str, now: datetime) -> Fill | Rejected:
+def read_item(text: str, source: str, now: datetime) -> Fill | Rejected:
     """Return one item as a fill, or as refused at one of the stages raw, real, valid and gated.
 
     Args:
-        item: the decoded item, whatever it is.
-        raw_json: the text it was decoded from; kept, not read.
+        text: the JSON text of the item, whatever it is.
         source: the tier it came from.
         now: the clock against which event times are gated, aware UTC.
 
@@ -90,124 +98,84 @@ def read_item(item: JsonValue, raw_json: str, source: str, now: datetime) -> Fil
         The fill, or the item with the stage and reason of its refusal. Never raises.
     """
     try:
+        item = json_decoder.decode(text)
+    except (ValueError, RecursionError):  # nested almost to the decoder's limit
+        return Rejected(Reason.NOT_AN_OBJECT, (), text, True, None, fingerprint(text, text))
+    try:
         if not isinstance(item, dict):
             raise _Refuse(Reason.NOT_AN_OBJECT)
         present = _present(item)
         _require_real(present)
-        fill = _normalise(present, raw_json, source)
+        fill = _normalise(present, text, source)
     except _Refuse as refusal:
-        return _rejected(item, raw_json, refusal.reason)
+        return _rejected(item, text, refusal.reason)
     reason = gate(fill, now)
-    return fill if reason is None else _rejected(item, raw_json, reason)
+    return fill if reason is None else _rejected(item, text, reason)
 
 
-def read_text_item(text: str, source: str, now: datetime) -> Fill | Rejected:
-    """Return what `read_item` returns for an item that is still text."""
-    try:
-        item = json_decoder.decode(text)
-    except (ValueError, RecursionError):  # nested almost to the decoder's limit
-        return Rejected(Reason.NOT_AN_OBJECT, (), text, True, None, fingerprint(text, text))
-    return read_item(item, text, source, now)
-
-
-def refuse(item: JsonValue, raw_json: str, reason: Reason) -> Rejected:
-    """Return an item as refused for a reason that lies outside the item itself."""
-    return _rejected(item, raw_json, reason)
+def refuse(text: str, reason: Reason) -> Rejected:
+    """Return an item that was read before as refused for a reason that lies outside of it."""
+    return _rejected(json_decoder.decode(text), text, reason)
 
 
 def event_time(item: JsonValue) -> datetime | None:
     """Return the event time of an item, where one can be read, however broken the rest is."""
-    return _readable_time(_present(item)) if isinstance(item, dict) else None
+    if not isinstance(item, dict):
+        return None
+    present = _present(item)
+    moments = (read_instant(present[key]) for key in _TIME_KEYS if key in present)
+    return next(filter(None, moments), None)
 
 
 def _present(item: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
-    # Most items have no empty value at all, and finding that out is cheaper than a copy.
-    if not _has_empty(item):
-        return item
-    return {key: value for key, value in item.items() if not _is_empty(value)}
-
-
-def _has_empty(item: Mapping[str, JsonValue]) -> bool:
-    for value in item.values():  # noqa: SIM110 - the hottest loop: a generator costs more
-        if not value and _is_empty(value):
-            return True
-    return False
-
-
-def _is_empty(value: JsonValue) -> bool:
-    return value is None or value == "" or value == [] or value == {}
+    return {key: value for key, value in item.items() if value not in (None, "", [], {})}
 
 
 def _require_real(present: Mapping[str, JsonValue]) -> None:
     """Refuse what is no fill at all, by the marks of a look-alike first: they tell more."""
-    marks = present.keys() & _LOOKALIKE_KEYS
-    if marks:
-        raise _Refuse(_likeliest_lookalike(marks))
-    if "order_id" not in present and "orderId" not in present:
-        raise _Refuse(Reason.NO_ORDER_ID)
-    if "created_time" not in present and "ts" not in present and "timestamp" not in present:
-        raise _Refuse(Reason.NO_EVENT_TIME)
-    if "count_fp" not in present and "count" not in present:
-        raise _Refuse(Reason.NO_QUANTITY)
-    if present.keys().isdisjoint(_PRICE_KEYS):
-        raise _Refuse(Reason.NO_PRICE)
-    if _has_margin_side(present):
+    if marks := present.keys() & _LOOKALIKE_REASONS.keys():
+        # Of reasons that as many of the marks stand for, the first.
+        votes = Counter(_LOOKALIKE_REASONS[mark] for mark in marks)
+        raise _Refuse(max(Reason, key=votes.__getitem__))
+    for reason, keys in _REQUIRED.items():
+        if present.keys().isdisjoint(keys):
+            raise _Refuse(reason)
+    if _outcome_of_book(present.get("side")):
         raise _Refuse(Reason.LOOKS_LIKE_MARGIN_FILL)
 
 
-def _has_margin_side(present: Mapping[str, JsonValue]) -> bool:
-    side = present.get("side")
-    return type(side) is str and side in _MARGIN_SIDES
-
-
-def _likeliest_lookalike(marks: set[str]) -> Reason:
-    """Return the reason that most of the marks stand for; of equals, the first of `Reason`."""
-    votes = Counter(_LOOKALIKE_REASONS[mark] for mark in marks)
-    return max(votes, key=lambda reason: (votes[reason], -_PRECEDENCE.index(reason)))
-
-
 def _normalise(present: Mapping[str, JsonValue], raw_json: str, source: str) -> Fill:
-    order_id = _text(present.get("order_id", present.get("orderId")), Reason.ID_UNREADABLE)
-    ticker = _text(
-        present.get("ticker", present.get("market_ticker", "")), Reason.TICKER_UNREADABLE
+    order_id = _need(read_text(_first(present, _ORDER_KEYS)), Reason.ID_UNREADABLE)
+    ticker = _need(
+        read_text(present.get("ticker", present.get("market_ticker", ""))), Reason.TICKER_UNREADABLE
     )
-    executed_at = next(_instant(present[key]) for key in _TIME_KEYS if key in present)
-    contracts = (
-        _decimal(present["count_fp"], Reason.QUANTITY_UNREADABLE)
+    executed_at = _need(read_instant(_first(present, _TIME_KEYS)), Reason.TIME_UNREADABLE)
+    contracts = _need(
+        read_decimal(present["count_fp"])
         if "count_fp" in present
-        else _whole(present["count"], Reason.QUANTITY_UNREADABLE)
+        else read_whole(present["count"]),
+        Reason.QUANTITY_UNREADABLE,
     )
     outcome, inferred = _direction(present)
     yes, no = _prices(present, outcome)
-    fee = present.get("fee_cost")
-    fee_dollars = None if fee is None else _decimal(fee, Reason.FEE_UNREADABLE)
-    is_taker = present.get("is_taker")
-    if is_taker is not None and type(is_taker) is not bool:
-        raise _Refuse(Reason.FLAG_UNREADABLE)
-    subaccount = _small(
-        present.get("subaccount_number", present.get("subaccount")), Reason.SUBACCOUNT_UNREADABLE
+    fee_dollars = _read(read_decimal, present.get("fee_cost"), Reason.FEE_UNREADABLE)
+    is_taker = _read(read_flag, present.get("is_taker"), Reason.FLAG_UNREADABLE)
+    subaccount = _read(
+        read_small,
+        present.get("subaccount_number", present.get("subaccount")),
+        Reason.SUBACCOUNT_UNREADABLE,
     )
-    shard = _small(present.get("exchange_index"), Reason.SHARD_UNREADABLE)
-    action = present.get("action", "")
-    if type(action) is not str:
-        raise _Refuse(Reason.DIRECTION_UNREADABLE)
-    action = _text(action, Reason.DIRECTION_UNREADABLE)
-    client_order_id = ""
-    for alias, check in _LEGACY_ALIASES.items():
+    shard = _read(read_small, present.get("exchange_index"), Reason.SHARD_UNREADABLE)
+    action = _need(read_text(present.get("action", "")), Reason.DIRECTION_UNREADABLE)
+    for alias in _ALIASES:
         if alias in present:
-            check(present[alias])
-    if "client_order_id" in present:
-        client_order_id = str(present["client_order_id"])
-    identity = present.get("fill_id", present.get("trade_id"))
-    if identity is None:
-        numbers = (f"{yes.normalize():f}", f"{contracts.normalize():f}")  # however spelled
-        core = (order_id, executed_at.isoformat(), ticker, outcome, *numbers)
-        fill_id = "synthetic-" + hashlib.sha256(json.dumps(core).encode()).hexdigest()[:32]
-    else:
-        fill_id = _text(identity, Reason.ID_UNREADABLE)
+            _check_alias(alias, present[alias])
+    client_order_id = _need(read_text(present.get("client_order_id", "")), Reason.ID_UNREADABLE)
+    fill_id = _read(read_text, _first(present, _ID_KEYS), Reason.ID_UNREADABLE)
     return Fill(
         executed_at,
-        fill_id,
+        fill_id
+        or _synthetic_id(order_id, executed_at.isoformat(), ticker, outcome, yes, contracts),
         order_id,
         ticker,
         outcome,
@@ -220,189 +188,117 @@ def _normalise(present: Mapping[str, JsonValue], raw_json: str, source: str) -> 
         subaccount,
         shard,
         inferred,
-        identity is None,
+        fill_id is None,
         client_order_id,
         source,
         raw_json,
     )
 
 
+def _synthetic_id(*core: str | Decimal) -> str:
+    """Return a digest of what makes a fill, however its numbers are spelled."""
+    texts = [one if isinstance(one, str) else f"{one.normalize():f}" for one in core]
+    return "synthetic-" + hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:32]
+
+
+def _first(present: Mapping[str, JsonValue], keys: tuple[str, ...]) -> JsonValue:
+    """Return the value of the first key that is there, None where none is."""
+    return next((present[key] for key in keys if key in present), None)
+
+
+def _need(value: T | None, reason: Reason) -> T:
+    """Return a value, or refuse the item where it is none: nothing could be read."""
+    if value is None:
+        raise _Refuse(reason)
+    return value
+
+
+def _read(read: Callable[[JsonValue], T | None], value: JsonValue, reason: Reason) -> T | None:
+    """Return a value as it is read; None where it is absent, which is no reason to refuse."""
+    return None if value is None else _need(read(value), reason)
+
+
 def _direction(present: Mapping[str, JsonValue]) -> tuple[str, bool]:
     """Return the outcome acquired, and whether it had to be inferred from the old `side`."""
     outcome, book = present.get("outcome_side"), present.get("book_side")
-    if outcome is None and book is None:
-        side = present.get("side")
-        if side is None:
-            raise _Refuse(Reason.NO_DIRECTION)
-        if type(side) is not str or side not in BOOK_OF_OUTCOME:
-            raise _Refuse(Reason.DIRECTION_UNREADABLE)
-        return side, True
-    if outcome is not None and (type(outcome) is not str or outcome not in BOOK_OF_OUTCOME):
-        raise _Refuse(Reason.DIRECTION_UNREADABLE)
-    if book is not None:
-        if type(book) is not str or book not in OUTCOME_OF_BOOK:
-            raise _Refuse(Reason.DIRECTION_UNREADABLE)
-        if outcome is not None and OUTCOME_OF_BOOK[book] != outcome:
-            raise _Refuse(Reason.DIRECTION_CONTRADICTS)
-        return OUTCOME_OF_BOOK[book], False
-    assert isinstance(outcome, str)
-    return outcome, False
+    inferred = outcome is None and book is None
+    if inferred:
+        outcome = present.get("side")
+    acquired = _read(_outcome, outcome, Reason.DIRECTION_UNREADABLE)
+    of_book = _read(_outcome_of_book, book, Reason.DIRECTION_UNREADABLE)
+    if acquired and of_book and acquired != of_book:
+        raise _Refuse(Reason.DIRECTION_CONTRADICTS)
+    return _need(acquired or of_book, Reason.NO_DIRECTION), inferred
+
+
+def _outcome(value: JsonValue) -> str | None:
+    return value if type(value) is str and value in BOOK_OF_OUTCOME else None
+
+
+def _outcome_of_book(value: JsonValue) -> str | None:
+    return OUTCOME_OF_BOOK.get(value) if type(value) is str else None
 
 
 def _prices(present: Mapping[str, JsonValue], outcome: str) -> tuple[Decimal, Decimal]:
     """Return the yes and no price in dollars, from the best pair of fields that is there."""
-    for yes_key, no_key in _PRICE_TIERS:
-        yes_value, no_value = present.get(yes_key), present.get(no_key)
-        if yes_value is None and no_value is None:
-            continue
-        read = _cents if yes_key == "yes_price" else _dollars
-        yes = None if yes_value is None else read(yes_value)
-        no = None if no_value is None else read(no_value)
-        if yes is None:
-            assert no is not None
-            return ONE - no, no
-        if no is None:
+    for tier in _PRICE_TIERS:
+        read = _cents if "yes_price" in tier else read_decimal
+        yes, no = (_read(read, present.get(key), Reason.PRICE_UNREADABLE) for key in tier)
+        if yes is not None and no is not None:
+            if yes + no != ONE:
+                raise _Refuse(Reason.PRICES_DO_NOT_ADD_UP)
+            return yes, no
+        if yes is not None:
             return yes, ONE - yes
-        if yes + no != ONE:
-            raise _Refuse(Reason.PRICES_DO_NOT_ADD_UP)
-        return yes, no
-    price = _legacy_price(present["price"])
+        if no is not None:
+            return ONE - no, no
+    price = _need(_legacy_price(present["price"]), Reason.PRICE_UNREADABLE)
     return (price, ONE - price) if outcome == "yes" else (ONE - price, price)
 
 
-def _legacy_price(value: JsonValue) -> Decimal:
+def _legacy_price(value: JsonValue) -> Decimal | None:
     """Return the undocumented `price` in dollars: between 0 and 1, or whole cents from 1 to 99."""
-    if type(value) is int:
-        price = Decimal(value) if 0 < value < 100 else ZERO
-    elif type(value) is Decimal and value.is_finite() and value.adjusted() < 3:
-        price = value
-    else:
-        price = _dollars(value)
-    if ZERO < price < ONE:
+    price = read_number(value)
+    if price is None or ZERO < price < ONE:
         return price
-    if ONE <= price <= 99 and price == price.to_integral_value():
-        return price * _CENT
-    raise _Refuse(Reason.PRICE_UNREADABLE)
+    return price * _CENT if ONE <= price <= 99 and price == price.to_integral_value() else None
 
 
-def _dollars(value: JsonValue) -> Decimal:
-    return _decimal(value, Reason.PRICE_UNREADABLE)
-
-
-def _cents(value: JsonValue) -> Decimal:
+def _cents(value: JsonValue) -> Decimal | None:
     # A text with decimals is dollars under a key of cents, or cents finer than those of any era.
-    if type(value) is str and "." in value:
-        raise _Refuse(Reason.PRICE_UNREADABLE)
-    return _whole(value, Reason.PRICE_UNREADABLE) * _CENT
+    cents = None if type(value) is str and "." in value else read_whole(value)
+    return None if cents is None else cents * _CENT
 
 
-def _decimal(value: JsonValue, reason: Reason) -> Decimal:
-    number = read_decimal(value)
-    if number is None:
-        raise _Refuse(reason)
-    return number
-
-
-def _whole(value: JsonValue, reason: Reason) -> Decimal:
-    number = read_whole(value)
-    if number is None:
-        raise _Refuse(reason)
-    return number
-
-
-def _small(value: JsonValue, reason: Reason) -> int | None:
-    if value is None:
-        return None
-    number = read_small(value)
-    if number is None:
-        raise _Refuse(reason)
-    return number
-
-
-def _text(value: JsonValue, reason: Reason) -> str:
-    text = read_text(value)
-    if text is None:
-        raise _Refuse(reason)
-    return text
-
-
-def _instant(value: JsonValue) -> datetime:
-    moment = read_instant(value)
-    if moment is None:
-        raise _Refuse(Reason.TIME_UNREADABLE)
-    return moment
-
-
-def _check_count(value: JsonValue) -> None:
-    if _whole(value, Reason.QUANTITY_UNREADABLE) < 0:
-        raise _Refuse(Reason.QUANTITY_OUT_OF_RANGE)
-
-
-def _check_dollars(value: JsonValue) -> None:
-    if not ZERO <= _dollars(value) <= ONE:
-        raise _Refuse(Reason.PRICE_OUT_OF_RANGE)
-
-
-def _check_cents(value: JsonValue) -> None:
-    if not ZERO <= _whole(value, Reason.PRICE_UNREADABLE) * _CENT <= ONE:
-        raise _Refuse(Reason.PRICE_OUT_OF_RANGE)
-
-
-def _check_price(value: JsonValue) -> None:
-    if type(value) is bool or not (
-        (type(value) is int and 0 <= value <= 100)
-        or (type(value) is Decimal and value.is_finite() and ZERO <= value <= 100)
-        or read_decimal(value) is not None
-    ):
-        raise _Refuse(Reason.PRICE_UNREADABLE)
-
-
-def _check_time(value: JsonValue) -> None:
-    if type(value) is int and _EARLIEST_SECONDS < value < EPOCH_SECONDS_END:
-        return
-    if _instant(value) <= EARLIEST_FILL:
-        raise _Refuse(Reason.TIME_TOO_EARLY)
-
-
-def _check_id(value: JsonValue) -> None:
-    _text(value, Reason.ID_UNREADABLE)
-
-
-def _check_ticker(value: JsonValue) -> None:
-    _text(value, Reason.TICKER_UNREADABLE)
-
-
-def _check_side(value: JsonValue) -> None:
-    if type(value) is not str or value not in BOOK_OF_OUTCOME:
-        raise _Refuse(Reason.DIRECTION_UNREADABLE)
-
-
-_LEGACY_ALIASES: Final[Mapping[str, Callable[[JsonValue], None]]] = {
-    "trade_id": _check_id,
-    "market_ticker": _check_ticker,
-    "ts": _check_time,
-    "timestamp": _check_time,
-    "count": _check_count,
-    "yes_price_fixed": _check_dollars,
-    "no_price_fixed": _check_dollars,
-    "yes_price": _check_cents,
-    "no_price": _check_cents,
-    "price": _check_price,
-    "side": _check_side,
-    "client_order_id": _check_id,
-}
-"""What checks each alias: where the field of today is there it is not read, but checked still."""
+def _check_alias(alias: str, value: JsonValue) -> None:
+    match alias:
+        case "trade_id":
+            _need(read_text(value), Reason.ID_UNREADABLE)
+        case "market_ticker":
+            _need(read_text(value), Reason.TICKER_UNREADABLE)
+        case "ts" | "timestamp":
+            if _need(read_instant(value), Reason.TIME_UNREADABLE) <= EARLIEST_FILL:
+                raise _Refuse(Reason.TIME_TOO_EARLY)
+        case "count":
+            if _need(read_whole(value), Reason.QUANTITY_UNREADABLE) < 0:
+                raise _Refuse(Reason.QUANTITY_OUT_OF_RANGE)
+        case "price":
+            number = _need(read_number(value), Reason.PRICE_UNREADABLE)
+            if type(value) is not str and not 0 <= number <= 100:
+                raise _Refuse(Reason.PRICE_UNREADABLE)
+        case "side":
+            _need(_outcome(value), Reason.DIRECTION_UNREADABLE)
+        case _:
+            read = read_decimal if alias.endswith("_fixed") else read_whole
+            most = ONE if alias.endswith("_fixed") else 100
+            if not 0 <= _need(read(value), Reason.PRICE_UNREADABLE) <= most:
+                raise _Refuse(Reason.PRICE_OUT_OF_RANGE)
 
 
 def _rejected(item: JsonValue, raw_json: str, reason: Reason) -> Rejected:
-    claims, executed_at = False, None
-    if isinstance(item, dict):
-        present = _present(item)
-        claims = _claims_fill(present)
-        executed_at = _readable_time(present)
-    return Rejected(
-        reason, keys_of(item), raw_json, claims, executed_at, fingerprint(item, raw_json)
-    )
+    claims = isinstance(item, dict) and _claims_fill(_present(item))
+    keys, digest = keys_of(item), fingerprint(item, raw_json)
+    return Rejected(reason, keys, raw_json, claims, event_time(item), digest)
 
 
 def _claims_fill(present: Mapping[str, JsonValue]) -> bool:
@@ -412,18 +308,12 @@ def _claims_fill(present: Mapping[str, JsonValue]) -> bool:
     marks. No look-alike carries an identity, an order id and a yes or no price together: an item
     with all three is a fill to which the exchange added a key that marked something else so far.
     """
-    if "fill_id" not in present and "trade_id" not in present:
+
+    def has_one_of(*keys: str) -> bool:
+        return not present.keys().isdisjoint(keys)
+
+    if not has_one_of(*_ID_KEYS):
         return False
-    if present.keys().isdisjoint(_LOOKALIKE_KEYS) and not _has_margin_side(present):
+    if not has_one_of(*_LOOKALIKE_REASONS) and not _outcome_of_book(present.get("side")):
         return True
-    return ("order_id" in present or "orderId" in present) and not present.keys().isdisjoint(
-        _YES_OR_NO_PRICE_KEYS
-    )
-
-
-def _readable_time(present: Mapping[str, JsonValue]) -> datetime | None:
-    for key in _TIME_KEYS:
-        moment = read_instant(present[key]) if key in present else None
-        if moment is not None:
-            return moment
-    return None
+    return has_one_of(*_ORDER_KEYS) and has_one_of(*_YES_OR_NO_PRICE_KEYS)

@@ -86,6 +86,18 @@ def read_whole(value: JsonValue) -> Decimal | None:
     return read_decimal(value)
 
 
+def read_number(value: JsonValue) -> Decimal | None:
+    """Return a number, whole or not, or what a text in plain decimal notation stands for."""
+    if type(value) is Decimal:
+        return value if value.is_finite() and abs(value) < _LARGEST_WHOLE else None
+    return read_whole(value)
+
+
+def read_flag(value: JsonValue) -> bool | None:
+    """Return true or false."""
+    return value if type(value) is bool else None
+
+
 def read_small(value: JsonValue) -> int | None:
     """Return a whole number that fits in one byte."""
     return value if type(value) is int and 0 <= value <= 255 else None

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from kalshi_fills.pipeline.content import Content, content, contradictions, merge, time_of
 from kalshi_fills.pipeline.fills import Fill, FillKey, Reason, Rejected
 from kalshi_fills.pipeline.parse import read_item, refuse
-from kalshi_fills.pipeline.values import json_decoder
 from kalshi_fills.reconcile.breaks import Break, mismatch, value_of
 
 
@@ -45,8 +44,7 @@ class Conflict(NamedTuple):
 
     def refused(self) -> Rejected:
         """Return the other report as an item for the quarantine."""
-        text = self.other.raw_json
-        item = refuse(json_decoder.decode(text), text, Reason.CONTRADICTS_ANOTHER_REPORT)
+        item = refuse(self.other.raw_json, Reason.CONTRADICTS_ANOTHER_REPORT)
         return item._replace(claims_fill=False)
 
 
@@ -87,10 +85,6 @@ def reports(payloads: Iterable[str], now: datetime) -> dict[FillKey, Fill]:
 
 def _read(payloads: Iterable[str], now: datetime) -> Iterator[Fill]:
     for text in payloads:
-        try:
-            item = json_decoder.decode(text)
-        except (ValueError, RecursionError):
-            continue
-        read = read_item(item, text, "", now)
+        read = read_item(text, "", now)
         if isinstance(read, Fill):
             yield read

@@ -20,7 +20,7 @@ from kalshi_fills.pipeline import page
 from kalshi_fills.pipeline.batch import Batch
 from kalshi_fills.pipeline.fills import KNOWN_KEYS, Fill
 from kalshi_fills.pipeline.page import read_page
-from kalshi_fills.pipeline.parse import read_text_item
+from kalshi_fills.pipeline.parse import read_item
 from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import generate_account
@@ -47,9 +47,9 @@ def read_alone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def reading(text: str, *rest: Any) -> Any:
         found.append(text)
-        return read_text_item(text, *rest)
+        return read_item(text, *rest)
 
-    monkeypatch.setattr(page, "read_text_item", reading)
+    monkeypatch.setattr(page, "read_item", reading)
     return found
 
 
@@ -233,9 +233,7 @@ def test_what_is_known_of_prices_and_sides_is_bounded(monkeypatch: pytest.Monkey
 def batch_of_many() -> tuple[Batch, list[Fill]]:
     items = [item for seed in range(5) for item in odd_page(random.Random(seed))]
     fills = [
-        one
-        for one in (read_text_item(text, "live", NOW) for text in items)
-        if isinstance(one, Fill)
+        one for one in (read_item(text, "live", NOW) for text in items) if isinstance(one, Fill)
     ]
     return Batch.of(fills), fills
 

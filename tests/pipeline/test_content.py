@@ -200,7 +200,7 @@ def test_only_a_full_share_reads_as_one_hundred(part: int, whole: int, text: str
 
 
 def refused(item: Any) -> Rejected:
-    outcome = read_item(item, json.dumps(item), "live", NOW)
+    outcome = read_item(json.dumps(item), "live", NOW)
     assert isinstance(outcome, Rejected)
     return outcome
 

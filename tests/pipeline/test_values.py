@@ -18,7 +18,7 @@ from support.together import read_together
 from kalshi_fills.exchange.decode import decode_listing
 from kalshi_fills.pipeline.content import content
 from kalshi_fills.pipeline.fills import Fill, Reason, Rejected
-from kalshi_fills.pipeline.parse import read_text_item
+from kalshi_fills.pipeline.parse import read_item
 
 PRICE_KEYS = (
     *("yes_price", "no_price", "yes_price_fixed", "no_price_fixed"),
@@ -29,7 +29,7 @@ PRICE_KEYS = (
 def read_text(text: str) -> Fill | Rejected:
     (item,), _ = decode_listing(f'{{"fills": [{text}], "cursor": ""}}', "fills")
     read_together([item] * 3)
-    return read_text_item(item, "live", NOW)
+    return read_item(item, "live", NOW)
 
 
 def read(payload: dict[str, Any]) -> Fill | Rejected:
@@ -285,7 +285,7 @@ def test_claims_come_out_of_a_run_of_items_as_each_does_alone(
     )
     items = list(map(json.dumps, values))
     read_together(items)
-    outcome = read_text_item(items[index], "live", NOW)
+    outcome = read_item(items[index], "live", NOW)
     if isinstance(outcome, Rejected):
         left = set(payload) - set(gone)
         identity = bool(left & {"fill_id", "trade_id"})

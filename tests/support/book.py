@@ -132,7 +132,7 @@ def looked_at(outcome: WriteOutcome) -> Written:
 
 def refusal(item: object, text: str | None = None) -> Rejected:
     raw = json.dumps(item) if text is None else text
-    refused = read_item(json.loads(raw, parse_float=Decimal), raw, "live", NOW)
+    refused = read_item(raw, "live", NOW)
     assert isinstance(refused, Rejected)
     return refused
 

@@ -12,7 +12,7 @@ from kalshi_fills.pipeline.fills import (
     Reason,
     Rejected,
 )
-from kalshi_fills.pipeline.parse import read_text_item
+from kalshi_fills.pipeline.parse import read_item
 from support.payloads import (
     NOW,
 )
@@ -34,7 +34,7 @@ def text_of(payload: Any) -> str:
 
 
 def read(payload: Any, now: datetime = NOW) -> Fill | Rejected:
-    return read_text_item(text_of(payload), "live", now)
+    return read_item(text_of(payload), "live", now)
 
 
 def fill_of(payload: Any) -> Fill:

@@ -87,7 +87,9 @@ def literal(value: Any) -> str:
         return "{" + ",".join(f"{json.dumps(key)}:{literal(v)}" for key, v in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(literal, value)) + "]"
-    return str(value) if isinstance(value, Decimal) else json.dumps(value)
+    if isinstance(value, Decimal):
+        return str(value) if value.is_finite() else json.dumps(float("nan"))
+    return json.dumps(value)
 
 
 def odd_page(rng: random.Random) -> list[str]:

@@ -10,7 +10,7 @@ from kalshi_fills.pipeline.batch import Batch
 from kalshi_fills.pipeline.content import Content, content, digest, key_hash
 from kalshi_fills.pipeline.fills import Fill, Rejected, Stage
 from kalshi_fills.pipeline.page import PageOutcome, read_page
-from kalshi_fills.pipeline.parse import read_text_item
+from kalshi_fills.pipeline.parse import read_item
 from kalshi_fills.pipeline.stages import Counts
 from support.payloads import NOW
 
@@ -83,7 +83,7 @@ def read_together(items: list[str], source: str = "live") -> PageOutcome:
     """Return the outcome of a page, after each item was found to be what it is by itself."""
     counts = Counts()
     outcome = read_page(items, source, NOW, counts)
-    alone = [read_text_item(text, source, NOW) for text in items]
+    alone = [read_item(text, source, NOW) for text in items]
     fills = Counter(row_of(one) for one in alone if isinstance(one, Fill))
     refused = Counter(one for one in alone if isinstance(one, Rejected))
     rows, rejected = Counter(rows_of(outcome.batch)), Counter(outcome.rejected)

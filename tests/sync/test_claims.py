@@ -29,7 +29,7 @@ from support.syncing import (
 
 from kalshi_fills.exchange.decode import decode_listing
 from kalshi_fills.pipeline.fills import Fill, Rejected
-from kalshi_fills.pipeline.parse import read_text_item
+from kalshi_fills.pipeline.parse import read_item
 from kalshi_fills.practice.account import PracticeFill
 from kalshi_fills.practice.lookalikes import LOOK_ALIKE_KINDS, junk_items
 
@@ -40,7 +40,7 @@ def renamed(payload: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 def read(payload: Any) -> Fill | Rejected:
     (item,), _ = decode_listing(json.dumps([payload]), "fills")
-    return read_text_item(item, "live", PAYLOAD_NOW)
+    return read_item(item, "live", PAYLOAD_NOW)
 
 
 def claims(payload: Any) -> bool:
