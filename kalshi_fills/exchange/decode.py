@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -33,33 +32,26 @@ class UnknownPaging(ValueError):
     """A listing goes on in a way that cannot be followed; the text says what the exchange did."""
 
 
-class _Fills(msgspec.Struct, forbid_unknown_fields=True):
-    """All that an answer of today has that lists fills."""
+class _Long(msgspec.Struct, forbid_unknown_fields=True):
+    """All that an answer of today has that lists fills or orders, which are many."""
 
-    items: list[msgspec.Raw] = msgspec.field(name="fills")
+    fills: list[msgspec.Raw] | None = None
+    orders: list[msgspec.Raw] | None = None
     cursor: str = ""
 
 
-class _Orders(msgspec.Struct, forbid_unknown_fields=True):
-    """All that an answer of today has that lists orders."""
-
-    items: list[msgspec.Raw] = msgspec.field(name="orders")
-    cursor: str = ""
-
-
-_decoders: Final[Mapping[str, Callable[[str], _Fills | _Orders]]] = {
-    "fills": msgspec.json.Decoder(_Fills).decode,
-    "orders": msgspec.json.Decoder(_Orders).decode,
-}
-"""Of the long listings, by the key of the list."""
+_decode_long: Final = msgspec.json.Decoder(_Long).decode
 
 _decode_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 _decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
-_brackets_and_strings: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]').finditer
+_NOT_DECODED: Final = (msgspec.MsgspecError, RecursionError)
+"""What `json` may decode all the same: NaN, and halves of characters."""
 
-_skip_space: Final = re.compile(r"[ \t\n\r]*").match
+_SPACE: Final = " \t\n\r"
+
+_marks: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]').finditer
 
 
 def decode_listing(text: str, name: str) -> tuple[list[str], str]:
@@ -71,114 +63,72 @@ def decode_listing(text: str, name: str) -> tuple[list[str], str]:
 
     Raises:
         UnknownPaging: there is no cursor, and another key that links to a next page.
-        ValueError: it is not JSON, or there is no such list in it.
+        ValueError, RecursionError: it is not JSON, or there is no such list in it, or something
+            beside the list is nested too deep.
     """
-    if decode := _decoders.get(name):
-        with contextlib.suppress(msgspec.MsgspecError, RecursionError):
-            listing = decode(text)
-            return _texts(listing.items), listing.cursor
-    # Else it is an answer that `json` may take all the same.
-    with contextlib.suppress(msgspec.MsgspecError, RecursionError):
-        if text[:1] == "[":
-            return _texts(_decode_list(text)), ""
-        answer = _decode_object(text)
-        if name not in answer:
-            raise ValueError(f"no list {name}")
-        items = _texts(_decode_list(answer[name])) if bytes(answer[name]) != b"null" else []
-        others = {key: _value(raw) for key, raw in answer.items() if key != name}
-        return items, _cursor(others.pop("cursor", None)) or _end(others)
-    return _decode_leniently(text, name)
+    with contextlib.suppress(*_NOT_DECODED):
+        long = _decode_long(text)
+        listed = {"fills": long.fills, "orders": long.orders}.get(name)
+        if listed is not None:
+            return _texts(listed), long.cursor
+    text = text.strip(_SPACE)
+    if text[:1] == "[":
+        return _items(text), ""
+    members = _members(text)
+    if name not in members:
+        raise ValueError(f"no list {name}")
+    items = [] if members[name] == "null" else _items(members[name])
+    others = {key: json_decoder.decode(text) for key, text in members.items() if key != name}
+    return items, _cursor(others.pop("cursor", None)) or _end(others)
 
 
 def _texts(items: list[msgspec.Raw]) -> list[str]:
     return [str(item, "utf-8") for item in items]
 
 
-def _value(raw: msgspec.Raw) -> JsonValue:
-    return json_decoder.decode(str(raw, "utf-8"))
+def _items(text: str) -> list[str]:
+    """Return the text of each item of a list."""
+    with contextlib.suppress(*_NOT_DECODED):
+        return _texts(_decode_list(text))
+    items = _parts(text, "[]")
+    for item in items:
+        with contextlib.suppress(RecursionError):  # nested too deep: it is refused by itself
+            json_decoder.decode(item)
+    return items
 
 
-def _decode_leniently(text: str, name: str) -> tuple[list[str], str]:
-    """Return the same for all that Python's own decoder takes: NaN, and halves of characters."""
-    items: list[str] | None = None
-    cursor = ""
-    beside: dict[str, JsonValue] = {}
-    position = _space(text, 0)
-    if text[position : position + 1] == "[":
-        items, position = _items(text, position)
-    elif text[position : position + 1] == "{":
-        position = _space(text, position + 1)
-        while text[position : position + 1] != "}":
-            key, position = json_decoder.raw_decode(text, position)
-            position = _space(text, position)
-            if type(key) is not str or text[position : position + 1] != ":":
-                raise ValueError("not an object")
-            position = _space(text, position + 1)
-            if key == name and text[position : position + 1] == "[":
-                items, position = _items(text, position)
-            else:
-                value, position = json_decoder.raw_decode(text, position)
-                if key == name:
-                    items = _no_items(value)
-                elif key == "cursor":
-                    cursor = _cursor(value)
-                else:
-                    beside[key] = value
-            position = _space(text, position)
-            if text[position : position + 1] == ",":
-                position = _space(text, position + 1)
-            elif text[position : position + 1] != "}":
-                raise ValueError("not an object")
-        position += 1
-    if items is None or _space(text, position) != len(text):
-        raise ValueError(f"no list {name}")
-    return items, cursor or _end(beside)
+def _members(text: str) -> dict[str, str]:
+    """Return the text of each value of an object, by its key."""
+    with contextlib.suppress(*_NOT_DECODED):
+        return {key: str(value, "utf-8") for key, value in _decode_object(text).items()}
+    members: dict[str, str] = {}
+    for part in _parts(text, "{}"):
+        if part[:1] != '"':
+            raise ValueError("a key that is no text")
+        key, end = json_decoder.raw_decode(part)
+        colon_and_value = part[end:].lstrip(_SPACE)
+        if colon_and_value[:1] != ":":
+            raise ValueError("a key without a value")
+        members[str(key)] = colon_and_value[1:].strip(_SPACE)
+    return members
 
 
-def _items(text: str, position: int) -> tuple[list[str], int]:
-    items: list[str] = []
-    position = _space(text, position + 1)
-    if text[position : position + 1] == "]":
-        return items, position + 1
-    while True:
-        start = position
-        position = _end_of_item(text, start)
-        items.append(text[start:position])
-        position = _space(text, position)
-        following = text[position : position + 1]
-        position = _space(text, position + 1)
-        if following == "]":
-            return items, position
-        if following != ",":
-            raise ValueError("not a list")
-
-
-def _end_of_item(text: str, start: int) -> int:
-    """Return where an item ends; one that is nested too deep to be decoded costs no page."""
-    try:
-        return json_decoder.raw_decode(text, start)[1]
-    except RecursionError:
-        depth = 0
-        for found in _brackets_and_strings(text, start):
-            if found[0] in ("[", "{"):
-                depth += 1
-            elif found[0] in ("]", "}"):
-                depth -= 1
-                if depth == 0:
-                    return found.end()
-        raise ValueError("not a list") from None
-
-
-def _space(text: str, position: int) -> int:
-    match = _skip_space(text, position)
-    assert match is not None
-    return match.end()
-
-
-def _no_items(value: JsonValue) -> list[str]:
-    if value is None:
-        return []
-    raise ValueError("not a list")
+def _parts(text: str, brackets: str) -> list[str]:
+    """Return what commas separate between the brackets in which a text stands."""
+    parts: list[str] = []
+    depth, start = 0, 1
+    for found in _marks(text):
+        mark = found[0]
+        if mark in ("[", "{"):
+            depth += 1
+        elif mark in ("]", "}", ","):
+            if depth == 1:
+                parts.append(text[start : found.start()].strip(_SPACE))
+                start = found.end()
+            depth -= mark != ","
+    if depth or start != len(text) or text[:1] + text[-1:] != brackets:
+        raise ValueError(f"not what {brackets} enclose")
+    return [] if parts == [""] else parts
 
 
 def _cursor(value: JsonValue) -> str:

@@ -74,6 +74,12 @@ def test_nothing_is_an_empty_listing(text: str) -> None:
         *('{"fills"}', '{"fills":}', '{"fills":[}', '{"fills":[]', '{"fills":[],', "{fills:[]}"),
         *('{"fills":5}', '{"fills":"x"}', '{"fills":{}}', '{"cursor":""}', "{1:[]}", "{,}"),
         *('{"fills":[],"cursor":5}', '{"fills":[],"cursor":["x"]}', '{"fills":[]}{}', "\ufeff[]"),
+        *(
+            '{"fills":[NaN],}',
+            '{"fills":[1] [NaN]}',
+            '{"fills":[NaN],5:1}',
+            '{"fills":[NaN],"a" 1}',
+        ),
         *("<html>", "[01]", "[+1]", "['a']", '["\n"]', '["\\x"]', "[tru]"),
     ],
 )
