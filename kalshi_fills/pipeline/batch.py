@@ -168,28 +168,28 @@ class Batch:
         )
 
     def hash_plain(self) -> None:
-        """Compute identities and digests anew; all texts must be ASCII and of at most 255 signs."""
-        fill_id_lengths = _length_texts(self.fill_id)
-        ids = zip(fill_id_lengths, self.fill_id, self.exchange_order_id, strict=True)
-        contents = zip(
-            _length_texts(self.ts),
-            self.ts,
-            fill_id_lengths,
-            self.fill_id,
-            _length_texts(self.exchange_order_id),
-            self.exchange_order_id,
-            _length_texts(self.market_ticker),
-            self.market_ticker,
-            [terms.counted for terms in self.terms],
-            _length_texts(self.size),
-            self.size,
-            _length_texts(self.fee_dollars),
-            self.fee_dollars,
-            [flags.counted for flags in self.flags],
-            strict=True,
-        )
-        self.key_hash = list(map(xxh64_intdigest, map(str.encode, map("".join, ids))))
-        self.digest = list(map(xxh64_intdigest, map(str.encode, map("".join, contents))))
+        """Compute identities and digests anew, of texts that are all ASCII."""
+        ids = zip(self.fill_id, self.exchange_order_id, strict=True)
+        self.key_hash = [
+            xxh64_intdigest(f"{len(fill)}:{fill}{order}".encode()) for fill, order in ids
+        ]
+        self.digest = [
+            xxh64_intdigest(
+                f"{len(ts)}:{ts}{len(fill)}:{fill}{len(order)}:{order}{len(ticker)}:{ticker}"
+                f"{terms.counted}{len(size)}:{size}{len(fee)}:{fee}{flags.counted}".encode()
+            )
+            for ts, fill, order, ticker, terms, size, fee, flags in zip(
+                self.ts,
+                self.fill_id,
+                self.exchange_order_id,
+                self.market_ticker,
+                self.terms,
+                self.size,
+                self.fee_dollars,
+                self.flags,
+                strict=True,
+            )
+        ]
 
     def extend(self, other: Batch) -> None:
         """Add the rows of another batch."""
@@ -245,14 +245,6 @@ class Batch:
     def fills(self) -> Iterator[Fill]:
         """Yield each row as a fill."""
         return map(self.fill, range(len(self)))
-
-
-_LENGTH_TEXTS: Final = [f"{length}:" for length in range(256)]
-
-
-def _length_texts(column: Iterable[str]) -> list[str]:
-    """Return what stands before each text where it is hashed: its length."""
-    return [*map(_LENGTH_TEXTS.__getitem__, map(len, column))]
 
 
 _COLUMNS: Final = tuple(one.name for one in fields(Batch))

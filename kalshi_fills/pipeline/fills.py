@@ -247,18 +247,12 @@ def gate(fill: Fill, now: datetime) -> Reason | None:
 
     However the fill was made, its values fit the ranges and scales of the table's columns then.
     """
-    yes, no = fill.yes_price_dollars, fill.no_price_dollars
-    if not (ZERO < yes < ONE and ZERO < no < ONE):
-        return Reason.PRICE_OUT_OF_RANGE
-    if not (fits(yes, 6) and fits(no, 6)):
-        return Reason.PRICE_TOO_FINE
-    if not ZERO < fill.contracts < MAX_CONTRACTS:
-        return Reason.QUANTITY_OUT_OF_RANGE
-    if not fits(fill.contracts, 2):
-        return Reason.QUANTITY_TOO_FINE
-    fee = fill.fee_dollars
-    if fee is not None and not (ZERO <= fee < _MAX_FEE_DOLLARS and fits(fee, 6)):
-        return Reason.FEE_OUT_OF_RANGE
+    fault = fault_of_prices(fill.yes_price_dollars, fill.no_price_dollars)
+    fault = fault or fault_of_quantity(fill.contracts)
+    if fill.fee_dollars is not None:
+        fault = fault or fault_of_fee(fill.fee_dollars)
+    if fault:
+        return fault
     if fill.outcome not in BOOK_OF_OUTCOME:
         return Reason.SIDE_OUT_OF_RANGE
     if not fill.fill_id or not fill.order_id:
@@ -273,6 +267,26 @@ def gate(fill: Fill, now: datetime) -> Reason | None:
     if fill.executed_at > now + CLOCK_TOLERANCE:
         return Reason.TIME_IN_THE_FUTURE
     return None
+
+
+def fault_of_prices(yes: Decimal, no: Decimal) -> Reason | None:
+    """Return why prices of yes and no must not be stored, or None."""
+    if not (ZERO < yes < ONE and ZERO < no < ONE):
+        return Reason.PRICE_OUT_OF_RANGE
+    return None if fits(yes, 6) and fits(no, 6) else Reason.PRICE_TOO_FINE
+
+
+def fault_of_quantity(contracts: Decimal) -> Reason | None:
+    """Return why a quantity must not be stored, or None."""
+    if not ZERO < contracts < MAX_CONTRACTS:
+        return Reason.QUANTITY_OUT_OF_RANGE
+    return None if fits(contracts, 2) else Reason.QUANTITY_TOO_FINE
+
+
+def fault_of_fee(dollars: Decimal) -> Reason | None:
+    """Return why a fee must not be stored, or None."""
+    fits_the_column = ZERO <= dollars < _MAX_FEE_DOLLARS and fits(dollars, 6)
+    return None if fits_the_column else Reason.FEE_OUT_OF_RANGE
 
 
 def book_side(outcome: str) -> str:

@@ -12,37 +12,29 @@ import re
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
 from functools import lru_cache
-from itertools import compress
-from operator import not_
-from typing import Annotated, Final, Literal, NamedTuple, TypeGuard, TypeVar
+from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
-from msgspec.structs import astuple
 
-from kalshi_fills.pipeline.batch import (
-    Batch,
-    Flags,
-    Terms,
-    make_flags,
-    make_terms,
-)
+from kalshi_fills.pipeline.batch import Batch, Flags, Terms, make_flags, make_terms
 from kalshi_fills.pipeline.content import flag_text, time_text
 from kalshi_fills.pipeline.fills import (
     CLOCK_TOLERANCE,
     EARLIEST_FILL,
     ONE,
     OUTCOME_OF_BOOK,
-    ZERO,
     Fill,
     Rejected,
     Stage,
+    fault_of_fee,
+    fault_of_prices,
+    fault_of_quantity,
 )
 from kalshi_fills.pipeline.parse import read_item
 from kalshi_fills.pipeline.stages import Counts
-from kalshi_fills.pipeline.values import EPOCH_SECONDS_END, read_instant
+from kalshi_fills.pipeline.values import EPOCH_SECONDS_END, read_decimal, read_instant
 
 _EARLIEST_SECOND: Final = int(EARLIEST_FILL.timestamp())
 
@@ -51,7 +43,10 @@ _Id = Annotated[str, Meta(min_length=1, max_length=200)]
 
 _Byte = Annotated[int, Meta(ge=0, le=255)]
 
-_TERMS_KEPT: Final = 1 << 15
+_DOUBT: Final = "?"
+"""What stands in a column for a value that `read_item` must decide on."""
+
+_DOUBTFUL_TERMS: Final = make_terms(*[_DOUBT] * 7)
 
 _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 
@@ -61,18 +56,7 @@ _EVEN_LETTERS: Final = len("2026-11-20T14:31:09.000000Z")
 
 _UNEVEN: Final = re.compile(r"(.{19})(?:\.([0-9]{1,9}))?Z", re.ASCII).fullmatch
 
-_GOOD_PRICE: Final = re.compile(r"0\.[0-9]{1,6}", re.ASCII).fullmatch
-
-_GOOD_CONTRACTS: Final = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,2})?", re.ASCII).fullmatch
-
-_GOOD_FEE: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?", re.ASCII).fullmatch
-
 _FEE_AS_STORED: Final = re.compile(r"(?:0|[1-9][0-9]{0,11})\.[0-9]{6}", re.ASCII).fullmatch
-
-_Kind = tuple[str, str, str, str, str]
-"""What terms follow from: price of yes, price of no, outcome, book side and action, as sent."""
-
-T = TypeVar("T")
 
 
 class _PlainFill(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -144,84 +128,61 @@ def read_page(items: Sequence[str], source: str, now: datetime, counts: Counts) 
 
 def _read_plain(items: Sequence[str], source: str, now: datetime) -> tuple[Batch, list[str]]:
     """Return the plain fills among items, and the texts of all others."""
-    decoded, texts, others = _decode(items)
-    if not decoded:
-        return Batch(), others
-    (
-        fill_ids,
-        order_ids,
-        tickers,
-        created,
-        counts,
-        yes_prices,
-        no_prices,
-        outcomes,
-        books,
-        actions,
-        fees,
-        takers,
-        subaccounts,
-        shards,
-        *_,
-    ) = zip(*map(astuple, decoded), strict=True)
-    times = _time_texts(created, now)
-    kinds = list(zip(yes_prices, no_prices, outcomes, books, actions, strict=True))
-    terms = _terms(kinds)
-    sizes = list(map(_size, counts))
-    charged = list(map(_fee, fees))
-    if not (
-        _is_certain(times) and _is_certain(terms) and _is_certain(sizes) and _is_certain(charged)
-    ):
-        uncertain = [None in row for row in zip(times, terms, sizes, charged, strict=True)]
-        others += compress(texts, uncertain)
-        batch, more = _read_plain(list(compress(texts, map(not_, uncertain))), source, now)
-        return batch, others + more
-    batch = Batch(
-        times,
-        list(fill_ids),
-        list(order_ids),
-        list(tickers),
-        terms,
-        sizes,
-        charged,
-        list(map(_flags, takers, subaccounts, shards)),
-        [""] * len(texts),
-        [source] * len(texts),
-        texts,
-    )
-    batch.hash_plain()
-    return batch, others
-
-
-def _decode(items: Sequence[str]) -> tuple[list[_PlainFill], list[str], list[str]]:
-    """Return the items that are plain fills by their types, their texts, and those of all others.
-
-    A text that may need an escape anywhere is none: what follows relies on plain ASCII.
-    """
-    if all(map(str.isascii, items)) and not any("\\" in text for text in items):
-        with contextlib.suppress(msgspec.MsgspecError, RecursionError):
-            return list(map(_decode_plain, items)), list(items), []
-    decoded: list[_PlainFill] = []
+    plain: list[_PlainFill] = []
     texts: list[str] = []
     others: list[str] = []
     for text in items:
         try:
-            if not text.isascii() or "\\" in text:
+            if not text.isascii() or "\\" in text:  # then texts and their lengths were others
                 raise msgspec.DecodeError
-            decoded.append(_decode_plain(text))
+            plain.append(_decode_plain(text))
             texts.append(text)
         except (msgspec.MsgspecError, RecursionError):
             others.append(text)
-    return decoded, texts, others
+    batch = Batch(
+        _times([one.created_time for one in plain], now),
+        [one.fill_id for one in plain],
+        [one.order_id for one in plain],
+        [one.ticker for one in plain],
+        [
+            _terms(
+                one.yes_price_dollars,
+                one.no_price_dollars,
+                one.outcome_side,
+                one.book_side,
+                one.action,
+            )
+            for one in plain
+        ],
+        [_size(one.count_fp) for one in plain],
+        [_fee(one.fee_cost) for one in plain],
+        [_flags(one.is_taker, one.subaccount_number, one.exchange_index) for one in plain],
+        [""] * len(plain),
+        [source] * len(plain),
+        texts,
+    )
+    batch.hash_plain()
+    doubtful = {
+        *_positions(_DOUBT, batch.ts),
+        *_positions(_DOUBTFUL_TERMS, batch.terms),
+        *_positions(_DOUBT, batch.size),
+        *_positions(_DOUBT, batch.fee_dollars),
+    }
+    if doubtful:
+        others += [texts[position] for position in sorted(doubtful)]
+        batch = batch.without(doubtful)
+    return batch, others
 
 
-def _is_certain(column: list[T | None]) -> TypeGuard[list[T]]:
-    """Return whether every value of a column is known without `read_item`."""
-    return None not in column
+def _positions(value: object, column: Sequence[object]) -> list[int]:
+    """Return where a value stands in a column."""
+    if value not in column:
+        return []
+    return [position for position, one in enumerate(column) if one == value]
 
 
-def _time_texts(created: Sequence[str], now: datetime) -> list[str | None]:
-    """Return event times as texts of the table; None for one that `read_item` must decide on."""
+def _times(created: Sequence[str], now: datetime) -> list[str]:
+    """Return event times as texts of the table, or the mark of a doubt."""
     earliest, latest = time_text(EARLIEST_FILL), time_text(now + CLOCK_TOLERANCE)
     even = [text if len(text) == _EVEN_LETTERS else _to_microseconds(text) for text in created]
     joined = "\n".join(even)
@@ -230,10 +191,10 @@ def _time_texts(created: Sequence[str], now: datetime) -> list[str | None]:
             deque(map(datetime.fromisoformat, even), maxlen=0)  # no such day, hour or minute
             texts = joined.replace("T", " ").replace("Z", "").split("\n")
             if earliest < min(texts) and max(texts) <= latest:
-                return [*texts]
+                return texts
     moments = map(read_instant, created)
-    times = [None if moment is None else time_text(moment) for moment in moments]
-    return [text if text and earliest < text <= latest else None for text in times]
+    texts = ["" if moment is None else time_text(moment) for moment in moments]
+    return [text if earliest < text <= latest else _DOUBT for text in texts]
 
 
 def _to_microseconds(text: str) -> str:
@@ -244,48 +205,31 @@ def _to_microseconds(text: str) -> str:
     return f"{match[1]}.{(match[2] or '').ljust(6, '0')[:6]}Z"
 
 
-def _terms(kinds: Sequence[_Kind]) -> list[Terms | None]:
-    """Return the terms of each fill; None for one that `read_item` must decide on."""
-    found = [_known_terms.get(kind) for kind in kinds]
-    if None not in found:
-        return found
-    if len(_known_terms) > _TERMS_KEPT:
-        _known_terms.clear()
-    for place, kind in enumerate(kinds):
-        if found[place] is None:
-            found[place] = _known_terms.get(kind) or _new_terms(kind)
-    return found
-
-
-def _new_terms(kind: _Kind) -> Terms | None:
-    yes_text, no_text, outcome, book, action = kind
-    if not (_GOOD_PRICE(yes_text) and _GOOD_PRICE(no_text)) or OUTCOME_OF_BOOK[book] != outcome:
-        return None
-    yes, no = Decimal(yes_text), Decimal(no_text)
-    if not ZERO < yes < ONE or yes + no != ONE:
-        return None
+@lru_cache(1 << 15)
+def _terms(yes_text: str, no_text: str, outcome: str, book: str, action: str) -> Terms:
+    yes, no = read_decimal(yes_text), read_decimal(no_text)
+    if yes is None or no is None or yes + no != ONE or fault_of_prices(yes, no):
+        return _DOUBTFUL_TERMS
+    if OUTCOME_OF_BOOK[book] != outcome:
+        return _DOUBTFUL_TERMS
     cents = f"{(yes if outcome == 'yes' else no) * 100:.4f}"
-    terms = make_terms(outcome, action, outcome, book, cents, f"{yes:.6f}", f"{no:.6f}")
-    _known_terms[kind] = terms
-    return terms
-
-
-_known_terms: Final[dict[_Kind, Terms]] = {}
+    return make_terms(outcome, action, outcome, book, cents, f"{yes:.6f}", f"{no:.6f}")
 
 
 @lru_cache(1 << 14)
-def _size(count: str) -> str | None:
-    number = Decimal(count) if _GOOD_CONTRACTS(count) else ZERO
-    return f"{number:.2f}" if number else None
+def _size(count: str) -> str:
+    number = read_decimal(count)
+    return _DOUBT if number is None or fault_of_quantity(number) else f"{number:.2f}"
 
 
 @lru_cache(1 << 14)
-def _fee(fee: str | None) -> str | None:
+def _fee(fee: str | None) -> str:
     if fee is None:
         return ""
     if _FEE_AS_STORED(fee):
         return fee
-    return f"{Decimal(fee):.6f}" if _GOOD_FEE(fee) else None
+    number = read_decimal(fee)
+    return _DOUBT if number is None or fault_of_fee(number) else f"{number:.6f}"
 
 
 @lru_cache(1 << 12)

@@ -219,12 +219,9 @@ def test_of_a_page_only_what_is_odd_is_read_by_itself(read_alone: list[str]) -> 
     assert (len(outcome.batch), len(outcome.rejected)) == (303, 5)
 
 
-def test_what_is_known_of_prices_and_sides_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "_TERMS_KEPT", 200)
-    for start in range(0, 2_000, 100):
-        kinds = [CURRENT | {"action": f"kind {start + n}"} for n in range(100)]
-        assert len(read_together(texts(kinds)).batch) == 100
-        assert 100 <= len(page._known_terms) <= 300
+@pytest.mark.parametrize("name", ["_terms", "_size", "_fee", "_flags"])
+def test_what_is_remembered_of_texts_is_bounded(name: str) -> None:
+    assert getattr(page, name).cache_info().maxsize <= 1 << 15
 
 
 # A batch
