@@ -10,12 +10,14 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from functools import lru_cache
+from operator import attrgetter
 from typing import Final, NamedTuple, Self
 
 from xxhash import xxh64_intdigest
 
 from kalshi_fills.pipeline.content import (
     CONTENT_FIELDS,
+    Content,
     content,
     counted,
     digest,
@@ -31,62 +33,40 @@ UNIT_SEPARATOR: Final = "\x1f"
 """What separates texts that are written as one, unless a text of the batch has it in it."""
 
 
-class Terms(NamedTuple):
-    """What fills of a market mostly share: side, action and prices, as the texts of `Content`."""
+TERMS: Final = tuple(
+    "side action outcome_side book_side price_cents yes_price_dollars no_price_dollars".split()
+)
+"""What fills of a market mostly share of their contents."""
 
-    side: str
-    action: str
-    outcome_side: str
-    book_side: str
-    price_cents: str
-    yes_price_dollars: str
-    no_price_dollars: str
+FLAGS: Final = tuple("is_taker subaccount_number exchange_index direction_inferred".split())
+"""What nearly all fills of an account share of their contents."""
+
+_FOLLOWING: Final = frozenset("outcome_side book_side price_cents no_price_dollars".split())
+"""What the engine makes of other columns."""
+
+_NO_CONTENT: Final = Content(*[""] * len(CONTENT_FIELDS))
+
+
+class Shared(NamedTuple):
+    """Texts that the contents of many fills share, made once for all of them."""
+
+    content: Content
+    """These texts; all others are empty."""
     counted: str
     """The same as they are digested."""
-    joined: str = ""
-    """What `join` returns for the usual separator."""
-
-    def join(self, separator: str) -> str:
-        """Return as one text what is written of them; the rest follows from it."""
-        return separator.join((self.side, self.action, self.yes_price_dollars))
+    written: Sequence[str]
+    """Those that are written."""
+    joined: str
+    """The same as one text, with the usual separator."""
 
 
-class Flags(NamedTuple):
-    """What nearly all fills of an account share, as the texts of `Content`."""
-
-    is_taker: str
-    subaccount_number: str
-    exchange_index: str
-    direction_inferred: str
-    counted: str
-    """The same as they are digested."""
-    id_synthetic: str
-    """`true` where the id is a digest of the content."""
-    joined: str = ""
-    """What `join` returns for the usual separator."""
-
-    def join(self, separator: str) -> str:
-        """Return as one text what is written of them."""
-        shared = self.is_taker, self.subaccount_number, self.exchange_index
-        return separator.join((*shared, self.direction_inferred, self.id_synthetic))
-
-
-@lru_cache(1 << 12)
-def make_terms(
-    side: str, action: str, outcome: str, book: str, cents: str, yes: str, no: str
-) -> Terms:
-    """Return terms of their texts."""
-    digested = counted(side, action, outcome, book, cents, yes, no)
-    terms = Terms(side, action, outcome, book, cents, yes, no, digested)
-    return terms._replace(joined=terms.join(UNIT_SEPARATOR))
-
-
-@lru_cache(1 << 12)
-def make_flags(taker: str, subaccount: str, shard: str, inferred: str, synthetic: str) -> Flags:
-    """Return flags of their texts."""
-    digested = counted(taker, subaccount, shard, inferred)
-    flags = Flags(taker, subaccount, shard, inferred, digested, synthetic)
-    return flags._replace(joined=flags.join(UNIT_SEPARATOR))
+@lru_cache(1 << 13)
+def make_shared(names: tuple[str, ...], *texts: str) -> Shared:
+    """Return texts of a content, those named `TERMS` or `FLAGS`."""
+    known = dict(zip(names, texts, strict=True))
+    written = [text for name, text in known.items() if name not in _FOLLOWING]
+    content = _NO_CONTENT._replace(**known)
+    return Shared(content, counted(*texts), written, UNIT_SEPARATOR.join(written))
 
 
 @dataclass(slots=True)
@@ -98,11 +78,13 @@ class Batch:
     fill_id: list[str] = field(default_factory=list)
     exchange_order_id: list[str] = field(default_factory=list)
     market_ticker: list[str] = field(default_factory=list)
-    terms: list[Terms] = field(default_factory=list)
+    terms: list[Shared] = field(default_factory=list)
     size: list[str] = field(default_factory=list)
     fee_dollars: list[str] = field(default_factory=list)
     """Empty where not known."""
-    flags: list[Flags] = field(default_factory=list)
+    flags: list[Shared] = field(default_factory=list)
+    id_synthetic: list[str] = field(default_factory=list)
+    """`true` where the id is a digest of the content."""
     client_order_id: list[str] = field(default_factory=list)
     source: list[str] = field(default_factory=list)
     """The tier each came from."""
@@ -137,10 +119,11 @@ class Batch:
             texts.fill_id,
             texts.exchange_order_id,
             texts.market_ticker,
-            make_terms(*texts[_TERMS]),
+            make_shared(TERMS, *attrgetter(*TERMS)(texts)),
             texts.size,
             texts.fee_dollars,
-            make_flags(*texts[_FLAGS], flag_text(fill.id_synthetic)),
+            make_shared(FLAGS, *attrgetter(*FLAGS)(texts)),
+            flag_text(fill.id_synthetic),
             fill.client_order_id,
             fill.source,
             fill.raw_json,
@@ -157,15 +140,6 @@ class Batch:
         if not self.ts or (since <= min(self.ts) and max(self.ts) < end):
             return self
         return self.at(place for place, ts in enumerate(self.ts) if since <= ts < end)
-
-    def made_up_ids(self, left_out: Container[int]) -> int:
-        """Return how many rows have an id that is a digest, those at some positions aside."""
-        marks = [flags.id_synthetic for flags in self.flags]
-        if "true" not in marks:
-            return 0
-        return sum(
-            mark == "true" and position not in left_out for position, mark in enumerate(marks)
-        )
 
     def hash_plain(self) -> None:
         """Compute identities and digests anew, of texts that are all ASCII."""
@@ -204,11 +178,6 @@ class Batch:
             setattr(picked, name, [column[place] for place in places])
         return picked
 
-    def replace(self, position: int, fill: Fill) -> None:
-        """Put a fill in the place of one row."""
-        for column, (value,) in zip(self.columns, Batch.of([fill]).columns, strict=True):
-            column[position] = value
-
     def without(self, positions: Container[int]) -> Batch:
         """Return the rows at all other positions."""
         return self.at(place for place in range(len(self)) if place not in positions)
@@ -219,7 +188,7 @@ class Batch:
 
     def fill(self, position: int) -> Fill:
         """Return one row as a fill."""
-        terms, flags = self.terms[position], self.flags[position]
+        terms, flags = self.terms[position].content, self.flags[position].content
         fee = self.fee_dollars[position]
         return Fill(
             moment_of(self.ts[position]),
@@ -236,7 +205,7 @@ class Batch:
             int(flags.subaccount_number) if flags.subaccount_number else None,
             int(flags.exchange_index) if flags.exchange_index else None,
             flags.direction_inferred == "true",
-            flags.id_synthetic == "true",
+            self.id_synthetic[position] == "true",
             self.client_order_id[position],
             self.source[position],
             self.raw_json[position],
@@ -248,9 +217,3 @@ class Batch:
 
 
 _COLUMNS: Final = tuple(one.name for one in fields(Batch))
-
-_TERMS: Final = slice(CONTENT_FIELDS.index("side"), CONTENT_FIELDS.index("no_price_dollars") + 1)
-"""The texts of a content that are terms."""
-
-_FLAGS: Final = slice(CONTENT_FIELDS.index("is_taker"), len(CONTENT_FIELDS))
-"""The texts of a content that are flags."""

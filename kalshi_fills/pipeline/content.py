@@ -159,14 +159,9 @@ def rank(report: Fill) -> tuple[int, bool, bool, Content]:
     return (known, not report.direction_inferred, report.executed_at.microsecond > 0, texts)
 
 
-def prefer(one: Fill, other: Fill) -> Fill:
-    """Return the one of two reports of the same fill that knows more."""
-    return max(one, other, key=rank)
-
-
 def merge(one: Fill, other: Fill) -> Fill:
-    """Return the preferred one of two reports of the same fill, completed from the other."""
-    chosen = prefer(one, other)
+    """Return the one of two reports of a fill that knows more, completed from the other."""
+    chosen = max(one, other, key=rank)
     return completed(chosen, content(other if chosen is one else one))
 
 

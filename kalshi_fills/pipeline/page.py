@@ -18,7 +18,7 @@ from typing import Annotated, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from kalshi_fills.pipeline.batch import Batch, Flags, Terms, make_flags, make_terms
+from kalshi_fills.pipeline.batch import FLAGS, TERMS, Batch, Shared, make_shared
 from kalshi_fills.pipeline.content import flag_text, time_text
 from kalshi_fills.pipeline.fills import (
     CLOCK_TOLERANCE,
@@ -46,7 +46,7 @@ _Byte = Annotated[int, Meta(ge=0, le=255)]
 _DOUBT: Final = "?"
 """What stands in a column for a value that `read_item` must decide on."""
 
-_DOUBTFUL_TERMS: Final = make_terms(*[_DOUBT] * 7)
+_DOUBTFUL_TERMS: Final = make_shared(TERMS, *[_DOUBT] * len(TERMS))
 
 _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 
@@ -157,6 +157,7 @@ def _read_plain(items: Sequence[str], source: str, now: datetime) -> tuple[Batch
         [_size(one.count_fp) for one in plain],
         [_fee(one.fee_cost) for one in plain],
         [_flags(one.is_taker, one.subaccount_number, one.exchange_index) for one in plain],
+        [flag_text(False)] * len(plain),
         [""] * len(plain),
         [source] * len(plain),
         texts,
@@ -206,14 +207,15 @@ def _to_microseconds(text: str) -> str:
 
 
 @lru_cache(1 << 15)
-def _terms(yes_text: str, no_text: str, outcome: str, book: str, action: str) -> Terms:
+def _terms(yes_text: str, no_text: str, outcome: str, book: str, action: str) -> Shared:
     yes, no = read_decimal(yes_text), read_decimal(no_text)
     if yes is None or no is None or yes + no != ONE or fault_of_prices(yes, no):
         return _DOUBTFUL_TERMS
     if OUTCOME_OF_BOOK[book] != outcome:
         return _DOUBTFUL_TERMS
     cents = f"{(yes if outcome == 'yes' else no) * 100:.4f}"
-    return make_terms(outcome, action, outcome, book, cents, f"{yes:.6f}", f"{no:.6f}")
+    texts = (outcome, action, outcome, book, cents, f"{yes:.6f}", f"{no:.6f}")
+    return make_shared(TERMS, *texts)
 
 
 @lru_cache(1 << 14)
@@ -233,6 +235,6 @@ def _fee(fee: str | None) -> str:
 
 
 @lru_cache(1 << 12)
-def _flags(is_taker: bool | None, subaccount: int | None, shard: int | None) -> Flags:
+def _flags(is_taker: bool | None, subaccount: int | None, shard: int | None) -> Shared:
     number_texts = ["" if number is None else str(number) for number in (subaccount, shard)]
-    return make_flags(flag_text(is_taker), *number_texts, flag_text(False), flag_text(False))
+    return make_shared(FLAGS, flag_text(is_taker), *number_texts, flag_text(False))

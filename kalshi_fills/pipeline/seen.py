@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,25 +33,19 @@ class HourlyDigests:
     """Count and content of the fills that the table must hold, hour by hour."""
 
     def __init__(self) -> None:
-        self._hours: dict[str, HourDigest] = {}
-
-    def add(self, ts: str, content_digest: int) -> None:
-        """Add one fill by the text of its event time."""
-        self.add_all([ts], [content_digest])
+        self._hours: defaultdict[str, HourDigest] = defaultdict(HourDigest)
 
     def add_all(self, times: Iterable[str], content_digests: Iterable[int]) -> None:
         """Add fills by the texts of their event times."""
-        name, hour = "", HourDigest()
+        hours = self._hours
         for ts, content_digest in zip(times, content_digests, strict=True):
-            if ts[:_HOUR_LETTERS] != name:  # fills come by time: mostly it is the hour before
-                name = ts[:_HOUR_LETTERS]
-                hour = self._hours.setdefault(name, HourDigest())
+            hour = hours[ts[:_HOUR_LETTERS]]
             hour.fills += 1
             hour.digest_sum = (hour.digest_sum + content_digest) & _MASK_64
 
     def remove(self, ts: str, content_digest: int) -> None:
         """Remove a fill that was added before with this time and content."""
-        hour = self._hours.setdefault(ts[:_HOUR_LETTERS], HourDigest())
+        hour = self._hours[ts[:_HOUR_LETTERS]]
         hour.fills -= 1
         hour.digest_sum = (hour.digest_sum - content_digest) & _MASK_64
 

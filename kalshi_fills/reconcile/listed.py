@@ -108,7 +108,7 @@ def _take(batch: Batch, listed: ListedFills, found: Reconciliation, is_today: bo
     found.exchange_fills += len(batch)
     listed.an_old_fill = batch.fill(len(batch) - 1)
     listed.expected.add_all(batch.ts, batch.digest)
-    listed.subaccounts.update(flags.subaccount_number for flags in batch.flags)
+    listed.subaccounts.update(flags.content.subaccount_number for flags in batch.flags)
     if is_today:
         found.proven.add_all(batch)
     else:

@@ -100,8 +100,11 @@ class Intake:
         marks = [hash(text) & 0xFFFFFFFF for text in batch.raw_json]
         met_before = self.seen.add_all(batch.key_hash, marks)
         report.counts.n_duplicate += len(met_before)
-        report.made_up_ids += batch.made_up_ids(met_before)
         left_out = set(met_before)
+        report.made_up_ids += sum(
+            mark == "true" and position not in left_out
+            for position, mark in enumerate(batch.id_synthetic)
+        )
         # What came word for word before is left out. What came otherwise may be an archived row
         # that lacks the newer fields, or a contradiction: the writer looks at it.
         other = {position for position, mark in met_before.items() if mark != marks[position]}

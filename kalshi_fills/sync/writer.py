@@ -117,12 +117,14 @@ def write_block(
             earlier.append(fill)
         else:
             met.setdefault(place, [batch.fill(place)]).append(fill)
-    for place, fills in met.items():
+    if met:
+        batch = batch.without(met)
+    for fills in met.values():
         # The best first, so that what three or more come to does not depend on their order.
         joined, *others = sorted(fills, key=rank, reverse=True)
         for other in others:
             joined = _joined(joined, other, conflicts)
-        batch.replace(place, joined)
+        batch.add(joined)
     written = store.write(batch)
     richer = _richer(store, earlier, conflicts, now)
     enriched = store.write(Batch.of(richer.values()), met_before=True).looked_at

@@ -277,7 +277,7 @@ def _separator(batch: Batch) -> str:
             batch.fill_id,
             batch.exchange_order_id,
             batch.market_ticker,
-            {terms.action for terms in batch.terms},
+            {terms.content.action for terms in batch.terms},
             batch.client_order_id,
         )
     ):
@@ -294,8 +294,8 @@ def _lines(batch: Batch, versions: Sequence[int], separator: str, finished: bool
         terms = [one.joined for one in batch.terms]
         flags = [one.joined for one in batch.flags]
     else:
-        terms = [one.join(separator) for one in batch.terms]
-        flags = [one.join(separator) for one in batch.flags]
+        terms = [separator.join(one.written) for one in batch.terms]
+        flags = [separator.join(one.written) for one in batch.flags]
     columns: tuple[Iterable[str], ...] = (
         batch.ts,
         batch.fill_id,
@@ -305,6 +305,7 @@ def _lines(batch: Batch, versions: Sequence[int], separator: str, finished: bool
         batch.size,
         batch.fee_dollars,
         flags,
+        batch.id_synthetic,
         batch.source,
         map(str, batch.digest) if finished else ["0"] * len(batch),
         map(str, versions),

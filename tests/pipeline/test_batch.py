@@ -241,12 +241,12 @@ def test_a_batch_holds_what_its_fills_say() -> None:
     assert rows_of(batch) == [row_of(fill) for fill in fills]
     assert list(batch.fills()) == fills
     assert [batch.key(place) for place in range(len(batch))] == [fill.key for fill in fills]
-    assert batch.made_up_ids(()) == sum(fill.id_synthetic for fill in fills)
+    assert batch.id_synthetic.count("true") == sum(fill.id_synthetic for fill in fills)
     assert len(Batch()) == 0
     assert list(Batch().fills()) == []
 
 
-def test_rows_are_picked_left_out_replaced_and_added_whole() -> None:
+def test_rows_are_picked_left_out_and_added_whole() -> None:
     batch, fills = batch_of_many()
     rows = rows_of(batch)
 
@@ -255,8 +255,8 @@ def test_rows_are_picked_left_out_replaced_and_added_whole() -> None:
     assert rows_of(batch.at([])) == []
     both = batch.at([0, 1])
     both.extend(batch.at([2, 3]))
-    both.replace(1, fills[5])
-    assert rows_of(both) == [rows[0], rows[5], rows[2], rows[3]]
+    both.add(fills[5])
+    assert rows_of(both) == [*rows[:4], rows[5]]
     assert rows_of(batch) == rows
 
 

@@ -25,7 +25,7 @@ from kalshi_fills.pipeline.content import (
     differences,
     digest,
     key_hash,
-    prefer,
+    rank,
 )
 from kalshi_fills.pipeline.fills import Fill, FillKey, Reason, Rejected, Stage
 from kalshi_fills.pipeline.page import read_page
@@ -433,12 +433,11 @@ reports = st.builds(
 def test_of_two_reports_the_choice_does_not_depend_on_who_came_first(
     one: Fill, other: Fill
 ) -> None:
-    chosen = prefer(one, other)
+    chosen = max(one, other, key=rank)
     assert chosen in (one, other)
-    assert content(chosen) == content(prefer(other, one))
+    assert content(chosen) == content(max(other, one, key=rank))
     known = [sum(text != "" for text in content(fill)) for fill in (chosen, one, other)]
     assert known[0] == max(known)
-    assert prefer(one, one) == one
 
 
 @settings(max_examples=200, deadline=None)
@@ -457,7 +456,7 @@ def test_completing_a_report_erases_nothing_known_and_settles(stored: Fill, sent
 
 def test_a_confirmed_direction_is_preferred_to_an_inferred_one() -> None:
     inferred = FILL._replace(direction_inferred=True)
-    assert prefer(inferred, FILL) == prefer(FILL, inferred) == FILL
+    assert max(inferred, FILL, key=rank) == max(FILL, inferred, key=rank) == FILL
 
 
 # What the table must hold
@@ -467,7 +466,7 @@ def test_expected_digests_sum_up_hour_by_hour_modulo_two_to_the_64() -> None:
     expected = HourlyDigests()
     top = (1 << 64) - 1
     hour = datetime(2026, 11, 20, 14, tzinfo=UTC)
-    expected.add("2026-11-20 14:00:00.000000", top)
+    expected.add_all(["2026-11-20 14:00:00.000000"], [top])
     expected.add_all(["2026-11-20 14:59:59.999999", "2026-11-20 15:00:00.000000"], [5, 7])
     assert expected.hours == {
         hour: HourDigest(2, 4),
@@ -475,7 +474,7 @@ def test_expected_digests_sum_up_hour_by_hour_modulo_two_to_the_64() -> None:
     }
     expected.remove("2026-11-20 14:03:00.000000", top)
     assert expected.hours[hour] == HourDigest(1, 5)
-    expected.add("2026-11-20 14:00:00.000000", 1)
+    expected.add_all(["2026-11-20 14:00:00.000000"], [1])
     assert expected.hours[hour] == HourDigest(2, 6)
     expected.remove("2026-11-20 14:00:00.000000", 7)
     assert expected.hours[hour] == HourDigest(1, top)
@@ -486,6 +485,7 @@ def test_expected_digests_sum_up_hour_by_hour_modulo_two_to_the_64() -> None:
 
 
 # Seen
+
 
 few_keys = st.integers(0, 40).map(lambda number: number << 8) | st.integers(0, (1 << 64) - 1)
 

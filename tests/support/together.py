@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import NamedTuple
 
-from kalshi_fills.pipeline.batch import Batch
+from kalshi_fills.pipeline.batch import FLAGS, TERMS, Batch
 from kalshi_fills.pipeline.content import Content, content, digest, key_hash
 from kalshi_fills.pipeline.fills import Fill, Rejected, Stage
 from kalshi_fills.pipeline.page import PageOutcome, read_page
@@ -51,10 +52,10 @@ def rows_of(batch: Batch) -> list[Row]:
             batch.fill_id[place],
             batch.exchange_order_id[place],
             batch.market_ticker[place],
-            *batch.terms[place][:7],
+            *attrgetter(*TERMS)(batch.terms[place].content),
             batch.size[place],
             batch.fee_dollars[place],
-            *batch.flags[place][:4],
+            *attrgetter(*FLAGS)(batch.flags[place].content),
         )
         types = tuple(map(type, fill))
         hashes = batch.digest[place], batch.key_hash[place]

@@ -19,7 +19,7 @@ from kalshi_fills.pipeline.content import (
     differences,
     digest,
     merge,
-    prefer,
+    rank,
     time_of,
 )
 from kalshi_fills.pipeline.fills import Fill, FillKey
@@ -67,7 +67,7 @@ def test_a_time_of_whole_seconds_agrees_with_a_finer_one_of_that_second() -> Non
     assert [one.field for one in differences(content(whole), content(fine))] == ["ts"]
     assert content(completed(whole, content(fine))) == content(fine)
     assert completed(fine, content(whole)) == fine
-    assert prefer(fine, whole) == prefer(whole, fine) == fine
+    assert max(fine, whole, key=rank) == max(whole, fine, key=rank) == fine
     assert content(merge(fine, whole)) == content(merge(whole, fine)) == content(fine)
     assert time_of(content(fine)) == FINE
 
