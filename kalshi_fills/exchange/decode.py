@@ -33,7 +33,7 @@ class UnknownPaging(ValueError):
 
 
 class _Long(msgspec.Struct, forbid_unknown_fields=True):
-    """All that an answer of today has that lists fills or orders, which are many."""
+    """An answer of today that lists fills or orders: the long listings."""
 
     fills: list[msgspec.Raw] | None = None
     orders: list[msgspec.Raw] | None = None
@@ -47,11 +47,11 @@ _decode_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 _NOT_DECODED: Final = (msgspec.MsgspecError, RecursionError)
-"""What `json` may decode all the same: NaN, and halves of characters."""
+"""What msgspec raises at a text that `json` may decode all the same: one with NaN in it, say."""
 
 _SPACE: Final = " \t\n\r"
 
-_marks: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]').finditer
+_marks: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},"]').finditer
 
 
 def decode_listing(text: str, name: str) -> tuple[list[str], str]:
@@ -109,25 +109,30 @@ def _members(text: str) -> dict[str, str]:
         colon_and_value = part[end:].lstrip(_SPACE)
         if colon_and_value[:1] != ":":
             raise ValueError("a key without a value")
-        members[str(key)] = colon_and_value[1:].strip(_SPACE)
+        value = colon_and_value[1:].strip(_SPACE)
+        with contextlib.suppress(RecursionError):
+            json_decoder.decode(value)  # the last one of a key counts, but all must be JSON
+        members[str(key)] = value
     return members
 
 
 def _parts(text: str, brackets: str) -> list[str]:
-    """Return what commas separate between the brackets in which a text stands."""
+    """Return the parts, separated by commas, of a text in brackets."""
     parts: list[str] = []
     depth, start = 0, 1
     for found in _marks(text):
         mark = found[0]
         if mark in ("[", "{"):
             depth += 1
+        elif mark == '"':
+            raise ValueError("a string without an end")
         elif mark in ("]", "}", ","):
             if depth == 1:
                 parts.append(text[start : found.start()].strip(_SPACE))
                 start = found.end()
             depth -= mark != ","
     if depth or start != len(text) or text[:1] + text[-1:] != brackets:
-        raise ValueError(f"not what {brackets} enclose")
+        raise ValueError(f"not a text in {brackets}")
     return [] if parts == [""] else parts
 
 

@@ -32,7 +32,6 @@ from kalshi_fills.pipeline.window import Window
 UNIT_SEPARATOR: Final = "\x1f"
 """What separates texts that are written as one, unless a text of the batch has it in it."""
 
-
 TERMS: Final = tuple(
     "side action outcome_side book_side price_cents yes_price_dollars no_price_dollars".split()
 )
@@ -41,7 +40,7 @@ TERMS: Final = tuple(
 FLAGS: Final = tuple("is_taker subaccount_number exchange_index direction_inferred".split())
 """What nearly all fills of an account share of their contents."""
 
-_FOLLOWING: Final = frozenset("outcome_side book_side price_cents no_price_dollars".split())
+_DERIVED: Final = frozenset("outcome_side book_side price_cents no_price_dollars".split())
 """What the engine makes of other columns."""
 
 _NO_CONTENT: Final = Content(*[""] * len(CONTENT_FIELDS))
@@ -54,7 +53,7 @@ class Shared(NamedTuple):
     """These texts; all others are empty."""
     counted: str
     """The same as they are digested."""
-    written: Sequence[str]
+    written: tuple[str, ...]
     """Those that are written."""
     joined: str
     """The same as one text, with the usual separator."""
@@ -62,9 +61,14 @@ class Shared(NamedTuple):
 
 @lru_cache(1 << 13)
 def make_shared(names: tuple[str, ...], *texts: str) -> Shared:
-    """Return texts of a content, those named `TERMS` or `FLAGS`."""
+    """Return texts of a content, ready to be digested and written.
+
+    Args:
+        names: `TERMS` or `FLAGS`.
+        texts: one for each name.
+    """
     known = dict(zip(names, texts, strict=True))
-    written = [text for name, text in known.items() if name not in _FOLLOWING]
+    written = tuple(text for name, text in known.items() if name not in _DERIVED)
     content = _NO_CONTENT._replace(**known)
     return Shared(content, counted(*texts), written, UNIT_SEPARATOR.join(written))
 
@@ -142,7 +146,7 @@ class Batch:
         return self.at(place for place, ts in enumerate(self.ts) if since <= ts < end)
 
     def hash_plain(self) -> None:
-        """Compute identities and digests anew, of texts that are all ASCII."""
+        """Compute identities and digests; all texts must be ASCII."""
         ids = zip(self.fill_id, self.exchange_order_id, strict=True)
         self.key_hash = [
             xxh64_intdigest(f"{len(fill)}:{fill}{order}".encode()) for fill, order in ids

@@ -133,7 +133,7 @@ def _read_plain(items: Sequence[str], source: str, now: datetime) -> tuple[Batch
     others: list[str] = []
     for text in items:
         try:
-            if not text.isascii() or "\\" in text:  # then texts and their lengths were others
+            if not text.isascii() or "\\" in text:  # else bytes could be more than letters
                 raise msgspec.DecodeError
             plain.append(_decode_plain(text))
             texts.append(text)

@@ -67,11 +67,11 @@ _REQUIRED: Final = {
     Reason.NO_QUANTITY: ("count_fp", "count"),
     Reason.NO_PRICE: (*_YES_OR_NO_PRICE_KEYS, "price"),
 }
-"""Of each of these keys one is there, or the item is no fill."""
+"""An item that has none of the keys of a line is no fill, for that reason."""
 
 _ALIASES: Final = """trade_id market_ticker ts timestamp count yes_price_fixed no_price_fixed
 yes_price no_price price side""".split()
-"""Keys that are not read where the field of today is there, but checked still."""
+"""Keys that are not read where the field of today is there, but are still checked."""
 
 _CENT: Final = Decimal("0.01")
 
@@ -114,7 +114,7 @@ def read_item(text: str, source: str, now: datetime) -> Fill | Rejected:
 
 
 def refuse(text: str, reason: Reason) -> Rejected:
-    """Return an item that was read before as refused for a reason that lies outside of it."""
+    """Return the refusal of an item that was read as a fill, for a reason that lies outside it."""
     return _rejected(json_decoder.decode(text), text, reason)
 
 
@@ -134,7 +134,7 @@ def _present(item: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
 def _require_real(present: Mapping[str, JsonValue]) -> None:
     """Refuse what is no fill at all, by the marks of a look-alike first: they tell more."""
     if marks := present.keys() & _LOOKALIKE_REASONS.keys():
-        # Of reasons that as many of the marks stand for, the first.
+        # Where several reasons have equally many marks, the first one counts.
         votes = Counter(_LOOKALIKE_REASONS[mark] for mark in marks)
         raise _Refuse(max(Reason, key=votes.__getitem__))
     for reason, keys in _REQUIRED.items():
@@ -207,7 +207,7 @@ def _first(present: Mapping[str, JsonValue], keys: tuple[str, ...]) -> JsonValue
 
 
 def _need(value: T | None, reason: Reason) -> T:
-    """Return a value, or refuse the item where it is none: nothing could be read."""
+    """Return a value, or refuse the item where it is None, as nothing could be read."""
     if value is None:
         raise _Refuse(reason)
     return value

@@ -89,12 +89,13 @@ def read_whole(value: JsonValue) -> Decimal | None:
 def read_number(value: JsonValue) -> Decimal | None:
     """Return a number, whole or not, or what a text in plain decimal notation stands for."""
     if type(value) is Decimal:
-        return value if value.is_finite() and abs(value) < _LARGEST_WHOLE else None
+        is_within = value.is_finite() and -_LARGEST_WHOLE < value < _LARGEST_WHOLE
+        return value if is_within else None
     return read_whole(value)
 
 
 def read_flag(value: JsonValue) -> bool | None:
-    """Return true or false."""
+    """Return a flag: true or false as they stand."""
     return value if type(value) is bool else None
 
 

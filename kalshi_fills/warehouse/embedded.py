@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib
+import importlib.metadata
 import json
 import os
 import re
@@ -45,6 +46,9 @@ _PROGRAM: Final = re.compile(
 _DECODED_AT_ONCE: Final = 10_000
 """How many rows of an answer are decoded at once."""
 
+_ARROW_IS_OPTIONAL: Final = (26, 7)
+"""From which release on the engine's module does without pyarrow."""
+
 _BLOCK_FILE: Final = "kalshi-fills-block.tsv"
 """What is being inserted; a run that was killed leaves it, and the next one removes it."""
 
@@ -64,29 +68,31 @@ def load_engine() -> None:
 
     Its module turns what a signal's handler raises meanwhile into an ImportError.
     """
-    try:
-        with _not_imported(
-            "pyarrow"
-        ):  # takes longer than the engine itself to load, for no use here
-            importlib.import_module("chdb.session")
-    except ImportError:  # before 26.7 the engine could not do without
+    # pyarrow takes as long to load as the engine itself, and nothing here needs it.
+    with _hidden("pyarrow") if _release() >= _ARROW_IS_OPTIONAL else contextlib.nullcontext():
         importlib.import_module("chdb.session")
     # The engine's own handlers would hang the process on a crash and swallow Ctrl-Z.
     with contextlib.suppress(AttributeError):
         importlib.import_module("chdb._chdb").set_signal_handlers_enabled(False)
 
 
+def _release() -> tuple[int, ...]:
+    """Return the engine's release, such as (26, 9, 0); nothing where it is not known."""
+    try:
+        return tuple(map(int, importlib.metadata.version("chdb-core").split(".")))
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return ()
+
+
 @contextlib.contextmanager
-def _not_imported(module: str) -> Iterator[None]:
-    """Make a module that was not imported yet look as if it were not installed."""
-    if module in sys.modules:
-        yield
-        return
-    sys.modules[module] = None  # type: ignore[assignment]
+def _hidden(module: str) -> Iterator[None]:
+    """Make a module that is not imported yet look as if it were not installed."""
+    sys.modules.setdefault(module, None)  # type: ignore[arg-type]
     try:
         yield
     finally:
-        del sys.modules[module]
+        if sys.modules.get(module, sys) is None:
+            del sys.modules[module]
 
 
 class _Embedded:

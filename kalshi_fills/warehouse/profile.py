@@ -145,7 +145,7 @@ TEXT: Final[Mapping[str, str]] = {
 """How values come and go as text, as they do with the embedded engine."""
 
 SHORT_LIVED: Final[Mapping[str, str]] = {
-    # To compile what is met for the third time pays for a server, not for one run.
+    # Compiling what is met for the third time pays off on a server, not in one run.
     "compile_aggregate_expressions": "0",
     "compile_expressions": "0",
     "compile_sort_description": "0",

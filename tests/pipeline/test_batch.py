@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from support.odd_items import ODD_LITERALS, ODD_VALUES, literal, odd_page
 from support.payloads import CURRENT, ERAS, NOW, SPARE, anything
 from support.together import read_together, row_of, rows_of
 
-from kalshi_fills.pipeline import page
+from kalshi_fills.pipeline import batch, fills, page, values
 from kalshi_fills.pipeline.batch import Batch
 from kalshi_fills.pipeline.fills import KNOWN_KEYS, Fill
 from kalshi_fills.pipeline.page import read_page
@@ -219,9 +220,12 @@ def test_of_a_page_only_what_is_odd_is_read_by_itself(read_alone: list[str]) -> 
     assert (len(outcome.batch), len(outcome.rejected)) == (303, 5)
 
 
-@pytest.mark.parametrize("name", ["_terms", "_size", "_fee", "_flags"])
-def test_what_is_remembered_of_texts_is_bounded(name: str) -> None:
-    assert getattr(page, name).cache_info().maxsize <= 1 << 15
+@pytest.mark.parametrize("module", [batch, fills, page, values])
+def test_what_is_remembered_of_texts_is_bounded(module: ModuleType) -> None:
+    caches = [one for one in vars(module).values() if hasattr(one, "cache_info")]
+
+    assert caches
+    assert all(cache.cache_info().maxsize <= 1 << 15 for cache in caches)
 
 
 # A batch

@@ -134,7 +134,11 @@ ERAS = {
 
 texts = st.text(max_size=12) | st.sampled_from(["", "yes", "no", "bid", "ask", "0.5", "\ud800"])
 
-numbers = st.integers() | st.decimals() | st.sampled_from([Decimal("1e400"), 10**400])
+numbers = (
+    st.integers()
+    | st.decimals()
+    | st.sampled_from([Decimal("1e400"), Decimal("-1e1000000"), Decimal("1e-1000000"), 10**400])
+)
 
 scalars = st.none() | st.booleans() | numbers | texts
 
