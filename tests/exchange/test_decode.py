@@ -79,12 +79,26 @@ def test_nothing_is_an_empty_listing(text: str) -> None:
             '{"fills":[1] [NaN]}',
             '{"fills":[NaN],5:1}',
             '{"fills":[NaN],"a" 1}',
+            '{"fills":[NaN,01],"fills":[]}',
+            '{"fills":,"fills":[NaN]}',
+            '{"x":01,"x":NaN,"fills":[]}',
         ),
         *("<html>", "[01]", "[+1]", "['a']", '["\n"]', '["\\x"]', "[tru]"),
     ],
 )
 def test_what_is_no_listing_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  # the decoder's own text is nobody's promise
+        decode_listing(text, "fills")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "text",
+    ['{"fills":["' + '\\"' * 200_000, '[NaN,"' + '\\"x' * 200_000],
+    ids=["an object", "a list"],
+)
+def test_a_long_text_that_is_cut_short_is_refused_at_once(text: str) -> None:
+    with pytest.raises(ValueError, match="without an end"):
         decode_listing(text, "fills")
 
 
