@@ -530,7 +530,7 @@ def test_a_fingerprint_is_of_the_content_in_whatever_order() -> None:
 
 def test_an_item_nested_without_end_is_refused_not_fatal() -> None:
     reasons = set()
-    for depth in (*range(800, 1_000), 5_000):
+    for depth in (*range(800, 1_000), 200_000):
         nested = "[" * depth + "]" * depth
         assert isinstance(read_item(nested, "live", NOW), Rejected)
         outcome = read_item(json.dumps(CURRENT)[:-1] + f', "status": {nested}}}', "live", NOW)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -69,6 +70,7 @@ def test_backups_are_listed_and_none_is_dropped(
     assert (none.code, "no backups" in none.out) == (0, True)
     names = []
     for _ in range(2):
+        time.sleep(1)  # a backup is named by the second
         cli("sync", url=target.url, api=exchange.url)
         names.append(cli("truncate", "--yes", "--format", "json", url=target.url).json["backup"])
 
