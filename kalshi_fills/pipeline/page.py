@@ -56,6 +56,8 @@ _EVEN_LETTERS: Final = len("2026-11-20T14:31:09.000000Z")
 
 _UNEVEN: Final = re.compile(r"(.{19})(?:\.([0-9]{1,9}))?Z", re.ASCII).fullmatch
 
+_SIZE_AS_STORED: Final = re.compile(r"[1-9][0-9]{0,15}\.[0-9]{2}", re.ASCII).fullmatch
+
 _FEE_AS_STORED: Final = re.compile(r"(?:0|[1-9][0-9]{0,11})\.[0-9]{6}", re.ASCII).fullmatch
 
 
@@ -220,6 +222,8 @@ def _terms(yes_text: str, no_text: str, outcome: str, book: str, action: str) ->
 
 @lru_cache(1 << 14)
 def _size(count: str) -> str:
+    if _SIZE_AS_STORED(count):
+        return count
     number = read_decimal(count)
     return _DOUBT if number is None or fault_of_quantity(number) else f"{number:.2f}"
 

@@ -101,10 +101,8 @@ class Intake:
         met_before = self.seen.add_all(batch.key_hash, marks)
         report.counts.n_duplicate += len(met_before)
         left_out = set(met_before)
-        report.made_up_ids += sum(
-            mark == "true" and position not in left_out
-            for position, mark in enumerate(batch.id_synthetic)
-        )
+        if "true" in batch.id_synthetic:
+            report.made_up_ids += batch.without(left_out).id_synthetic.count("true")
         # What came word for word before is left out. What came otherwise may be an archived row
         # that lacks the newer fields, or a contradiction: the writer looks at it.
         other = {position for position, mark in met_before.items() if mark != marks[position]}
