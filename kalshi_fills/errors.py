@@ -8,7 +8,9 @@
     │   └── SchemaError    5   the tables are not today's, or not ours
     ├── CountsError        6   the counts of a pass do not add up
     ├── DeclinedError      1   the operator was asked, and did not say yes
-    ├── LockedError       75   another run is at work on the same table
+    └── LockedError       75   another run is at work on the same table
+
+    KeyboardInterrupt
     └── Interrupted      130   the operator or the system asked the pass to end
 
 A fill that is refused is not here: it is a value with a reason (see `fills`).
@@ -87,10 +89,19 @@ class LockedError(KalshiFillsError):
     exit_code = 75
 
 
-class Interrupted(KalshiFillsError):
-    """The pass was asked to end; what was stored stays, the watermark stays where it was."""
+class Interrupted(KeyboardInterrupt):
+    """The pass was asked to end; what was stored stays, the watermark stays where it was.
 
-    exit_code = 130
+    It comes out of any line, and is no `Exception`: libraries that clean up after each of those,
+    as Python does while it starts a thread, would take it for one of their own.
+    """
+
+    exit_code: ClassVar[int] = 130
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
 
 
 class Mistakes:

@@ -74,10 +74,9 @@ def test_every_variable_that_is_named_exists():
 def test_exit_codes_are_those_of_the_errors():
     section = _section(README, "Exit codes")
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", section, re.M)}
+    trees = (errors.KalshiFillsError, errors.Interrupted)
     kinds = [
-        kind
-        for kind in vars(errors).values()
-        if isinstance(kind, type) and issubclass(kind, errors.KalshiFillsError)
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, trees)
     ]
     assert documented == {kind.exit_code for kind in kinds} | {0, 1, 3}
 

@@ -286,7 +286,7 @@ def show_interruption(words: list[str]) -> None:
 def _report_failure(name: str, error: BaseException, invocation: Invocation) -> int:
     """Print what ended a command, and return its exit code."""
     secrets = invocation.secrets
-    if isinstance(error, KalshiFillsError):
+    if isinstance(error, KalshiFillsError | Interrupted):
         code, message, hint = error.exit_code, error.message, error.hint
     elif isinstance(error, KeyboardInterrupt):
         code, message, hint = Interrupted.exit_code, process.INTERRUPTED, process.RUN_AGAIN

@@ -114,12 +114,12 @@ def run(load: Callable[[], CommandLine]) -> NoReturn:
             commands = load()
             endings.last_words = lambda: commands.show_interruption(words)
             code = commands.run(words)
-        except (KeyboardInterrupt, Interrupted):
+        except KeyboardInterrupt:
             sys.stderr.write(f"error: {INTERRUPTED}\nhint: {RUN_AGAIN}\n")
             code = Interrupted.exit_code
         lost = streams.lost_output()
         endings.leave()
-    except (KeyboardInterrupt, Interrupted):  # while the last of it was printed
+    except KeyboardInterrupt:  # while the last of it was printed
         endings.leave()
         code, lost = Interrupted.exit_code, None
     if lost is not None:
@@ -255,7 +255,7 @@ class Endings:
             self._end_now()
 
     def _note_unraisable(self, found: sys.UnraisableHookArgs) -> None:
-        if isinstance(found.exc_value, KeyboardInterrupt | Interrupted):
+        if isinstance(found.exc_value, KeyboardInterrupt):
             self._swallowed = found.exc_value
             signal.setitimer(signal.ITIMER_REAL, _RAISED_AGAIN_SECONDS)
         else:

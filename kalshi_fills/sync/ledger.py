@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from kalshi_fills.errors import KalshiFillsError
+from kalshi_fills.errors import Interrupted, KalshiFillsError
 from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.sync.open_breaks import OpenBreaks
 from kalshi_fills.warehouse.runs import Run, Unfinished
@@ -83,7 +83,11 @@ class Recorder:
 
     def record_failure(self, report: SyncReport, window: Window, error: BaseException) -> None:
         """Record that the run failed, as far as the ledger is there."""
-        sentence = error.message if isinstance(error, KalshiFillsError) else type(error).__name__
+        sentence = (
+            error.message
+            if isinstance(error, KalshiFillsError | Interrupted)
+            else type(error).__name__
+        )
         # The ledger may be what failed; the first error is the one that counts.
         with contextlib.suppress(KalshiFillsError):
             self.record(report, window, "failed", f"{report.stage}: {sentence}")

@@ -16,7 +16,6 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kalshi_fills.errors import Interrupted
 from kalshi_fills.exchange.decode import HISTORICAL, LIVE
 from kalshi_fills.exchange.tiers import fetch_fills
 from kalshi_fills.pipeline.window import Window
@@ -320,7 +319,7 @@ def _abort(
     Whoever interrupts it does not wait for a ClickHouse that has gone silent: without an entry of
     its end the run is one that died, which loses nothing.
     """
-    asked_to_end = isinstance(error, Interrupted) or not isinstance(error, Exception)
+    asked_to_end = not isinstance(error, Exception)
     writer.abort(
         lambda: recorder.record_failure(report, window, error),
         _PATIENCE_SECONDS if asked_to_end else None,

@@ -13,7 +13,6 @@ from kalshi_fills.host.process import signals_held
 
 ENDED_IN_A_CALLBACK = """
 import os, sys, time, weakref
-from kalshi_fills.errors import Interrupted
 from kalshi_fills.host.process import Endings
 
 class Gone:
@@ -25,15 +24,44 @@ kept = weakref.ref(gone, lambda _: [os.kill(os.getpid(), int(sys.argv[1])), time
 try:
     del gone
     time.sleep(30)
-except (KeyboardInterrupt, Interrupted):
+except KeyboardInterrupt:
+    print("ended")
+"""
+
+ENDED_WHILE_A_THREAD_STARTS = """
+import os, sys, threading, time
+from kalshi_fills.host.process import Endings
+
+name = "_start_joinable_thread"
+if not hasattr(threading, name):
+    name = "_start_new_thread"
+start = getattr(threading, name)
+
+def start_and_be_ended(*words, **more):
+    started = start(*words, **more)
+    time.sleep(0.05)
+    os.kill(os.getpid(), int(sys.argv[1]))
+    time.sleep(0.05)
+    return started
+
+setattr(threading, name, start_and_be_ended)
+Endings().watch()
+try:
+    threading.Thread(target=time.sleep, args=(0.5,)).start()
+except KeyboardInterrupt:
     print("ended")
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_that_arrives_in_a_callback_ends_the_run_in_silence(number: int) -> None:
+@pytest.mark.parametrize(
+    "code", [ENDED_IN_A_CALLBACK, ENDED_WHILE_A_THREAD_STARTS], ids=["callback", "thread"]
+)
+def test_a_signal_that_arrives_in_an_odd_place_ends_the_run_in_silence(
+    code: str, number: int
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", ENDED_IN_A_CALLBACK, str(int(number))],
+        [sys.executable, "-c", code, str(int(number))],
         cwd=ROOT,
         capture_output=True,
         text=True,
