@@ -243,13 +243,11 @@ class Endings:
         now = time.monotonic()
         if self._asked_at is None:
             self._asked_at = now
-            if number == signal.SIGINT:
-                raise KeyboardInterrupt
-            name = signal.Signals(number).name
-            raise Interrupted(
-                f"ended by {name}; what was written so far stays, and nothing is recorded as done",
-                hint=RUN_AGAIN,
-            )
+            message = INTERRUPTED
+            if number != signal.SIGINT:
+                name = signal.Signals(number).name
+                message = message.replace("interrupted", f"ended by {name}", 1)
+            raise Interrupted(message, hint=RUN_AGAIN)
         # A terminal and a calling script may both pass on the same signal.
         if now - self._asked_at > _SAME_REQUEST_SECONDS:
             self._end_now()

@@ -24,8 +24,8 @@ kept = weakref.ref(gone, lambda _: [os.kill(os.getpid(), int(sys.argv[1])), time
 try:
     del gone
     time.sleep(30)
-except KeyboardInterrupt:
-    print("ended")
+except KeyboardInterrupt as ended:
+    print(str(ended).partition(";")[0])
 """
 
 ENDED_WHILE_A_THREAD_STARTS = """
@@ -48,8 +48,8 @@ setattr(threading, name, start_and_be_ended)
 Endings().watch()
 try:
     threading.Thread(target=time.sleep, args=(0.5,)).start()
-except KeyboardInterrupt:
-    print("ended")
+except KeyboardInterrupt as ended:
+    print(str(ended).partition(";")[0])
 """
 
 
@@ -68,7 +68,8 @@ def test_a_signal_that_arrives_in_an_odd_place_ends_the_run_in_silence(
         timeout=25,
     )
 
-    assert (done.stdout, done.stderr) == ("ended\n", "")
+    said = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+    assert (done.stdout, done.stderr) == (f"{said}\n", "")
 
 
 def test_a_signal_that_is_held_back_arrives_once_afterwards() -> None:
