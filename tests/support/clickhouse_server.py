@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
+from random import SystemRandom
 
 PASSWORD = "practice-password"
 
@@ -61,10 +63,15 @@ _CONFIG = """<clickhouse>
 
 
 def free_port() -> int:
-    """A port nobody listens on just now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """A port nobody listens on just now, below those that systems hand out by themselves.
+
+    One of those could be taken, by a connection even, until the server listens on it.
+    """
+    while True:
+        port = SystemRandom().randrange(15_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 class ClickHouseServer:
