@@ -8,25 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from decimal import Decimal
 from functools import lru_cache
 from operator import attrgetter
 from typing import Final, NamedTuple, Self
 
 from xxhash import xxh64_intdigest
 
-from kalshi_fills.pipeline.content import (
-    CONTENT_FIELDS,
-    Content,
-    content,
-    counted,
-    digest,
-    flag_text,
-    key_hash,
-    time_text,
-)
-from kalshi_fills.pipeline.fills import Fill, FillKey
-from kalshi_fills.pipeline.values import moment_of
+from kalshi_fills.pipeline.content import counted, digest, key_hash, time_text
+from kalshi_fills.pipeline.fills import Content, Fill, FillKey
 from kalshi_fills.pipeline.window import Window
 
 UNIT_SEPARATOR: Final = "\x1f"
@@ -43,14 +32,11 @@ FLAGS: Final = tuple("is_taker subaccount_number exchange_index direction_inferr
 _DERIVED: Final = frozenset("outcome_side book_side price_cents no_price_dollars".split())
 """What the engine makes of other columns."""
 
-_NO_CONTENT: Final = Content(*[""] * len(CONTENT_FIELDS))
-
 
 class Shared(NamedTuple):
     """Texts that the contents of many fills share, made once for all of them."""
 
-    content: Content
-    """These texts; all others are empty."""
+    texts: tuple[str, ...]
     counted: str
     """The same as they are digested."""
     written: tuple[str, ...]
@@ -67,10 +53,8 @@ def make_shared(names: tuple[str, ...], *texts: str) -> Shared:
         names: `TERMS` or `FLAGS`.
         texts: one for each name.
     """
-    known = dict(zip(names, texts, strict=True))
-    written = tuple(text for name, text in known.items() if name not in _DERIVED)
-    content = _NO_CONTENT._replace(**known)
-    return Shared(content, counted(*texts), written, UNIT_SEPARATOR.join(written))
+    written = tuple(text for name, text in zip(names, texts, strict=True) if name not in _DERIVED)
+    return Shared(texts, counted(*texts), written, UNIT_SEPARATOR.join(written))
 
 
 @dataclass(slots=True)
@@ -111,13 +95,19 @@ class Batch:
         return len(self.ts)
 
     @property
+    def subaccounts(self) -> set[str]:
+        """The subaccounts of the fills, each as its text."""
+        place = FLAGS.index("subaccount_number")
+        return {flags.texts[place] for flags in self.flags}
+
+    @property
     def columns(self) -> Sequence[list[object]]:
         """The columns, in the order of the attributes."""
         return [getattr(self, name) for name in _COLUMNS]
 
     def add(self, fill: Fill) -> None:
         """Add a row for a fill."""
-        texts = content(fill)
+        texts = fill.content
         row = (
             texts.ts,
             texts.fill_id,
@@ -127,10 +117,7 @@ class Batch:
             texts.size,
             texts.fee_dollars,
             make_shared(FLAGS, *attrgetter(*FLAGS)(texts)),
-            flag_text(fill.id_synthetic),
-            fill.client_order_id,
-            fill.source,
-            fill.raw_json,
+            *fill[1:],  # all beside the content
             key_hash(fill.key),
             digest(texts),
         )
@@ -192,24 +179,19 @@ class Batch:
 
     def fill(self, position: int) -> Fill:
         """Return one row as a fill."""
-        terms, flags = self.terms[position].content, self.flags[position].content
-        fee = self.fee_dollars[position]
         return Fill(
-            moment_of(self.ts[position]),
-            self.fill_id[position],
-            self.exchange_order_id[position],
-            self.market_ticker[position],
-            terms.side,
-            terms.action,
-            Decimal(terms.yes_price_dollars),
-            Decimal(terms.no_price_dollars),
-            Decimal(self.size[position]),
-            Decimal(fee) if fee else None,
-            flags.is_taker == "true" if flags.is_taker else None,
-            int(flags.subaccount_number) if flags.subaccount_number else None,
-            int(flags.exchange_index) if flags.exchange_index else None,
-            flags.direction_inferred == "true",
-            self.id_synthetic[position] == "true",
+            Content._make(
+                (
+                    self.ts[position],
+                    *self.key(position),
+                    self.market_ticker[position],
+                    *self.terms[position].texts,
+                    self.size[position],
+                    self.fee_dollars[position],
+                    *self.flags[position].texts,
+                )
+            ),
+            self.id_synthetic[position],
             self.client_order_id[position],
             self.source[position],
             self.raw_json[position],

@@ -1,4 +1,4 @@
-"""A fill's content as named texts: digest, differences, which of two reports to prefer."""
+"""A fill's content: its texts and digest, what differs, which of two reports knows more."""
 
 from __future__ import annotations
 
@@ -8,69 +8,11 @@ from typing import Final, NamedTuple
 
 import xxhash
 
-from kalshi_fills.pipeline.fills import Fill, FillKey, book_side, side_price_dollars
-from kalshi_fills.pipeline.values import moment_of
-
-
-class Content(NamedTuple):
-    """A fill's content as texts, by the columns of the table; empty where not known.
-
-    Two rows whose contents are equal are the same fill, reported alike.
-    """
-
-    ts: str
-    fill_id: str
-    exchange_order_id: str
-    market_ticker: str
-    side: str
-    action: str
-    outcome_side: str
-    book_side: str
-    price_cents: str
-    yes_price_dollars: str
-    no_price_dollars: str
-    size: str
-    fee_dollars: str
-    is_taker: str
-    subaccount_number: str
-    exchange_index: str
-    direction_inferred: str
-
-
-CONTENT_FIELDS: Final = Content._fields
-"""The columns of a content, in the order in which they are digested."""
+from kalshi_fills.pipeline.fills import BOOK_OF_OUTCOME, CONTENT_FIELDS, Content, Fill, FillKey
 
 _WHOLE_SECOND: Final = ".000000"
 
 _SECOND_LETTERS: Final = len("2026-11-20 14:31:09")
-
-
-def content(fill: Fill) -> Content:
-    """Return a fill's content, as `queries/fragments/content_texts.sql` reads it from a row."""
-    return Content(
-        time_text(fill.executed_at),
-        fill.fill_id,
-        fill.order_id,
-        fill.ticker,
-        fill.outcome,
-        fill.action,
-        fill.outcome,
-        book_side(fill.outcome),
-        f"{side_price_dollars(fill) * 100:.4f}",
-        f"{fill.yes_price_dollars:.6f}",
-        f"{fill.no_price_dollars:.6f}",
-        f"{fill.contracts:.2f}",
-        "" if fill.fee_dollars is None else f"{fill.fee_dollars:.6f}",
-        flag_text(fill.is_taker),
-        "" if fill.subaccount_number is None else str(fill.subaccount_number),
-        "" if fill.exchange_index is None else str(fill.exchange_index),
-        flag_text(fill.direction_inferred),
-    )
-
-
-def time_of(content: Content) -> datetime:
-    """Return the event time of a content, aware UTC."""
-    return moment_of(content.ts)
 
 
 def time_text(moment: datetime) -> str:
@@ -81,6 +23,21 @@ def time_text(moment: datetime) -> str:
 def flag_text(flag: bool | None) -> str:
     """Return a flag as its text in a content."""
     return "" if flag is None else "true" if flag else "false"
+
+
+def terms_texts(outcome: str, action: str, yes: Decimal, no: Decimal) -> tuple[str, ...]:
+    """Return the texts of a content from `side` to `no_price_dollars`, of prices in dollars."""
+    cents = (yes if outcome == "yes" else no) * 100
+    book = BOOK_OF_OUTCOME[outcome]
+    return (outcome, action, outcome, book, f"{cents:.4f}", f"{yes:.6f}", f"{no:.6f}")
+
+
+def flags_texts(
+    is_taker: bool | None, subaccount: int | None, shard: int | None, is_inferred: bool
+) -> tuple[str, ...]:
+    """Return the texts of a content from `is_taker` to `direction_inferred`."""
+    numbers = ["" if number is None else str(number) for number in (subaccount, shard)]
+    return (flag_text(is_taker), *numbers, flag_text(is_inferred))
 
 
 def _is_cut_to_second(text: str, other: str) -> bool:
@@ -154,37 +111,23 @@ def rank(report: Fill) -> tuple[int, bool, bool, Content]:
 
     Of two that know as much, their contents decide, not the order in which they came.
     """
-    texts = content(report)
-    known = sum(map(bool, texts))
-    return (known, not report.direction_inferred, report.executed_at.microsecond > 0, texts)
+    texts = report.content
+    is_direct = texts.direction_inferred == "false"
+    return (sum(map(bool, texts)), is_direct, not texts.ts.endswith(_WHOLE_SECOND), texts)
 
 
 def merge(one: Fill, other: Fill) -> Fill:
     """Return the one of two reports of a fill that knows more, completed from the other."""
     chosen = max(one, other, key=rank)
-    return completed(chosen, content(other if chosen is one else one))
+    return completed(chosen, (other if chosen is one else one).content)
 
 
 def completed(fill: Fill, stored: Content) -> Fill:
     """Return the fill with what its report leaves out taken from a stored row of the same fill."""
-    filled = fill
-    if _is_cut_to_second(time_text(fill.executed_at), stored.ts):
-        filled = filled._replace(executed_at=time_of(stored))
-    if not fill.action and stored.action:
-        filled = filled._replace(action=stored.action)
-    if fill.fee_dollars is None and stored.fee_dollars:
-        filled = filled._replace(fee_dollars=Decimal(stored.fee_dollars))
-    if fill.is_taker is None and stored.is_taker:
-        filled = filled._replace(is_taker=stored.is_taker == "true")
-    if fill.subaccount_number is None and stored.subaccount_number:
-        filled = filled._replace(subaccount_number=int(stored.subaccount_number))
-    if fill.exchange_index is None and stored.exchange_index:
-        filled = filled._replace(exchange_index=int(stored.exchange_index))
-    if (
-        fill.direction_inferred
-        and stored.side == fill.outcome
-        and stored.direction_inferred == "false"
-        and stored.book_side
-    ):
-        filled = filled._replace(direction_inferred=False)
-    return filled
+    texts = fill.content
+    filled = Content._make(now or before for before, now in zip(stored, texts, strict=True))
+    if _is_cut_to_second(texts.ts, stored.ts):
+        filled = filled._replace(ts=stored.ts)
+    if texts.side == stored.side and stored.direction_inferred == "false" and stored.book_side:
+        filled = filled._replace(direction_inferred="false")
+    return fill._replace(content=filled)

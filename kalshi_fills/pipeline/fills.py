@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from decimal import Context, Decimal
+from decimal import Decimal
 from enum import StrEnum
-from functools import lru_cache
 from typing import Final, NamedTuple
+
+from kalshi_fills.pipeline.values import moment_of
 
 
 class Stage(StrEnum):
@@ -70,17 +71,13 @@ class Reason(StrEnum):
     CONTRADICTS_ANOTHER_REPORT = "contradicts_another_report"
 
 
+_REASONS: Final = list(Reason)
+
 STAGE_OF: Final[Mapping[Reason, Stage]] = {
-    reason: (
-        Stage.RAW
-        if reason is Reason.NOT_AN_OBJECT
-        else Stage.REAL
-        if index <= list(Reason).index(Reason.NO_PRICE)
-        else Stage.VALID
-        if index <= list(Reason).index(Reason.SHARD_UNREADABLE)
-        else Stage.GATED
-    )
-    for index, reason in enumerate(Reason)
+    **dict.fromkeys(_REASONS, Stage.GATED),
+    **dict.fromkeys(_REASONS[: _REASONS.index(Reason.PRICE_OUT_OF_RANGE)], Stage.VALID),
+    **dict.fromkeys(_REASONS[: _REASONS.index(Reason.ID_UNREADABLE)], Stage.REAL),
+    Reason.NOT_AN_OBJECT: Stage.RAW,
 }
 """The stage at which an item is refused for each reason."""
 
@@ -128,39 +125,65 @@ MEANING: Final[Mapping[Reason, str]] = {
 }
 
 
+class Content(NamedTuple):
+    """What is known of a fill, as texts by the columns of the table; empty where not known.
+
+    Two rows whose contents are equal are the same fill, reported alike.
+    """
+
+    ts: str
+    """Event time, such as `2026-11-20 14:31:09.000000` (`created_time`, else `ts`, `timestamp`)."""
+    fill_id: str
+    """`fill_id` or `trade_id`; a digest of the rest where neither came."""
+    exchange_order_id: str
+    """`order_id`: the account's own order."""
+    market_ticker: str
+    side: str
+    """yes or no: the outcome acquired."""
+    action: str
+    """As reported, or empty. Stored, never interpreted."""
+    outcome_side: str
+    """The same as `side`."""
+    book_side: str
+    price_cents: str
+    """Price of the outcome acquired."""
+    yes_price_dollars: str
+    """Dollars a contract, 0 < p < 1, with 6 decimals."""
+    no_price_dollars: str
+    """1 - yes."""
+    size: str
+    """Contracts, with 2 decimals."""
+    fee_dollars: str
+    """`fee_cost`: dollars charged, with 6 decimals; it was not reported before 2026."""
+    is_taker: str
+    subaccount_number: str
+    """Empty is unknown, not 0."""
+    exchange_index: str
+    """The shard."""
+    direction_inferred: str
+    """`true` where the outcome follows from the legacy `side` alone."""
+
+    @property
+    def key(self) -> FillKey:
+        """The identity of the fill: the two sides of a trade may share an id."""
+        return FillKey(self.fill_id, self.exchange_order_id)
+
+    @property
+    def moment(self) -> datetime:
+        """The event time, aware UTC."""
+        return moment_of(self.ts)
+
+
+CONTENT_FIELDS: Final = Content._fields
+"""The columns of a content, in the order in which they are digested."""
+
+
 class Fill(NamedTuple):
     """One execution of one of the account's orders, as the exchange reports it."""
 
-    executed_at: datetime
-    """Event time, aware UTC, to the microsecond (`created_time`, else `ts`, else `timestamp`)."""
-    fill_id: str
-    """`fill_id` or `trade_id`; a digest of the fill's own content where neither came."""
-    order_id: str
-    """`order_id`: the account's own order."""
-    ticker: str
-    """`ticker` or `market_ticker`."""
-    outcome: str
-    """yes or no: the outcome acquired."""
-    action: str
-    """`action` as reported, or empty. Stored, never interpreted."""
-    yes_price_dollars: Decimal
-    """Dollars a contract, 0 < p < 1, at most 6 decimals."""
-    no_price_dollars: Decimal
-    """1 - yes."""
-    contracts: Decimal
-    """Quantity, in steps of 0.01."""
-    fee_dollars: Decimal | None
-    """`fee_cost`: dollars charged; None where not reported (before 2026)."""
-    is_taker: bool | None
-    """`is_taker`; None where not reported."""
-    subaccount_number: int | None
-    """`subaccount_number`; None is unknown, not 0."""
-    exchange_index: int | None
-    """`exchange_index`: the shard."""
-    direction_inferred: bool
-    """True where the outcome follows from the legacy `side` alone."""
-    id_synthetic: bool
-    """True where the id is a digest of the content."""
+    content: Content
+    id_synthetic: str
+    """`true` where the id is a digest of the content."""
     client_order_id: str
     """`client_order_id` of older payloads, or empty."""
     source: str
@@ -170,8 +193,8 @@ class Fill(NamedTuple):
 
     @property
     def key(self) -> FillKey:
-        """The identity of the fill: the two sides of a trade may share an id."""
-        return FillKey(self.fill_id, self.order_id)
+        """The identity of the fill."""
+        return self.content.key
 
 
 class FillKey(NamedTuple):
@@ -231,10 +254,6 @@ ONE: Final = Decimal(1)
 
 ZERO: Final = Decimal(0)
 
-_SCALES: Final = {2: Decimal("0.01"), 6: Decimal("0.000001")}
-
-_EXACTLY: Final = Context(prec=40)
-
 _MAX_FEE_DOLLARS: Final = Decimal(10) ** 12
 
 MAX_CONTRACTS: Final = Decimal(10) ** 16
@@ -245,26 +264,21 @@ _MAX_TEXT: Final = 1024
 def gate(fill: Fill, now: datetime) -> Reason | None:
     """Return why a fill must not be stored, or None: the last check before the table.
 
-    However the fill was made, its values fit the ranges and scales of the table's columns then.
+    Its numbers were checked where they became text; see `fault_of_prices` and the like.
     """
-    fault = fault_of_prices(fill.yes_price_dollars, fill.no_price_dollars)
-    fault = fault or fault_of_quantity(fill.contracts)
-    if fill.fee_dollars is not None:
-        fault = fault or fault_of_fee(fill.fee_dollars)
-    if fault:
-        return fault
-    if fill.outcome not in BOOK_OF_OUTCOME:
+    texts = fill.content
+    if texts.side not in BOOK_OF_OUTCOME:
         return Reason.SIDE_OUT_OF_RANGE
-    if not fill.fill_id or not fill.order_id:
+    if not texts.fill_id or not texts.exchange_order_id:
         return Reason.ID_EMPTY
-    if not fill.ticker:
+    if not texts.market_ticker:
         return Reason.TICKER_EMPTY
-    texts = (fill.fill_id, fill.order_id, fill.ticker, fill.action, fill.client_order_id)
-    if sum(map(len, texts)) > _MAX_TEXT:
+    free = (*fill.key, texts.market_ticker, texts.action, fill.client_order_id)
+    if sum(map(len, free)) > _MAX_TEXT:
         return Reason.TEXT_TOO_LONG
-    if fill.executed_at <= EARLIEST_FILL:
+    if texts.moment <= EARLIEST_FILL:
         return Reason.TIME_TOO_EARLY
-    if fill.executed_at > now + CLOCK_TOLERANCE:
+    if texts.moment > now + CLOCK_TOLERANCE:
         return Reason.TIME_IN_THE_FUTURE
     return None
 
@@ -289,17 +303,6 @@ def fault_of_fee(dollars: Decimal) -> Reason | None:
     return None if fits_the_column else Reason.FEE_OUT_OF_RANGE
 
 
-def book_side(outcome: str) -> str:
-    """Return the book side that acquires an outcome: bid for yes, ask for no."""
-    return BOOK_OF_OUTCOME[outcome]
-
-
-def side_price_dollars(fill: Fill) -> Decimal:
-    """Return the price of the outcome acquired, in dollars a contract."""
-    return fill.yes_price_dollars if fill.outcome == "yes" else fill.no_price_dollars
-
-
-@lru_cache(1 << 14)
 def fits(value: Decimal, decimals: int) -> bool:
-    """Return whether a number of 2 or 6 decimals holds the value exactly."""
-    return value == value.quantize(_SCALES[decimals], context=_EXACTLY)
+    """Return whether a text of so many decimals says the value exactly."""
+    return Decimal(f"{value:.{decimals}f}") == value

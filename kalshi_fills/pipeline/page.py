@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -19,7 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from kalshi_fills.pipeline.batch import FLAGS, TERMS, Batch, Shared, make_shared
-from kalshi_fills.pipeline.content import flag_text, time_text
+from kalshi_fills.pipeline.content import flag_text, flags_texts, terms_texts, time_text
 from kalshi_fills.pipeline.fills import (
     CLOCK_TOLERANCE,
     EARLIEST_FILL,
@@ -50,11 +49,7 @@ _DOUBTFUL_TERMS: Final = make_shared(TERMS, *[_DOUBT] * len(TERMS))
 
 _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 
-_EVEN_SHAPE: Final = {b"0000-00-00T00:00:00.000000Z"}
-
-_EVEN_LETTERS: Final = len("2026-11-20T14:31:09.000000Z")
-
-_UNEVEN: Final = re.compile(r"(.{19})(?:\.([0-9]{1,9}))?Z", re.ASCII).fullmatch
+_EVEN: Final = b"0000-00-00T00:00:00.000000Z"
 
 _SIZE_AS_STORED: Final = re.compile(r"[1-9][0-9]{0,15}\.[0-9]{2}", re.ASCII).fullmatch
 
@@ -187,25 +182,21 @@ def _positions(value: object, column: Sequence[object]) -> list[int]:
 def _times(created: Sequence[str], now: datetime) -> list[str]:
     """Return event times as texts of the table, or the mark of a doubt."""
     earliest, latest = time_text(EARLIEST_FILL), time_text(now + CLOCK_TOLERANCE)
-    even = [text if len(text) == _EVEN_LETTERS else _to_microseconds(text) for text in created]
+    # The exchange leaves out zeros at the end of a fraction, which has at least one digit.
+    even = [
+        one[:-1].ljust(len(_EVEN) - 1, "0") + one[-1] if 22 <= len(one) < len(_EVEN) else one
+        for one in created
+    ]
     joined = "\n".join(even)
-    if set(joined.encode().translate(_DIGITS).split(b"\n")) == _EVEN_SHAPE and "T24" not in joined:
-        with contextlib.suppress(ValueError):
-            deque(map(datetime.fromisoformat, even), maxlen=0)  # no such day, hour or minute
+    if set(joined.encode().translate(_DIGITS).split(b"\n")) == {_EVEN}:
+        with contextlib.suppress(msgspec.ValidationError):
+            msgspec.convert(even, list[datetime])  # no such day, hour or minute
             texts = joined.replace("T", " ").replace("Z", "").split("\n")
             if earliest < min(texts) and max(texts) <= latest:
                 return texts
     moments = map(read_instant, created)
     texts = ["" if moment is None else time_text(moment) for moment in moments]
     return [text if earliest < text <= latest else _DOUBT for text in texts]
-
-
-def _to_microseconds(text: str) -> str:
-    """Return a time with six decimals of a second, as the exchange leaves out zeros at the end."""
-    match = _UNEVEN(text)
-    if match is None:
-        return text
-    return f"{match[1]}.{(match[2] or '').ljust(6, '0')[:6]}Z"
 
 
 @lru_cache(1 << 15)
@@ -215,9 +206,7 @@ def _terms(yes_text: str, no_text: str, outcome: str, book: str, action: str) ->
         return _DOUBTFUL_TERMS
     if OUTCOME_OF_BOOK[book] != outcome:
         return _DOUBTFUL_TERMS
-    cents = f"{(yes if outcome == 'yes' else no) * 100:.4f}"
-    texts = (outcome, action, outcome, book, cents, f"{yes:.6f}", f"{no:.6f}")
-    return make_shared(TERMS, *texts)
+    return make_shared(TERMS, *terms_texts(outcome, action, yes, no))
 
 
 @lru_cache(1 << 14)
@@ -240,5 +229,4 @@ def _fee(fee: str | None) -> str:
 
 @lru_cache(1 << 12)
 def _flags(is_taker: bool | None, subaccount: int | None, shard: int | None) -> Shared:
-    number_texts = ["" if number is None else str(number) for number in (subaccount, shard)]
-    return make_shared(FLAGS, flag_text(is_taker), *number_texts, flag_text(False))
+    return make_shared(FLAGS, *flags_texts(is_taker, subaccount, shard, is_inferred=False))

@@ -20,15 +20,20 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final, TypeVar
 
+from kalshi_fills.pipeline.content import flag_text, flags_texts, terms_texts, time_text
 from kalshi_fills.pipeline.fills import (
     BOOK_OF_OUTCOME,
     EARLIEST_FILL,
     ONE,
     OUTCOME_OF_BOOK,
     ZERO,
+    Content,
     Fill,
     Reason,
     Rejected,
+    fault_of_fee,
+    fault_of_prices,
+    fault_of_quantity,
     gate,
 )
 from kalshi_fills.pipeline.items import fingerprint, keys_of
@@ -107,10 +112,11 @@ def read_item(text: str, source: str, now: datetime) -> Fill | Rejected:
         present = _present(item)
         _require_real(present)
         fill = _normalise(present, text, source)
+        if reason := gate(fill, now):
+            raise _Refuse(reason)
     except _Refuse as refusal:
         return _rejected(item, text, refusal.reason)
-    reason = gate(fill, now)
-    return fill if reason is None else _rejected(item, text, reason)
+    return fill
 
 
 def refuse(text: str, reason: Reason) -> Rejected:
@@ -158,7 +164,7 @@ def _normalise(present: Mapping[str, JsonValue], raw_json: str, source: str) -> 
     )
     outcome, inferred = _direction(present)
     yes, no = _prices(present, outcome)
-    fee_dollars = _read(read_decimal, present.get("fee_cost"), Reason.FEE_UNREADABLE)
+    fee = _read(read_decimal, present.get("fee_cost"), Reason.FEE_UNREADABLE)
     is_taker = _read(read_flag, present.get("is_taker"), Reason.FLAG_UNREADABLE)
     subaccount = _read(
         read_small,
@@ -172,27 +178,23 @@ def _normalise(present: Mapping[str, JsonValue], raw_json: str, source: str) -> 
             _check_alias(alias, present[alias])
     client_order_id = _need(read_text(present.get("client_order_id", "")), Reason.ID_UNREADABLE)
     fill_id = _read(read_text, _first(present, _ID_KEYS), Reason.ID_UNREADABLE)
-    return Fill(
-        executed_at,
-        fill_id
-        or _synthetic_id(order_id, executed_at.isoformat(), ticker, outcome, yes, contracts),
-        order_id,
-        ticker,
-        outcome,
-        action,
-        yes,
-        no,
-        contracts,
-        fee_dollars,
-        is_taker,
-        subaccount,
-        shard,
-        inferred,
-        fill_id is None,
-        client_order_id,
-        source,
-        raw_json,
+    fault = fault_of_prices(yes, no) or fault_of_quantity(contracts) or fault_of_fee(fee or ZERO)
+    if fault:
+        raise _Refuse(fault)
+    content = Content._make(
+        (
+            time_text(executed_at),
+            fill_id
+            or _synthetic_id(order_id, executed_at.isoformat(), ticker, outcome, yes, contracts),
+            order_id,
+            ticker,
+            *terms_texts(outcome, action, yes, no),
+            f"{contracts:.2f}",
+            "" if fee is None else f"{fee:.6f}",
+            *flags_texts(is_taker, subaccount, shard, inferred),
+        )
     )
+    return Fill(content, flag_text(fill_id is None), client_order_id, source, raw_json)
 
 
 def _synthetic_id(*core: str | Decimal) -> str:

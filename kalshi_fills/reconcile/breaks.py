@@ -5,15 +5,13 @@ Sentences are made of breaks in `report` only; nothing here or elsewhere reads o
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from kalshi_fills.pipeline.fills import Fill, FillKey, side_price_dollars
+from kalshi_fills.pipeline.content import Difference
+from kalshi_fills.pipeline.fills import Content, FillKey
 from kalshi_fills.pipeline.values import moment_of
-
-if TYPE_CHECKING:
-    from kalshi_fills.pipeline.content import Content
 
 MAX_BREAKS: Final = 10_000
 """Breaks that a sync or a diagnosis lists; the report says where there are more."""
@@ -24,13 +22,6 @@ Value = str | bool | int | Decimal | datetime
 _DECIMALS = ("price_cents", "yes_price_dollars", "no_price_dollars", "size", "fee_dollars")
 
 _FLAGS = {"true": True, "false": False}
-
-
-class StoredRow(NamedTuple):
-    """One row of the table: whose it is, and its content."""
-
-    key: FillKey
-    content: Content
 
 
 class FillSide(NamedTuple):
@@ -79,32 +70,39 @@ class Break(NamedTuple):
         return None
 
 
-def missing_fill(fill: Fill) -> Break:
+def missing_fill(fill: Content) -> Break:
     """Return the break of a fill that the table lacks."""
-    side = FillSide(fill.executed_at, fill.outcome, side_price_dollars(fill), fill.contracts)
-    return Break("missing", "fill", fill.fill_id, fill.order_id, fill.ticker, None, side, None)
+    return _whole("missing", fill)._replace(exchange=_side(fill))
 
 
-def unexpected_row(key: FillKey, row: Content) -> Break:
+def unexpected_row(row: Content) -> Break:
     """Return the break of a row that is not among the exchange's fills."""
-    outcome = row.side
-    price = row.no_price_dollars if outcome == "no" else row.yes_price_dollars
-    side = FillSide(moment_of(row.ts), outcome, Decimal(price), Decimal(row.size))
-    ticker = row.market_ticker
-    return Break("unexpected", "fill", key.fill_id, key.order_id, ticker, None, None, side)
+    return _whole("unexpected", row)._replace(table=_side(row))
 
 
-def mismatch(key: FillKey, ticker: str, field: str, exchange: Value, table: Value) -> Break:
+def _whole(kind: str, fill: Content) -> Break:
+    return Break(kind, "fill", *fill.key, fill.market_ticker, None, None, None)
+
+
+def _side(fill: Content) -> FillSide:
+    price = fill.no_price_dollars if fill.side == "no" else fill.yes_price_dollars
+    return FillSide(fill.moment, fill.side, Decimal(price), Decimal(fill.size))
+
+
+def mismatch(fill: Content, found: Difference) -> Break:
     """Return the break of a fill that both sides have, with another value of one field."""
-    return Break("mismatch", "fill", key.fill_id, key.order_id, ticker, field, exchange, table)
+    field = found.field
+    return _whole("mismatch", fill)._replace(
+        field=field, exchange=_value(field, found.reported), table=_value(field, found.stored)
+    )
 
 
-def value_of(field: str, text: str) -> Value:
+def _value(field: str, text: str) -> Value:
     """Return the value that a content has as text."""
     if not text:
         return text
     if field == "ts":
-        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+        return moment_of(text)
     if field in _DECIMALS:
         return Decimal(text)
     if field in ("subaccount_number", "exchange_index"):

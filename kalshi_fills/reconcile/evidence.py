@@ -10,20 +10,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from kalshi_fills.reconcile.attribution import attribute
-from kalshi_fills.reconcile.breaks import MAX_BREAKS, StoredRow
+from kalshi_fills.reconcile.breaks import MAX_BREAKS
 from kalshi_fills.reconcile.fills import by_key, compare_fills
 from kalshi_fills.reconcile.listed import Bounds, ListedFills, must_be_stored
 from kalshi_fills.reconcile.settled import (
     Evidence,
     SettledMarket,
     SettledMarkets,
-    totals_of_fills,
-    totals_of_rows,
+    totals_of,
 )
 from kalshi_fills.reconcile.totals import Totals
 
 if TYPE_CHECKING:
-    from kalshi_fills.pipeline.fills import FillKey
+    from kalshi_fills.pipeline.fills import Content, FillKey
     from kalshi_fills.reconcile.lookups import TableLookups
     from kalshi_fills.reconcile.reader import ExchangeReader
     from kalshi_fills.reconcile.reconciliation import Reconciliation
@@ -116,7 +115,7 @@ def evidence_of_exchange(
     fills = by_key(reader.fills_of_market(market.ticker))
     rows = lookups.fills_of_market(market.ticker)
     breaks = list(compare_fills(fills, rows, bounds.current_until))
-    of_fills = totals_of_fills(fills.values())
+    of_fills = totals_of(fill.content for fill in fills.values())
     ties_out = of_fills.agrees(market.exchange)
     awaited = [
         one
@@ -133,7 +132,7 @@ def evidence_of_exchange(
     foreign = tuple(by_writer.foreign)
     return Evidence(
         market,
-        min((fill.executed_at for fill in fills.values()), default=None),
+        min((fill.content.moment for fill in fills.values()), default=None),
         missing=sum(one.kind == "missing" for one in breaks),
         lacks_contracts=market.table.lacks_contracts_of(market.exchange),
         altered=(*by_writer.altered, *by_writer.of_others, *by_writer.changed_by_exchange),
@@ -163,7 +162,7 @@ def evidence_of_table(market: SettledMarket, lookups: TableLookups) -> Evidence:
     changed = [key for key, one in writers.items() if one.by_sync and not one.as_written]
     of_others = [key for key, one in writers.items() if not one.by_sync]
     for suspects in ([*changed, *of_others], changed, of_others):
-        without = totals_of_rows(row for row in rows if row.key not in suspects)
+        without = totals_of(row for row in rows if row.key not in suspects)
         if suspects and without.agrees(market.exchange) and without != Totals():
             foreign = tuple(suspects)
             return plain._replace(
@@ -175,9 +174,7 @@ def evidence_of_table(market: SettledMarket, lookups: TableLookups) -> Evidence:
     )
 
 
-def _repeated(keys: Sequence[FillKey], rows: Sequence[StoredRow]) -> tuple[FillKey, ...]:
+def _repeated(keys: Sequence[FillKey], rows: Sequence[Content]) -> tuple[FillKey, ...]:
     """Return those rows that have the content of another row but for their id."""
-    others = {row.content._replace(fill_id="") for row in rows if row.key not in keys}
-    return tuple(
-        row.key for row in rows if row.key in keys and row.content._replace(fill_id="") in others
-    )
+    others = {row._replace(fill_id="") for row in rows if row.key not in keys}
+    return tuple(row.key for row in rows if row.key in keys and row._replace(fill_id="") in others)

@@ -6,21 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kalshi_fills.pipeline.content import Content, content, differences, merge, time_of
+from kalshi_fills.pipeline.content import differences, merge
 from kalshi_fills.pipeline.seen import HourDigest
 from kalshi_fills.pipeline.window import Window
-from kalshi_fills.reconcile.breaks import (
-    Break,
-    StoredRow,
-    mismatch,
-    missing_fill,
-    unexpected_row,
-    value_of,
-)
+from kalshi_fills.reconcile.breaks import Break, mismatch, missing_fill, unexpected_row
 
 if TYPE_CHECKING:
-    from kalshi_fills.pipeline.fills import Fill, FillKey
-    from kalshi_fills.warehouse.store import FillStore
+    from kalshi_fills.pipeline.fills import Content, Fill, FillKey
 
 _HOUR: Final = timedelta(hours=1)
 
@@ -43,7 +35,7 @@ class Stretch(NamedTuple):
 
     def surely_holds(self, fill: Fill) -> bool:
         """Return whether a fill lies in it, also where the table knows its time more finely."""
-        moment = fill.executed_at
+        moment = fill.content.moment
         latest = moment if moment.microsecond else moment + _LAST_OF_SECOND
         return self.window.holds(moment) and self.window.holds(latest)
 
@@ -68,12 +60,6 @@ def differing_stretches(
         yield Stretch(since, min(last + _HOUR, window.end))
 
 
-def rows_of(store: FillStore, stretch: Stretch) -> list[StoredRow]:
-    """Return the rows that the table has of a stretch."""
-    rows = store.rows_between(stretch.since, stretch.until)
-    return [StoredRow(row.key, row.content) for row in rows]
-
-
 def by_key(fills: Iterable[Fill]) -> dict[FillKey, Fill]:
     """Return each fill once; of one sent with several contents the one that knows most."""
     found: dict[FillKey, Fill] = {}
@@ -85,7 +71,7 @@ def by_key(fills: Iterable[Fill]) -> dict[FillKey, Fill]:
 
 
 def compare_fills(
-    fills: Mapping[FillKey, Fill], rows: Iterable[StoredRow], current_until: datetime
+    fills: Mapping[FillKey, Fill], rows: Iterable[Content], current_until: datetime
 ) -> Iterator[Break]:
     """Compare fills with rows, one by one.
 
@@ -100,40 +86,32 @@ def compare_fills(
         had to be in the table, the caller knows.
     """
     rows_of_fill: dict[FillKey, list[Content]] = {}
-    for key, row in rows:
-        if key in fills:
-            rows_of_fill.setdefault(key, []).append(row)
-        elif time_of(row) < current_until:
-            yield unexpected_row(key, row)
+    for row in rows:
+        if row.key in fills:
+            rows_of_fill.setdefault(row.key, []).append(row)
+        elif row.moment < current_until:
+            yield unexpected_row(row)
     for key, fill in fills.items():
         if key in rows_of_fill:
-            yield from _compare_rows(fill, rows_of_fill[key])
+            yield from _compare_rows(fill.content, rows_of_fill[key])
         else:
-            yield missing_fill(fill)
+            yield missing_fill(fill.content)
 
 
-def _compare_rows(fill: Fill, rows: list[Content]) -> Iterator[Break]:
+def _compare_rows(fill: Content, rows: list[Content]) -> Iterator[Break]:
     """Yield how the rows of one fill differ from it; the one that is most like it is the fill."""
-    texts = content(fill)
-    first, *others = sorted(rows, key=lambda row: len(differences(row, texts)))
+    first, *others = sorted(rows, key=lambda row: len(differences(row, fill)))
     yield from _mismatches(fill, first)
     for again in others:
         if fill.fill_id and again.market_ticker == first.market_ticker:
             # The same row, of which it is not defined what it holds.
             yield from _mismatches(fill, again)
         else:
-            yield unexpected_row(fill.key, again)
+            yield unexpected_row(again)
 
 
-def _mismatches(fill: Fill, row: Content) -> Iterator[Break]:
-    for found in differences(row, content(fill)):
-        yield mismatch(
-            fill.key,
-            fill.ticker,
-            found.field,
-            value_of(found.field, found.reported),
-            value_of(found.field, found.stored),
-        )
+def _mismatches(fill: Content, row: Content) -> Iterator[Break]:
+    return (mismatch(fill, found) for found in differences(row, fill))
 
 
 def _joined_hours(hours: list[datetime]) -> Iterator[tuple[datetime, datetime]]:

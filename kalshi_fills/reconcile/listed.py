@@ -60,11 +60,12 @@ class ListedFills:
 
 def must_be_stored(fill: Fill, bounds: Bounds, listed: ListedFills) -> bool:
     """Return whether a fill that the table lacks is a break: a sync has read so far."""
-    if fill.executed_at >= bounds.current_until:
+    moment = fill.content.moment
+    if moment >= bounds.current_until:
         return False
-    if bounds.compared.holds(fill.executed_at) and not listed.holds(fill.key):
+    if bounds.compared.holds(moment) and not listed.holds(fill.key):
         return False  # the exchange lists it since
-    return bounds.pending_from is None or fill.executed_at < bounds.pending_from
+    return bounds.pending_from is None or moment < bounds.pending_from
 
 
 def read_window(
@@ -108,7 +109,7 @@ def _take(batch: Batch, listed: ListedFills, found: Reconciliation, is_today: bo
     found.exchange_fills += len(batch)
     listed.an_old_fill = batch.fill(len(batch) - 1)
     listed.expected.add_all(batch.ts, batch.digest)
-    listed.subaccounts.update(flags.content.subaccount_number for flags in batch.flags)
+    listed.subaccounts |= batch.subaccounts
     if is_today:
         found.proven.add_all(batch)
     else:

@@ -7,10 +7,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kalshi_fills.pipeline.content import Content
-from kalshi_fills.pipeline.fills import EARLIEST_FILL, FillKey
+from kalshi_fills.pipeline.fills import EARLIEST_FILL, Content, FillKey
 from kalshi_fills.reconcile.attribution import Writer
-from kalshi_fills.reconcile.breaks import StoredRow
 from kalshi_fills.reconcile.totals import SettledRow, SettledSums
 from kalshi_fills.warehouse.client import TextTable, Warehouse, in_utc, select, select_one
 
@@ -90,10 +88,7 @@ class _SettledSums(NamedTuple):
 
 
 class _FillRow(NamedTuple):
-    fill_id: str
-    exchange_order_id: str
-    market_ticker: str
-    content: Content
+    content: Sequence[str]
 
 
 class TableLookups:
@@ -205,12 +200,12 @@ class TableLookups:
             sums.setdefault(one.market_ticker, {})[one.subaccount_number] = found
         return sums
 
-    def fills_of_order(self, order_id: str) -> list[StoredRow]:
+    def fills_of_order(self, order_id: str) -> list[Content]:
         """Return every row of an order, of any age."""
         wanted = TextTable(("order_id",), [(order_id,)])
         return self._fills("reconcile/fills_of_orders", wanted=wanted)
 
-    def fills_of_market(self, ticker: str) -> list[StoredRow]:
+    def fills_of_market(self, ticker: str) -> list[Content]:
         """Return every row of a market."""
         return self._fills("reconcile/fills_of_market", {"ticker": ticker})
 
@@ -219,12 +214,9 @@ class TableLookups:
         name: str,
         params: Mapping[str, datetime | str] | None = None,
         wanted: TextTable | None = None,
-    ) -> list[StoredRow]:
+    ) -> list[Content]:
         found = select(self._warehouse, _FillRow, self._sql(name), params, wanted=wanted)
-        return [
-            StoredRow(FillKey(one.fill_id, one.exchange_order_id), Content._make(one.content))
-            for one in found
-        ]
+        return [Content._make(one.content) for one in found]
 
     def _sql(self, name: str) -> str:
         return self._tables.sql(name, final=self._replaces)

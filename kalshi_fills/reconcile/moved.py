@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from kalshi_fills.pipeline.content import time_of
-
 if TYPE_CHECKING:
     from kalshi_fills.pipeline.fills import Fill, FillKey
     from kalshi_fills.reconcile.breaks import Break
@@ -46,9 +44,9 @@ def join_moved_fills(
         elif (
             one in strange
             and one.key in listed_again
-            and listed_again[one.key].executed_at != one.executed_at
+            and listed_again[one.key].content.moment != one.executed_at
         ):
-            outcome.append(_moved(one, listed_again[one.key].executed_at, one.executed_at))
+            outcome.append(_moved(one, listed_again[one.key].content.moment, one.executed_at))
         else:  # at the same time it is another row of a fill that stands in the table
             outcome.append(one)
     return [*outcome, *others]
@@ -56,7 +54,7 @@ def join_moved_fills(
 
 def _times_stored(keys: list[FillKey], store: FillStore) -> dict[FillKey, datetime]:
     return {
-        key: time_of(stored.content)
+        key: stored.content.moment
         for first in range(0, len(keys), _LOOKED_UP_AT_ONCE)
         for key, stored in store.read_rows(keys[first:][:_LOOKED_UP_AT_ONCE]).items()
     }

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from kalshi_fills.errors import ExchangeError
 from kalshi_fills.exchange.ahead import read_ahead
 from kalshi_fills.exchange.endpoints import Listed, is_not_to_be_had, orders
-from kalshi_fills.pipeline.content import content, key_hash
-from kalshi_fills.pipeline.fills import Fill, FillKey
+from kalshi_fills.pipeline.content import key_hash
+from kalshi_fills.pipeline.fills import Content, Fill, FillKey
 from kalshi_fills.pipeline.seen import SeenFills
 from kalshi_fills.pipeline.window import Window
-from kalshi_fills.reconcile.breaks import Break, StoredRow
+from kalshi_fills.reconcile.breaks import Break
 from kalshi_fills.reconcile.fills import by_key, compare_fills
 from kalshi_fills.reconcile.listed import Bounds, ListedFills, must_be_stored
 from kalshi_fills.reconcile.lookups import OrderSums, TableLookups
@@ -231,7 +231,7 @@ def _note_missing_orders(
     elif a_fill is not None:
         # Its order may be older than the window.
         until = Window(None, found.compared.end)
-        if not any(orders(exchange, until, a_fill.ticker)):
+        if not any(orders(exchange, until, a_fill.content.market_ticker)):
             found.blind.append(
                 "Orders could not be compared: the exchange lists none, not even those of the "
                 "fills it lists."
@@ -257,7 +257,7 @@ def _compare_order(
             breaks.append(one)
     ahead = any(row.key not in fills for row in rows)
     pending = awaited or (ahead and not breaks)
-    by_fills = _sums_of([StoredRow(key, content(fill)) for key, fill in fills.items()])
+    by_fills = _sums_of([fill.content for fill in fills.values()])
     if not _agrees(latest, by_fills):
         if latest.updated_at is not None and latest.updated_at >= bounds.current_until:
             return OrderOutcome(latest, breaks, pending=True)
@@ -280,11 +280,11 @@ def _agrees(order: Order, sums: OrderSums) -> bool:
     )
 
 
-def _sums_of(rows: Sequence[StoredRow]) -> OrderSums:
-    known = [row.content.fee_dollars for row in rows]
+def _sums_of(rows: Sequence[Content]) -> OrderSums:
+    known = [row.fee_dollars for row in rows]
     fees = [Decimal(text) for text in known if text]
     return OrderSums(
-        sum((Decimal(row.content.size) for row in rows), Decimal(0)),
+        sum((Decimal(row.size) for row in rows), Decimal(0)),
         sum(fees, Decimal(0)) if len(fees) == len(rows) else None,
     )
 
@@ -294,7 +294,7 @@ def _read_again(order: Order, reader: ExchangeReader) -> tuple[Order, Mapping[Fi
     latest = order
     for _ in range(_ORDER_READS):
         fills = by_key(reader.fills_of_order(order.order_id, order.ticker, order.created_at))
-        if sum((fill.contracts for fill in fills.values()), Decimal(0)) == latest.contracts:
+        if _sums_of([fill.content for fill in fills.values()]).contracts == latest.contracts:
             break
         latest = _latest(order, reader.exchange)
     return latest, fills
@@ -310,7 +310,7 @@ def _latest(order: Order, exchange: Exchange) -> Order:
     return order
 
 
-def _order_break(order: Order, differing: OrderSums, rows: Sequence[StoredRow]) -> Break:
+def _order_break(order: Order, differing: OrderSums, rows: Sequence[Content]) -> Break:
     """Return the break of an order that differs from these sums, with what the table has."""
     sums = _sums_of(rows)
     if order.contracts != differing.contracts:

@@ -104,8 +104,9 @@ def sum_up(fills: Iterable[Fill]) -> dict[int | None, Decimal]:
     """Return what fills of one market add up to by subaccount, in yes contracts."""
     sums: dict[int | None, Decimal] = {}
     for fill in fills:
-        where = fill.subaccount_number
-        signed = fill.contracts if fill.outcome == "yes" else -fill.contracts
+        texts = fill.content
+        where = int(texts.subaccount_number) if texts.subaccount_number else None
+        signed = Decimal(texts.size) * (1 if texts.side == "yes" else -1)
         sums[where] = sums.get(where, Decimal(0)) + signed
     return sums
 
@@ -218,7 +219,7 @@ def _look_again(
         found.add(join_moved_fills(new, store, reader, listed))
     for one in new:
         differing = fills.get(one.key)
-        found.note_difference(differing.executed_at if differing else None)
+        found.note_difference(differing.content.moment if differing else None)
     by_fills = market._replace(table=sum_up(fills.values()))
     if not by_fills.differing():
         return  # a fill differs, or is newer than what was compared: a break already, or pending
@@ -226,7 +227,7 @@ def _look_again(
     by_fills = by_fills._replace(exchange=_position_now(market, reader.exchange))
     later = by_key(reader.fills_of_market(market.ticker))
     new_fills = [fill for key, fill in later.items() if key not in fills]
-    new_fills.sort(key=lambda fill: fill.executed_at)
+    new_fills.sort(key=lambda fill: fill.content.moment)
     if by_fills.is_met_by(new_fills):
         return
     if by_fills.is_met_but_moved(new_fills):

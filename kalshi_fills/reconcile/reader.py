@@ -64,7 +64,7 @@ class ExchangeReader:
             asked["min_ts"] = str(int(created_at.timestamp()) - 1)
         # The archive knows no filter by order.
         for fill in self._walk(HISTORICAL, asked):
-            if fill.order_id == order_id:
+            if fill.key.order_id == order_id:
                 yield fill
 
     def fills_of_market(self, ticker: str) -> Iterator[Fill]:

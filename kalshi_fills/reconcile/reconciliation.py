@@ -46,8 +46,8 @@ class Compared:
     def remove(self, fill: Fill) -> None:
         """Take a fill out that was counted in."""
         self.fills -= 1
-        self.contracts -= fill.contracts
-        self.fees_dollars -= fill.fee_dollars or 0
+        self.contracts -= Decimal(fill.content.size)
+        self.fees_dollars -= Decimal(fill.content.fee_dollars or 0)
 
     def as_dict(self) -> dict[str, int | str]:
         """Return what was compared by name, money as canonical text."""

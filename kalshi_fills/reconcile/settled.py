@@ -12,8 +12,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from kalshi_fills.pipeline.fills import Fill, FillKey
-from kalshi_fills.reconcile.breaks import Break, StoredRow
+from kalshi_fills.pipeline.fills import Content, FillKey
+from kalshi_fills.reconcile.breaks import Break
 from kalshi_fills.reconcile.totals import NO_CONTRACTS, SettledRow, SettledSums, Totals, total
 
 _MILLIONTH: Final = Decimal("0.000001")
@@ -183,25 +183,13 @@ class SettledMarkets:
     """The exchange's own list was read, not only what is stored of it."""
 
 
-def totals_of_fills(fills: Iterable[Fill]) -> Totals:
-    """Return what fills of the exchange add up to."""
+def totals_of(fills: Iterable[Content]) -> Totals:
+    """Return what fills of the exchange, or rows of the table, add up to."""
     return total(
         Totals(
-            fill.contracts if fill.outcome == "yes" else NO_CONTRACTS,
-            fill.contracts if fill.outcome == "no" else NO_CONTRACTS,
-            fill.fee_dollars,
+            Decimal(fill.size) if fill.side == "yes" else NO_CONTRACTS,
+            Decimal(fill.size) if fill.side == "no" else NO_CONTRACTS,
+            Decimal(fill.fee_dollars) if fill.fee_dollars else None,
         )
         for fill in fills
-    )
-
-
-def totals_of_rows(rows: Iterable[StoredRow]) -> Totals:
-    """Return what rows of the table add up to."""
-    return total(
-        Totals(
-            Decimal(row.content.size) if row.content.side == "yes" else NO_CONTRACTS,
-            Decimal(row.content.size) if row.content.side == "no" else NO_CONTRACTS,
-            Decimal(row.content.fee_dollars) if row.content.fee_dollars else None,
-        )
-        for row in rows
     )

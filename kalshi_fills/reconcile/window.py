@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from kalshi_fills.pipeline.fills import FillKey
 from kalshi_fills.reconcile.fills import (
     Stretch,
     by_key,
     compare_fills,
     differing_stretches,
-    rows_of,
 )
 from kalshi_fills.reconcile.moved import join_moved_fills
 
 if TYPE_CHECKING:
-    from kalshi_fills.pipeline.content import Content
-    from kalshi_fills.reconcile.breaks import StoredRow
+    from kalshi_fills.pipeline.fills import Content
     from kalshi_fills.reconcile.listed import Bounds, ListedFills
     from kalshi_fills.reconcile.reader import ExchangeReader
     from kalshi_fills.reconcile.reconciliation import Reconciliation
@@ -51,14 +48,14 @@ def _compare_stretches(
     found: Reconciliation,
 ) -> None:
     for stretch in stretches:
-        rows = _visible(rows_of(store, stretch), listed, found)
+        rows = _visible(store.rows_between(stretch.since, stretch.until), listed, found)
         fills = by_key(reader.fills_of_window(stretch.window))
         for one in compare_fills(fills, rows, bounds.current_until):
             if one.kind == "missing":
                 fill = fills[one.key]
                 if not (stretch.surely_holds(fill) and listed.holds(fill.key)):
                     continue
-                if bounds.pending_from is not None and fill.executed_at >= bounds.pending_from:
+                if bounds.pending_from is not None and fill.content.moment >= bounds.pending_from:
                     found.pending += 1
                     found.proven.remove(fill)
                     continue
@@ -68,11 +65,11 @@ def _compare_stretches(
             found.note_difference(stretch.since)
 
 
-def _visible(rows: list[StoredRow], listed: ListedFills, found: Reconciliation) -> list[StoredRow]:
+def _visible(rows: list[Content], listed: ListedFills, found: Reconciliation) -> list[Content]:
     """Return the rows of fills that the exchange shows to this key; count the others as hidden."""
     if not found.restricted:
         return rows
-    visible = [row for row in rows if _is_visible(row.content, listed)]
+    visible = [row for row in rows if _is_visible(row, listed)]
     found.hidden += len(rows) - len(visible)
     return visible
 
@@ -82,4 +79,4 @@ def _is_visible(row: Content, listed: ListedFills) -> bool:
     if subaccount:
         return subaccount in listed.subaccounts
     # Whose it is, only the exchange knows.
-    return listed.holds(FillKey(row.fill_id, row.exchange_order_id))
+    return listed.holds(row.key)

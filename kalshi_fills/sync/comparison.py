@@ -12,7 +12,7 @@ from kalshi_fills.pipeline.content import key_hash
 from kalshi_fills.pipeline.page import read_page
 from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.reconcile.breaks import MAX_BREAKS, Break
-from kalshi_fills.reconcile.fills import by_key, compare_fills, differing_stretches, rows_of
+from kalshi_fills.reconcile.fills import by_key, compare_fills, differing_stretches
 from kalshi_fills.sync.intake import BLOCK_FILLS
 from kalshi_fills.sync.open_breaks import OpenBreak, OpenBreaks
 
@@ -91,7 +91,7 @@ def _compare(
     found = _Found([], {}, OpenBreaks())
     window = tally.window
     for stretch in differing_stretches(tally.expected.hours, stored, window):
-        rows = rows_of(store, stretch)
+        rows = store.rows_between(stretch.since, stretch.until)
         fills = by_key(_fills_of(exchange, stretch.window, now))
         for one in compare_fills(fills, rows, current_until):
             fill = fills.get(one.key)
@@ -115,8 +115,8 @@ def _is_stray(one: Break, fill: Fill, window: Window) -> bool:
     """Return whether a row is a second one of a fill of the window, under another ticker."""
     return (
         one.kind == "unexpected"
-        and one.market_ticker != fill.ticker
-        and window.holds(fill.executed_at)
+        and one.market_ticker != fill.content.market_ticker
+        and window.holds(fill.content.moment)
     )
 
 

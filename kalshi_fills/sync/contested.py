@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from kalshi_fills.pipeline.content import Content, content, contradictions, merge, time_of
-from kalshi_fills.pipeline.fills import Fill, FillKey, Reason, Rejected
+from kalshi_fills.pipeline.content import contradictions, merge
+from kalshi_fills.pipeline.fills import Content, Fill, FillKey, Reason, Rejected
 from kalshi_fills.pipeline.parse import read_item, refuse
-from kalshi_fills.reconcile.breaks import Break, mismatch, value_of
+from kalshi_fills.reconcile.breaks import Break, mismatch
 
 
 class Conflict(NamedTuple):
@@ -26,21 +26,12 @@ class Conflict(NamedTuple):
     @property
     def moment(self) -> datetime:
         """The earlier one of the two event times."""
-        return min(time_of(self.stored), self.other.executed_at)
+        return min(self.stored.moment, self.other.content.moment)
 
     def breaks(self) -> list[Break]:
         """Return a break for each field in which the two disagree."""
-        fill = self.other
-        return [
-            mismatch(
-                fill.key,
-                fill.ticker,
-                found.field,
-                value_of(found.field, found.reported),
-                value_of(found.field, found.stored),
-            )
-            for found in contradictions(self.stored, content(fill))
-        ]
+        reported = self.other.content
+        return [mismatch(reported, one) for one in contradictions(self.stored, reported)]
 
     def refused(self) -> Rejected:
         """Return the other report as an item for the quarantine."""
@@ -58,14 +49,14 @@ class Contested(NamedTuple):
 
     def all_known(self) -> bool:
         """Return whether every report of this pass has a content that was not stored before."""
-        return all(content(fill) in self.known for fill in self.reported)
+        return all(fill.content in self.known for fill in self.reported)
 
 
 def contested_fills(payloads: Iterable[str], now: datetime) -> dict[FillKey, Contested]:
     """Return the fills of which these payloads were not stored, by identity."""
     found: dict[FillKey, Contested] = {}
     for fill in _read(payloads, now):
-        found.setdefault(fill.key, Contested([], [])).known.append(content(fill))
+        found.setdefault(fill.key, Contested([], [])).known.append(fill.content)
     return found
 
 
@@ -73,8 +64,8 @@ def join(one: Fill, other: Fill) -> tuple[Fill, Conflict | None]:
     """Return what two reports of a fill come to, and the conflict where they contradict."""
     joined = merge(one, other)
     unused = other if joined.raw_json == one.raw_json else one
-    if contradictions(content(joined), content(unused)):
-        return joined, Conflict(content(joined), unused)
+    if contradictions(joined.content, unused.content):
+        return joined, Conflict(joined.content, unused)
     return joined, None
 
 

@@ -135,7 +135,7 @@ class Intake:
             if not fills:
                 continue
             elsewhere = stored.get(key)
-            if elsewhere is not None and not window.holds(elsewhere.executed_at):
+            if elsewhere is not None and not window.holds(elsewhere.content.moment):
                 fills = [elsewhere, *fills]
             self._block.batch.add(fills[0])
             self._block.again += fills[1:]

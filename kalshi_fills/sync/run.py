@@ -242,8 +242,7 @@ def _write_next_block(intake: Intake, writer: Writer, tally: Tally, subaccounts:
     """
     tally.add(writer.collect())
     block = intake.next_block()
-    found = {flags.content.subaccount_number for flags in block.batch.flags}
-    subaccounts.update(int(number) for number in found if number)
+    subaccounts.update(int(number) for number in block.batch.subaccounts if number)
     writer.submit(block, frozenset(intake.tiers_with_fills))
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kalshi_fills.pipeline.batch import Batch
-from kalshi_fills.pipeline.content import content, contradictions, differences, rank
+from kalshi_fills.pipeline.content import contradictions, differences, rank
 from kalshi_fills.sync.contested import Conflict, join, reports
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _richer(
     stored = store.read_rows({fill.key for fill in earlier})  # a dry run stored nothing
     found = [fill for fill in earlier if fill.key in stored]
     contested = {
-        fill.key for fill in found if contradictions(stored[fill.key].content, content(fill))
+        fill.key for fill in found if contradictions(stored[fill.key].content, fill.content)
     }
     # A stored row may be completed from several reports; two reports are compared with each other.
     best = reports(store.payloads(contested), now)
@@ -170,7 +170,7 @@ def _richer(
             richer[key] = _joined(first, fill, conflicts)
         elif key in contested:  # an engine's own row, whose payload says nothing
             conflicts.append(Conflict(row, fill))
-        elif differences(row, content(fill)):
+        elif differences(row, fill.content):
             richer[key] = fill
     return richer
 

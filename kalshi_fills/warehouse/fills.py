@@ -12,17 +12,9 @@ from typing import Final, NamedTuple
 from uuid import UUID, uuid4
 
 from kalshi_fills.errors import InsertUnknown, WarehouseError
-from kalshi_fills.pipeline.batch import UNIT_SEPARATOR, Batch
-from kalshi_fills.pipeline.content import (
-    Content,
-    Difference,
-    completed,
-    content,
-    differences,
-    digest,
-    time_of,
-)
-from kalshi_fills.pipeline.fills import Fill, FillKey
+from kalshi_fills.pipeline.batch import TERMS, UNIT_SEPARATOR, Batch
+from kalshi_fills.pipeline.content import Difference, completed, differences, digest
+from kalshi_fills.pipeline.fills import Content, Fill, FillKey
 from kalshi_fills.warehouse.client import Warehouse
 from kalshi_fills.warehouse.grants import granted_lines, missing_grants
 from kalshi_fills.warehouse.statements import Tables
@@ -270,14 +262,14 @@ class FillTable:
 
 def _separator(batch: Batch) -> str:
     """Return a text that no text of the batch holds."""
-    separator = UNIT_SEPARATOR
+    separator, action = UNIT_SEPARATOR, TERMS.index("action")
     while any(
         separator in "".join(column)
         for column in (
             batch.fill_id,
             batch.exchange_order_id,
             batch.market_ticker,
-            {terms.content.action for terms in batch.terms},
+            {terms.texts[action] for terms in batch.terms},
             batch.client_order_id,
         )
     ):
@@ -316,15 +308,16 @@ def _lines(batch: Batch, versions: Sequence[int], separator: str, finished: bool
 
 def _plan_closer(plan: _Plan, fill: Fill, stored: Stored, before: int, version: int) -> None:
     """Plan for a fill of which the table holds something that may differ."""
-    found = _differing(stored, content(fill))
+    found = _differing(stored, fill.content)
     if stored.links_lost:
         found.append(Difference("links", "", "kept from the engine's own row"))
     complete = completed(fill, stored.content)
-    now = digest(content(complete))
-    elsewhere = [ticker for ticker in stored.tickers if ticker != complete.ticker]
-    plan.stale.extend((fill.key, ticker) for ticker in elsewhere)
+    now = digest(complete.content)
+    ticker = complete.content.market_ticker
+    elsewhere = [one for one in stored.tickers if one != ticker]
+    plan.stale.extend((fill.key, one) for one in elsewhere)
     if elsewhere and not found:
-        found.append(Difference("market_ticker", elsewhere[0], complete.ticker))
+        found.append(Difference("market_ticker", elsewhere[0], ticker))
     if stored.undefined and not found:
         found.append(Difference("version", "several rows of the same", "one row"))
     if not found and now != before:
@@ -332,7 +325,7 @@ def _plan_closer(plan: _Plan, fill: Fill, stored: Stored, before: int, version: 
     if found or stored.unfinished:
         row = _Row(complete, min(max(version, stored.version + 1), _MAX_VERSION))
         (plan.moved if elsewhere else plan.corrected).append(row)
-    moment = time_of(stored.content)
+    moment = stored.content.moment
     plan.outcome.looked_at.append(Written(complete, now, before, moment, tuple(found)))
 
 

@@ -59,8 +59,8 @@ class Corrections:
             if len(self.listed) < _MAX_LISTED_CORRECTIONS:
                 self.listed.append(
                     {
-                        "fill_id": fill.fill_id,
-                        "order_id": fill.order_id,
+                        "fill_id": fill.key.fill_id,
+                        "order_id": fill.key.order_id,
                         "field": name,
                         "table": difference.stored,
                         "exchange": difference.reported,

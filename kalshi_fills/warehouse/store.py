@@ -8,7 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from kalshi_fills.pipeline.batch import Batch
-from kalshi_fills.pipeline.fills import FillKey
+from kalshi_fills.pipeline.fills import Content, FillKey
 from kalshi_fills.pipeline.seen import HourDigest
 from kalshi_fills.warehouse.client import Warehouse, select
 from kalshi_fills.warehouse.fills import FillTable, WriteOutcome
@@ -17,7 +17,7 @@ from kalshi_fills.warehouse.runs import Run, RunLedger, Unfinished, table_state
 from kalshi_fills.warehouse.settlements import SettlementTable
 from kalshi_fills.warehouse.standing import Standing, TableChanges, TableState
 from kalshi_fills.warehouse.statements import Tables
-from kalshi_fills.warehouse.stored import RowBetween, Stored
+from kalshi_fills.warehouse.stored import Stored
 
 
 class _Subaccount(NamedTuple):
@@ -65,8 +65,8 @@ class FillStore:
         """Return count and digest of the stored fills of a window, by hour."""
         return self.stored.hours(start, end, fills)
 
-    def rows_between(self, start: datetime, end: datetime) -> list[RowBetween]:
-        """Return identity, ticker and content of the stored fills of a range."""
+    def rows_between(self, start: datetime, end: datetime) -> list[Content]:
+        """Return the contents of the stored fills of a range."""
         return self.stored.rows_between(start, end)
 
     def read_rows(self, keys: Iterable[FillKey]) -> dict[FillKey, Stored]:

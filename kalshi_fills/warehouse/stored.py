@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kalshi_fills.errors import WarehouseError
-from kalshi_fills.pipeline.content import CONTENT_FIELDS, Content
-from kalshi_fills.pipeline.fills import FillKey
+from kalshi_fills.pipeline.fills import CONTENT_FIELDS, Content, FillKey
 from kalshi_fills.pipeline.seen import HourDigest
 from kalshi_fills.warehouse.client import (
     TextTable,
@@ -80,14 +79,6 @@ class Known(NamedTuple):
     """It needs a closer look, although its content may be right."""
 
 
-class RowBetween(NamedTuple):
-    """A fill of a range of time."""
-
-    key: FillKey
-    ticker: str
-    content: Content
-
-
 class _Key(NamedTuple):
     fill_id: str
     exchange_order_id: str
@@ -106,9 +97,6 @@ class _HourRow(NamedTuple):
 
 
 class _BetweenRow(NamedTuple):
-    fill_id: str
-    exchange_order_id: str
-    market_ticker: str
     content: Sequence[str]
 
 
@@ -186,21 +174,15 @@ class StoredFills:
         found = select(self._warehouse, _HourRow, self._tables.sql(name), params)
         return {in_utc(row.hour): HourDigest(row.fills, row.digest_sum) for row in found}
 
-    def rows_between(self, start: datetime, end: datetime) -> list[RowBetween]:
-        """Return identity, ticker and content of the stored fills of a range.
+    def rows_between(self, start: datetime, end: datetime) -> list[Content]:
+        """Return the contents of the stored fills of a range.
 
         A fill of which it is undefined what FINAL shows comes with each content it may be.
         """
         params = {"start": start, "end": end}
         statement = self._tables.sql("sync/fills_between")
-        return [
-            RowBetween(
-                FillKey(row.fill_id, row.exchange_order_id),
-                row.market_ticker,
-                Content._make(row.content),
-            )
-            for row in select(self._warehouse, _BetweenRow, statement, params)
-        ]
+        found = select(self._warehouse, _BetweenRow, statement, params)
+        return [Content._make(row.content) for row in found]
 
     def keys_of(self, fill_ids: Sequence[str], since: datetime) -> list[FillKey]:
         """Return the stored fills with one of these ids, of a time from which on to look."""

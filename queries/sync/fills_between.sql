@@ -1,10 +1,10 @@
 -- title: the fills of a time range, each with its content
 -- why: names the breaks of an hour whose digests differ; of a fill with several contents of the highest
 --   version every one is a row, for which of them FINAL shows is undefined
-SELECT fill_id, exchange_order_id, market_ticker, content
+SELECT content
 FROM
 (
-    SELECT DISTINCT fill_id, exchange_order_id, market_ticker, __content AS content, __apart
+    SELECT DISTINCT __content AS content, __apart
     FROM
     (
         SELECT

@@ -17,7 +17,7 @@ from support.odd_items import ODD_LITERALS, ODD_VALUES, literal, odd_page
 from support.payloads import CURRENT, ERAS, NOW, SPARE, anything
 from support.together import read_together, row_of, rows_of
 
-from kalshi_fills.pipeline import batch, fills, page, values
+from kalshi_fills.pipeline import batch, page, values
 from kalshi_fills.pipeline.batch import Batch
 from kalshi_fills.pipeline.fills import KNOWN_KEYS, Fill
 from kalshi_fills.pipeline.page import read_page
@@ -220,7 +220,7 @@ def test_of_a_page_only_what_is_odd_is_read_by_itself(read_alone: list[str]) -> 
     assert (len(outcome.batch), len(outcome.rejected)) == (303, 5)
 
 
-@pytest.mark.parametrize("module", [batch, fills, page, values])
+@pytest.mark.parametrize("module", [batch, page, values])
 def test_what_is_remembered_of_texts_is_bounded(module: ModuleType) -> None:
     caches = [one for one in vars(module).values() if hasattr(one, "cache_info")]
 
@@ -245,7 +245,7 @@ def test_a_batch_holds_what_its_fills_say() -> None:
     assert rows_of(batch) == [row_of(fill) for fill in fills]
     assert list(batch.fills()) == fills
     assert [batch.key(place) for place in range(len(batch))] == [fill.key for fill in fills]
-    assert batch.id_synthetic.count("true") == sum(fill.id_synthetic for fill in fills)
+    assert batch.id_synthetic.count("true") == sum(fill.id_synthetic == "true" for fill in fills)
     assert len(Batch()) == 0
     assert list(Batch().fills()) == []
 
@@ -266,12 +266,12 @@ def test_rows_are_picked_left_out_and_added_whole() -> None:
 
 def test_the_rows_of_a_window_are_those_whose_time_it_holds() -> None:
     batch, fills = batch_of_many()
-    times = sorted({fill.executed_at for fill in fills})
+    times = sorted({fill.content.moment for fill in fills})
     middle, micro = times[len(times) // 2], timedelta(microseconds=1)
     starts = [None, times[0], times[0] + micro, middle, middle + micro]
     for start in starts:
         for end in (middle, middle + micro, times[-1], times[-1] + micro):
             window = Window(start, end)
-            held = [row_of(fill) for fill in fills if window.holds(fill.executed_at)]
+            held = [row_of(fill) for fill in fills if window.holds(fill.content.moment)]
             assert rows_of(batch.within(window)) == held
     assert len(Batch().within(Window(None, NOW))) == 0

@@ -13,21 +13,26 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.fills import FILL
+from support.fills import FILL, values_of
 
 from kalshi_fills.errors import CountsError
 from kalshi_fills.pipeline.content import (
-    CONTENT_FIELDS,
-    Content,
     completed,
-    content,
     contradictions,
     differences,
     digest,
     key_hash,
     rank,
 )
-from kalshi_fills.pipeline.fills import Fill, FillKey, Reason, Rejected, Stage
+from kalshi_fills.pipeline.fills import (
+    CONTENT_FIELDS,
+    Content,
+    Fill,
+    FillKey,
+    Reason,
+    Rejected,
+    Stage,
+)
 from kalshi_fills.pipeline.page import read_page
 from kalshi_fills.pipeline.parse import read_item
 from kalshi_fills.pipeline.seen import HourDigest, HourlyDigests, SeenFills
@@ -278,11 +283,11 @@ def test_a_change_of_any_content_field_changes_content_and_digest(name: str) -> 
     changed = FILL._replace(**CHANGES[name])
     moved = {
         field
-        for field, before, now in zip(CONTENT_FIELDS, content(FILL), content(changed), strict=True)
+        for field, before, now in zip(CONTENT_FIELDS, FILL.content, changed.content, strict=True)
         if before != now
     }
     assert moved == FOLLOWS.get(name, {name})
-    assert digest(content(changed)) != digest(content(FILL))
+    assert digest(changed.content) != digest(FILL.content)
 
 
 def test_every_content_field_is_changed_by_one_of_these() -> None:
@@ -293,7 +298,7 @@ def test_what_is_not_content_changes_nothing() -> None:
     other = FILL._replace(
         source="historical", raw_json="[]", client_order_id="c", id_synthetic=True
     )
-    assert content(other) == content(FILL)
+    assert other.content == FILL.content
 
 
 def test_numbers_spelled_otherwise_are_the_same_content() -> None:
@@ -303,11 +308,11 @@ def test_numbers_spelled_otherwise_are_the_same_content() -> None:
         contracts=Decimal("4.5"),
         fee_dollars=Decimal("0.0749390"),
     )
-    assert content(other) == content(FILL)
+    assert other.content == FILL.content
 
 
 def test_content_is_what_the_columns_hold() -> None:
-    assert dict(zip(CONTENT_FIELDS, content(FILL), strict=True)) == {
+    assert dict(zip(CONTENT_FIELDS, FILL.content, strict=True)) == {
         "ts": "2026-11-20 14:31:09.000417",
         "fill_id": "f-1",
         "exchange_order_id": "o-1",
@@ -338,7 +343,7 @@ def test_texts_cannot_be_shifted_between_fields_unseen(
     one: list[str], other: list[str], first: int
 ) -> None:
     def holding(texts: list[str]) -> Content:
-        return content(FILL)._replace(
+        return FILL.content._replace(
             **dict.fromkeys(CONTENT_FIELDS[first : first + 3], "")
             | dict(zip(CONTENT_FIELDS[first:], texts, strict=False))
         )
@@ -356,26 +361,26 @@ def test_an_identity_cannot_be_shifted_between_its_halves_unseen() -> None:
 
 
 def test_no_difference_where_nothing_changed() -> None:
-    assert differences(content(FILL), content(FILL)) == []
+    assert differences(FILL.content, FILL.content) == []
 
 
 def test_every_changed_field_is_named_with_both_sides() -> None:
     changed = FILL._replace(contracts=Decimal(5), is_taker=False)
-    assert differences(content(FILL), content(changed)) == [
+    assert differences(FILL.content, changed.content) == [
         ("size", "4.50", "5.00"),
         ("is_taker", "true", "false"),
     ]
 
 
 def test_what_the_exchange_leaves_out_is_no_difference_and_erases_nothing() -> None:
-    assert differences(content(FILL), content(ARCHIVED)) == []
-    whole = completed(ARCHIVED, content(FILL))
-    assert content(whole) == content(FILL)
+    assert differences(FILL.content, ARCHIVED.content) == []
+    whole = completed(ARCHIVED.fill, FILL.content)
+    assert whole.content == FILL.content
     assert (whole.source, whole.raw_json) == (ARCHIVED.source, ARCHIVED.raw_json)
 
 
 def test_what_the_exchange_knows_better_is_a_difference_but_no_contradiction() -> None:
-    found = {difference.field for difference in differences(content(ARCHIVED), content(FILL))}
+    found = {difference.field for difference in differences(ARCHIVED.content, FILL.content)}
     assert found == {
         "action",
         "fee_dollars",
@@ -384,13 +389,13 @@ def test_what_the_exchange_knows_better_is_a_difference_but_no_contradiction() -
         "exchange_index",
         "direction_inferred",
     }
-    assert contradictions(content(ARCHIVED), content(FILL)) == []
-    assert completed(FILL, content(ARCHIVED)) == FILL
+    assert contradictions(ARCHIVED.content, FILL.content) == []
+    assert completed(FILL.fill, ARCHIVED.content) == FILL.fill
 
 
 def test_both_sides_knowing_otherwise_is_a_contradiction() -> None:
     changed = FILL._replace(fee_dollars=Decimal(0), action="")
-    assert contradictions(content(FILL), content(changed)) == [
+    assert contradictions(FILL.content, changed.content) == [
         ("fee_dollars", "0.074939", "0.000000")
     ]
 
@@ -403,19 +408,19 @@ def test_what_is_sent_is_never_overruled_by_what_is_stored() -> None:
         subaccount_number=0,
         exchange_index=0,
     )
-    assert completed(sent, content(FILL)) == sent
+    assert completed(sent.fill, FILL.content) == sent.fill
 
 
 def test_a_confirmed_direction_confirms_only_the_same_inferred_one() -> None:
     inferred = FILL._replace(direction_inferred=True)
-    assert not completed(inferred, content(FILL)).direction_inferred
+    assert not values_of(completed(inferred.fill, FILL.content)).direction_inferred
     turned = inferred._replace(outcome="yes")
-    assert completed(turned, content(FILL)).direction_inferred
-    assert completed(inferred, content(inferred)).direction_inferred
+    assert values_of(completed(turned.fill, FILL.content)).direction_inferred
+    assert values_of(completed(inferred.fill, inferred.content)).direction_inferred
 
 
 reports = st.builds(
-    lambda **changes: FILL._replace(**changes),
+    lambda **changes: FILL._replace(**changes).fill,
     action=st.sampled_from(["", "buy", "sell"]),
     outcome=st.sampled_from(["yes", "no"]),
     contracts=st.sampled_from([Decimal("4.50"), Decimal("5.00")]),
@@ -435,16 +440,16 @@ def test_of_two_reports_the_choice_does_not_depend_on_who_came_first(
 ) -> None:
     chosen = max(one, other, key=rank)
     assert chosen in (one, other)
-    assert content(chosen) == content(max(other, one, key=rank))
-    known = [sum(text != "" for text in content(fill)) for fill in (chosen, one, other)]
+    assert chosen.content == max(other, one, key=rank).content
+    known = [sum(text != "" for text in fill.content) for fill in (chosen, one, other)]
     assert known[0] == max(known)
 
 
 @settings(max_examples=200, deadline=None)
 @given(reports, reports)
 def test_completing_a_report_erases_nothing_known_and_settles(stored: Fill, sent: Fill) -> None:
-    before, now = content(stored), content(sent)
-    whole = content(completed(sent, before))
+    before, now = stored.content, sent.content
+    whole = completed(sent, before).content
     for index, name in enumerate(CONTENT_FIELDS):
         if name == "direction_inferred":
             continue
@@ -455,8 +460,8 @@ def test_completing_a_report_erases_nothing_known_and_settles(stored: Fill, sent
 
 
 def test_a_confirmed_direction_is_preferred_to_an_inferred_one() -> None:
-    inferred = FILL._replace(direction_inferred=True)
-    assert max(inferred, FILL, key=rank) == max(FILL, inferred, key=rank) == FILL
+    fill, inferred = FILL.fill, FILL._replace(direction_inferred=True).fill
+    assert max(inferred, fill, key=rank) == max(fill, inferred, key=rank) == fill
 
 
 # What the table must hold

@@ -7,8 +7,8 @@ from decimal import Decimal
 
 from support.fills import FILL
 
-from kalshi_fills.pipeline.content import CONTENT_FIELDS, Content, content, digest
-from kalshi_fills.pipeline.fills import Reason
+from kalshi_fills.pipeline.content import digest
+from kalshi_fills.pipeline.fills import CONTENT_FIELDS, Content, Reason
 from kalshi_fills.pipeline.lookalikes import LOOKALIKES
 
 SPARSE = FILL._replace(
@@ -25,7 +25,7 @@ SPARSE = FILL._replace(
 
 
 def test_each_field_of_a_fill_is_under_its_column() -> None:
-    made = content(SPARSE)
+    made = SPARSE.content
     assert made == Content(
         ts="2026-11-20 14:31:09.000005",
         fill_id="f-1",
@@ -49,7 +49,7 @@ def test_each_field_of_a_fill_is_under_its_column() -> None:
 
 
 def test_a_digest_depends_on_every_field_and_counts_bytes_of_ids() -> None:
-    made = content(SPARSE)
+    made = SPARSE.content
     changed = {digest(made._replace(**{name: "9"})) for name in CONTENT_FIELDS}
     assert len(changed | {digest(made)}) == len(CONTENT_FIELDS) + 1
     assert digest(made._replace(fill_id="é")) != digest(made._replace(fill_id="e"))

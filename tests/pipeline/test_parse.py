@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.fills import values_of
 from support.items import NAKED, PRICES, fill_of, read, reason_of, text_of, without
 from support.odd_items import literal
 from support.payloads import (
@@ -33,7 +34,6 @@ from kalshi_fills.pipeline.fills import (
     Reason,
     Rejected,
     gate,
-    side_price_dollars,
 )
 from kalshi_fills.pipeline.parse import read_item
 
@@ -123,9 +123,10 @@ def test_a_missing_subaccount_or_flag_is_unknown() -> None:
 def test_legacy_price_alone_is_of_the_side(price: str, dollars: str, side: str) -> None:
     text = json.dumps(ONLY_PRICE | {"side": side, "price": "PRICE"}).replace('"PRICE"', price)
     (item,), _ = decode_listing(f"[{text}]", "fills")
-    fill = read_item(item, "live", NOW)
-    assert isinstance(fill, Fill)
-    assert side_price_dollars(fill) == Decimal(dollars)
+    outcome = read_item(item, "live", NOW)
+    assert isinstance(outcome, Fill)
+    fill = values_of(outcome)
+    assert fill.price_dollars == Decimal(dollars)
     assert fill.yes_price_dollars == (Decimal(dollars) if side == "yes" else 1 - Decimal(dollars))
 
 
@@ -460,11 +461,12 @@ known_dicts = st.dictionaries(
 )
 
 
-def holds_as_a_fill(fill: Fill) -> bool:
+def holds_as_a_fill(outcome: Fill) -> bool:
     """What must be true of anything stored, said once more in other words."""
+    fill = values_of(outcome)
     cents = [fill.yes_price_dollars * 10**6, fill.no_price_dollars * 10**6]
     return (
-        gate(fill, NOW) is None
+        gate(outcome, NOW) is None
         and fill.yes_price_dollars + fill.no_price_dollars == 1
         and 0 < fill.yes_price_dollars < 1
         and all(price == int(price) for price in cents)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.fills import values_of
 from support.items import NAKED, PRICES, fill_of, read, reason_of, without
 from support.payloads import (
     CURRENT,
@@ -29,9 +30,7 @@ from kalshi_fills.pipeline.fills import (
     Reason,
     Rejected,
     Stage,
-    book_side,
     gate,
-    side_price_dollars,
 )
 from kalshi_fills.pipeline.parse import read_item
 
@@ -101,7 +100,7 @@ GIVEN_BY_A_PASS = {Reason.CONTRADICTS_ANOTHER_REPORT}
 
 UNMET_BY_ITEMS: dict[Reason, dict[str, Any]] = {
     # Reading an item never makes such a fill; the gate holds whatever built it.
-    Reason.SIDE_OUT_OF_RANGE: {"outcome": "bid"},
+    Reason.SIDE_OUT_OF_RANGE: {"side": "bid"},
     Reason.ID_EMPTY: {"fill_id": ""},
 }
 
@@ -123,9 +122,9 @@ def test_is_refused_for_its_reason_at_its_stage(
 
 @pytest.mark.parametrize(("reason", "change"), UNMET_BY_ITEMS.items())
 def test_gate_holds_what_no_item_can_bring(reason: Reason, change: dict[str, Any]) -> None:
-    fill = fill_of(CURRENT)
+    fill = fill_of(CURRENT).fill
     assert gate(fill, NOW) is None
-    assert gate(fill._replace(**change), NOW) is reason
+    assert gate(fill._replace(content=fill.content._replace(**change)), NOW) is reason
 
 
 def test_every_reason_is_reached_and_explained() -> None:
@@ -207,8 +206,8 @@ def test_a_sell_row_of_the_no_side_acquired_no() -> None:
         assert payload["action"] == "sell"
         fill = fill_of(payload)
         assert fill.outcome == "no"
-        assert book_side(fill.outcome) == "ask"
-        assert side_price_dollars(fill) == fill.no_price_dollars
+        assert fill.content.book_side == "ask"
+        assert fill.price_dollars == fill.no_price_dollars
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no folder of recorded payloads beside the project")
@@ -219,17 +218,16 @@ def test_recorded_payloads_are_fills_and_other_objects_are_not() -> None:
         for item in items:
             outcome, value = read_item(item, "live", NOW), json.loads(item)
             assert isinstance(outcome, Fill), (path.name, outcome)
+            fill = values_of(outcome)
             if "yes_price_dollars" in value:
-                assert outcome.yes_price_dollars == Decimal(value["yes_price_dollars"])
-            count = value.get("count_fp") or value["count"]
-            assert outcome.contracts == Decimal(count)
-            wanted = value.get("outcome_side", value.get("side"))
-            assert outcome.outcome == wanted
+                assert fill.yes_price_dollars == Decimal(value["yes_price_dollars"])
+            assert fill.contracts == Decimal(value.get("count_fp") or value["count"])
+            assert fill.outcome == value.get("outcome_side", value.get("side"))
     recorded, _ = decode_listing((SHARED / "recorded/fills.json").read_text(), "fills")
-    fills = [read_item(item, "live", NOW) for item in recorded]
-    assert sum(fill.contracts for fill in fills if isinstance(fill, Fill)) == 3
-    fees = [fill.fee_dollars for fill in fills if isinstance(fill, Fill)]
-    assert sum(fee for fee in fees if fee is not None) == Decimal("0.0189")
+    outcomes = [read_item(item, "live", NOW) for item in recorded]
+    fills = [values_of(one) for one in outcomes if isinstance(one, Fill)]
+    assert sum(fill.contracts for fill in fills) == 3
+    assert sum(fill.fee_dollars or 0 for fill in fills) == Decimal("0.0189")
     for name in ("orders", "trades", "settlements"):
         for path in SHARED.glob(f"*/{name}.json"):
             items, _ = decode_listing(path.read_text(), name)

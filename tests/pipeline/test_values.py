@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.fills import Values, values_of
 from support.payloads import CURRENT, ERAS, LEGACY, NOW, README_ERA, TRANSITIONAL
 from support.syncing import HOUR, Bench, account_of, fill_at
 from support.syncing import NOW as BENCH_NOW
 from support.together import read_together
 
 from kalshi_fills.exchange.decode import decode_listing
-from kalshi_fills.pipeline.content import content
 from kalshi_fills.pipeline.fills import Fill, Reason, Rejected
 from kalshi_fills.pipeline.parse import read_item
 
@@ -36,10 +36,10 @@ def read(payload: dict[str, Any]) -> Fill | Rejected:
     return read_text(json.dumps(payload))
 
 
-def fill_of(payload: dict[str, Any]) -> Fill:
+def fill_of(payload: dict[str, Any]) -> Values:
     outcome = read(payload)
     assert isinstance(outcome, Fill), outcome.reason
-    return outcome
+    return values_of(outcome)
 
 
 def priced(**prices: Any) -> dict[str, Any]:
@@ -143,9 +143,8 @@ def test_a_price_that_is_read_is_in_the_unit_of_its_key(key: str, value: Any) ->
     number = Decimal(value)
     cents = key in ("yes_price", "no_price") or (key == "price" and number >= 1)
     dollars = number / 100 if cents else number
-    assert dollars == (
-        outcome.no_price_dollars if key.startswith("no") else outcome.yes_price_dollars
-    )
+    fill = values_of(outcome)
+    assert dollars == (fill.no_price_dollars if key.startswith("no") else fill.yes_price_dollars)
     assert not cents or number == int(number)
 
 
@@ -156,7 +155,7 @@ def test_a_key_sent_twice_counts_as_sent_last_in_content_and_payload() -> None:
     text = json.dumps(CURRENT)[:-1] + ', "count_fp": "9.00"}'
     outcome = read_text(text)
     assert isinstance(outcome, Fill)
-    assert (outcome.contracts, outcome.raw_json) == (Decimal(9), text)
+    assert (outcome.content.size, outcome.raw_json) == ("9.00", text)
 
 
 @pytest.mark.parametrize("key", ["fill_id", "order_id", "ticker", "trade_id", "market_ticker"])
@@ -171,7 +170,7 @@ def test_an_id_that_is_no_text_is_a_claim(key: str, value: object) -> None:
 def test_new_keys_of_any_kind_change_nothing(era: str) -> None:
     payload = ERAS[era]
     more = {"price_v3": {"amount": "0.41"}, "legs": [{"status": "x"}], "Status": "x", "": 1}
-    assert content(fill_of(payload | more)) == content(fill_of(payload))
+    assert fill_of(payload | more).content == fill_of(payload).content
 
 
 def test_a_fill_inside_an_envelope_is_no_fill_and_told_where_all_are() -> None:
@@ -254,12 +253,12 @@ def test_a_time_that_is_none_is_a_claim(sent: object) -> None:
     ids=json.dumps,
 )
 def test_the_same_fill_in_another_spelling_is_the_same_content(changes: dict[str, Any]) -> None:
-    assert content(fill_of(CURRENT | changes)) == content(fill_of(CURRENT))
+    assert fill_of(CURRENT | changes).content == fill_of(CURRENT).content
 
 
 def test_a_fee_of_minus_nothing_is_the_same_content_as_one_of_nothing() -> None:
     zero, minus = (fill_of(CURRENT | {"fee_cost": fee}) for fee in ("0.000000", "-0.000000"))
-    assert content(zero) == content(minus)
+    assert zero.content == minus.content
 
 
 # Read together or alone

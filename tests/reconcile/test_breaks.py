@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from support.fills import Values
 
-from kalshi_fills.pipeline.content import CONTENT_FIELDS, content
-from kalshi_fills.pipeline.fills import Fill, FillKey
+from kalshi_fills.pipeline.content import Difference
+from kalshi_fills.pipeline.fills import CONTENT_FIELDS, Content, FillKey
 from kalshi_fills.reconcile.breaks import (
     Break,
     FillSide,
@@ -17,7 +18,6 @@ from kalshi_fills.reconcile.breaks import (
     mismatch,
     missing_fill,
     unexpected_row,
-    value_of,
 )
 from kalshi_fills.report.breaks import break_json
 
@@ -26,22 +26,27 @@ AT = datetime(2026, 11, 20, 14, 31, 9, 123456, tzinfo=UTC)
 KEY = FillKey("f1", "o1")
 
 
-def fill(outcome: str = "yes") -> Fill:
-    known = dict.fromkeys(Fill._fields)
-    known |= {
-        "fill_id": "f1",
-        "order_id": "o1",
-        "ticker": "KXT",
-        "executed_at": AT,
-        "outcome": outcome,
-        "action": "buy",
-        "yes_price_dollars": Decimal("0.41"),
-        "no_price_dollars": Decimal("0.59"),
-        "contracts": Decimal(3),
-        "raw_json": "{}",
-        "direction_inferred": False,
-    }
-    return Fill(**known)  # type: ignore[arg-type]
+def fill(outcome: str = "yes") -> Content:
+    return Values(
+        executed_at=AT,
+        fill_id="f1",
+        order_id="o1",
+        ticker="KXT",
+        outcome=outcome,
+        action="buy",
+        yes_price_dollars=Decimal("0.41"),
+        no_price_dollars=Decimal("0.59"),
+        contracts=Decimal(3),
+        fee_dollars=None,
+        is_taker=None,
+        subaccount_number=None,
+        exchange_index=None,
+        direction_inferred=False,
+        id_synthetic=False,
+        client_order_id="",
+        source="live",
+        raw_json="{}",
+    ).content
 
 
 @pytest.mark.parametrize(("outcome", "price"), [("yes", "0.41"), ("no", "0.59")])
@@ -49,7 +54,7 @@ def test_a_fill_that_one_side_lacks_is_the_same_seen_from_either_side(
     outcome: str, price: str
 ) -> None:
     missing = missing_fill(fill(outcome))
-    unexpected = unexpected_row(KEY, content(fill(outcome)))
+    unexpected = unexpected_row(fill(outcome))
 
     assert missing.exchange == FillSide(AT, outcome, Decimal(price), Decimal(3))
     assert missing.table is None
@@ -60,7 +65,11 @@ def test_a_fill_that_one_side_lacks_is_the_same_seen_from_either_side(
 
 
 def test_a_break_without_a_whole_fill_has_no_time() -> None:
-    assert mismatch(KEY, "KXT", "ts", AT, AT + timedelta(hours=1)).executed_at is None
+    later = Difference("ts", "2026-11-20 15:31:09.123456", fill().ts)
+    found = mismatch(fill(), later)
+
+    assert (found.key, found.exchange, found.table) == (KEY, AT, AT + timedelta(hours=1))
+    assert found.executed_at is None
 
 
 def test_a_break_is_json_in_the_words_of_the_contract() -> None:
@@ -73,9 +82,9 @@ def test_a_break_is_json_in_the_words_of_the_contract() -> None:
 
 @pytest.mark.parametrize("field", CONTENT_FIELDS)
 def test_the_value_of_every_field_is_written_as_its_content_has_it(field: str) -> None:
-    text = content(fill())[CONTENT_FIELDS.index(field)]
+    text = getattr(fill(), field)
 
-    shown = break_json(mismatch(KEY, "KXT", field, value_of(field, text), value_of(field, "")))
+    shown = break_json(mismatch(fill(), Difference(field, "", text)))
 
     assert (shown["exchange"], shown["table"]) == (text, "")
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from kalshi_fills.pipeline.batch import Batch
-from kalshi_fills.pipeline.fills import Fill, Rejected
+from kalshi_fills.pipeline.fills import Rejected
 from kalshi_fills.pipeline.parse import read_item
 from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.warehouse.client import Warehouse
@@ -20,6 +20,7 @@ from kalshi_fills.warehouse.runs import Run
 from kalshi_fills.warehouse.statements import Tables
 from kalshi_fills.warehouse.store import FillStore
 from support import fills
+from support.fills import Values
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -66,13 +67,13 @@ class Book:
             warehouse or self.warehouse, self.tables, run_id or uuid.uuid4(), at, dry_run
         )
 
-    def write(self, *fills: Fill, **how: Any) -> WriteOutcome:
-        outcome = self.store(**how).write(Batch.of(fills))
+    def write(self, *fills: Values, **how: Any) -> WriteOutcome:
+        outcome = self.store(**how).write(Batch.of(one.fill for one in fills))
         assert len(outcome.as_sent) == outcome.n_new + outcome.n_known
         assert len(outcome.as_sent) + len(outcome.looked_at) == len(fills)
         return outcome
 
-    def engine(self, fill: Fill = FILL, **changes: Any) -> None:
+    def engine(self, fill: Values = FILL, **changes: Any) -> None:
         """Write a row as an engine does, with its own column list."""
         row = {
             "ts": fill.executed_at.replace(microsecond=0),

@@ -1,13 +1,108 @@
-"""A fill with every field known, which tests change where it matters."""
+"""A fill with every field known, which tests change where it matters, as values of Python's own."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import NamedTuple
 
-from kalshi_fills.pipeline.fills import Fill
+from kalshi_fills.pipeline.fills import Content, Fill, FillKey
 
-FILL = Fill(
+
+class Values(NamedTuple):
+    """What is known of a fill, as values: what its texts must say."""
+
+    executed_at: datetime
+    fill_id: str
+    order_id: str
+    ticker: str
+    outcome: str
+    action: str
+    yes_price_dollars: Decimal
+    no_price_dollars: Decimal
+    contracts: Decimal
+    fee_dollars: Decimal | None
+    is_taker: bool | None
+    subaccount_number: int | None
+    exchange_index: int | None
+    direction_inferred: bool
+    id_synthetic: bool
+    client_order_id: str
+    source: str
+    raw_json: str
+
+    @property
+    def key(self) -> FillKey:
+        return FillKey(self.fill_id, self.order_id)
+
+    @property
+    def price_dollars(self) -> Decimal:
+        """Of the outcome acquired."""
+        return self.yes_price_dollars if self.outcome == "yes" else self.no_price_dollars
+
+    @property
+    def content(self) -> Content:
+        """What the columns of the table hold of it, as texts."""
+        known = {None: "", True: "true", False: "false"}
+        return Content(
+            ts=f"{self.executed_at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}",
+            fill_id=self.fill_id,
+            exchange_order_id=self.order_id,
+            market_ticker=self.ticker,
+            side=self.outcome,
+            action=self.action,
+            outcome_side=self.outcome,
+            book_side="bid" if self.outcome == "yes" else "ask",
+            price_cents=f"{self.price_dollars * 100:.4f}",
+            yes_price_dollars=f"{self.yes_price_dollars:.6f}",
+            no_price_dollars=f"{self.no_price_dollars:.6f}",
+            size=f"{self.contracts:.2f}",
+            fee_dollars="" if self.fee_dollars is None else f"{self.fee_dollars:.6f}",
+            is_taker=known[self.is_taker],
+            subaccount_number=_text(self.subaccount_number),
+            exchange_index=_text(self.exchange_index),
+            direction_inferred=known[self.direction_inferred],
+        )
+
+    @property
+    def fill(self) -> Fill:
+        is_synthetic = "true" if self.id_synthetic else "false"
+        return Fill(self.content, is_synthetic, self.client_order_id, self.source, self.raw_json)
+
+
+def values_of(fill: Fill) -> Values:
+    """Return what a fill's texts say, and check that they say it as the table does."""
+    texts = fill.content
+    flags = {"": None, "true": True, "false": False}
+    values = Values(
+        datetime.fromisoformat(texts.ts).replace(tzinfo=UTC),
+        texts.fill_id,
+        texts.exchange_order_id,
+        texts.market_ticker,
+        texts.side,
+        texts.action,
+        Decimal(texts.yes_price_dollars),
+        Decimal(texts.no_price_dollars),
+        Decimal(texts.size),
+        Decimal(texts.fee_dollars) if texts.fee_dollars else None,
+        flags[texts.is_taker],
+        int(texts.subaccount_number) if texts.subaccount_number else None,
+        int(texts.exchange_index) if texts.exchange_index else None,
+        texts.direction_inferred == "true",
+        fill.id_synthetic == "true",
+        fill.client_order_id,
+        fill.source,
+        fill.raw_json,
+    )
+    assert values.fill == fill
+    return values
+
+
+def _text(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
+FILL = Values(
     executed_at=datetime(2026, 11, 20, 14, 31, 9, 417, tzinfo=UTC),
     fill_id="f-1",
     order_id="o-1",

@@ -13,9 +13,8 @@ from kalshi_fills.pipeline.fills import (
     Rejected,
 )
 from kalshi_fills.pipeline.parse import read_item
-from support.payloads import (
-    NOW,
-)
+from support.fills import Values, values_of
+from support.payloads import NOW
 
 NAKED: dict[str, Any] = {
     "order_id": "o-1",
@@ -37,10 +36,10 @@ def read(payload: Any, now: datetime = NOW) -> Fill | Rejected:
     return read_item(text_of(payload), "live", now)
 
 
-def fill_of(payload: Any) -> Fill:
+def fill_of(payload: Any) -> Values:
     outcome = read(payload)
     assert isinstance(outcome, Fill), outcome.reason
-    return outcome
+    return values_of(outcome)
 
 
 def reason_of(payload: Any) -> Reason:

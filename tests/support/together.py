@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from operator import attrgetter
 from typing import NamedTuple
 
-from kalshi_fills.pipeline.batch import FLAGS, TERMS, Batch
-from kalshi_fills.pipeline.content import Content, content, digest, key_hash
+from kalshi_fills.pipeline.batch import FLAGS, TERMS, Batch, make_shared
+from kalshi_fills.pipeline.content import digest, key_hash
 from kalshi_fills.pipeline.fills import Fill, Rejected, Stage
 from kalshi_fills.pipeline.page import PageOutcome, read_page
 from kalshi_fills.pipeline.parse import read_item
@@ -20,46 +19,24 @@ class Row(NamedTuple):
     """All that is known of one fill."""
 
     fill: Fill
-    types: tuple[type, ...]
-    """Of its fields: True equals 1, and is another value."""
-    executed_at: str
-    content: Content
     digest: int
     key_hash: int
 
 
 def row_of(fill: Fill) -> Row:
     """Return what the reference makes of a fill."""
-    texts = content(fill)
-    return Row(
-        fill,
-        tuple(map(type, fill)),
-        repr(fill.executed_at),
-        texts,
-        digest(texts),
-        key_hash(fill.key),
-    )
+    return Row(fill, digest(fill.content), key_hash(fill.key))
 
 
 def rows_of(batch: Batch) -> list[Row]:
     """Return what the columns of a batch hold."""
-    columns = batch.columns
-    assert {len(column) for column in columns} == {len(batch)}
-    rows = []
-    for place, fill in enumerate(batch.fills()):
-        texts = Content(
-            batch.ts[place],
-            batch.fill_id[place],
-            batch.exchange_order_id[place],
-            batch.market_ticker[place],
-            *attrgetter(*TERMS)(batch.terms[place].content),
-            batch.size[place],
-            batch.fee_dollars[place],
-            *attrgetter(*FLAGS)(batch.flags[place].content),
-        )
-        types = tuple(map(type, fill))
-        hashes = batch.digest[place], batch.key_hash[place]
-        rows.append(Row(fill, types, repr(fill.executed_at), texts, *hashes))
+    assert {len(column) for column in batch.columns} == {len(batch)}
+    rows = list(map(Row, batch.fills(), batch.digest, batch.key_hash))
+    for place, (fill, *_) in enumerate(rows):
+        assert {type(text) for text in (*fill.content, *fill[1:])} == {str}
+        for shared, names in ((batch.terms[place], TERMS), (batch.flags[place], FLAGS)):
+            known = fill.content._asdict()
+            assert shared == make_shared.__wrapped__(names, *(known[name] for name in names))
     return rows
 
 

@@ -14,13 +14,11 @@ from support.syncing import HOUR, NOW, NOW_FLOORED, SECOND, Bench, account_of, f
 
 from kalshi_fills.pipeline.content import (
     completed,
-    content,
     contradictions,
     differences,
     digest,
     merge,
     rank,
-    time_of,
 )
 from kalshi_fills.pipeline.fills import Fill, FillKey
 from kalshi_fills.practice.account import PracticeFill
@@ -60,38 +58,38 @@ def report(**changes: Any) -> Fill:
 
 def test_a_time_of_whole_seconds_agrees_with_a_finer_one_of_that_second() -> None:
     fine, whole = report(), report(created_time=None)
-    assert (fine.executed_at, whole.executed_at) == (FINE, WHOLE)
-    assert differences(content(fine), content(whole)) == []
-    assert contradictions(content(fine), content(whole)) == []
-    assert contradictions(content(whole), content(fine)) == []
-    assert [one.field for one in differences(content(whole), content(fine))] == ["ts"]
-    assert content(completed(whole, content(fine))) == content(fine)
-    assert completed(fine, content(whole)) == fine
+    assert (fine.content.moment, whole.content.moment) == (FINE, WHOLE)
+    assert differences(fine.content, whole.content) == []
+    assert contradictions(fine.content, whole.content) == []
+    assert contradictions(whole.content, fine.content) == []
+    assert [one.field for one in differences(whole.content, fine.content)] == ["ts"]
+    assert completed(whole, fine.content).content == fine.content
+    assert completed(fine, whole.content) == fine
     assert max(fine, whole, key=rank) == max(whole, fine, key=rank) == fine
-    assert content(merge(fine, whole)) == content(merge(whole, fine)) == content(fine)
-    assert time_of(content(fine)) == FINE
+    assert merge(fine, whole).content == merge(whole, fine).content == fine.content
+    assert fine.content.moment == FINE
 
 
 @pytest.mark.parametrize("seconds", [-1, 1, 3_600])
 def test_another_second_is_another_time(seconds: int) -> None:
     fine = report()
     other = report(created_time=None, ts=int(WHOLE.timestamp()) + seconds)
-    assert [one.field for one in contradictions(content(fine), content(other))] == ["ts"]
-    assert [one.field for one in contradictions(content(other), content(fine))] == ["ts"]
-    assert completed(other, content(fine)).executed_at == other.executed_at
+    assert [one.field for one in contradictions(fine.content, other.content)] == ["ts"]
+    assert [one.field for one in contradictions(other.content, fine.content)] == ["ts"]
+    assert completed(other, fine.content).content.ts == other.content.ts
 
 
 def test_two_fractions_of_one_second_contradict_each_other() -> None:
     one, other = report(), report(created_time=(FINE + timedelta(microseconds=1)).isoformat())
-    assert [found.field for found in contradictions(content(one), content(other))] == ["ts"]
+    assert [found.field for found in contradictions(one.content, other.content)] == ["ts"]
 
 
 def test_what_a_finer_time_lacks_comes_from_the_report_of_whole_seconds() -> None:
     fine, whole = report(fee_cost=None), report(created_time=None, action=None)
     for merged in (merge(fine, whole), merge(whole, fine)):
-        assert merged.executed_at == FINE
-        assert merged.fee_dollars == whole.fee_dollars
-        assert merged.action == fine.action
+        assert merged.content.moment == FINE
+        assert merged.content.fee_dollars == whole.content.fee_dollars
+        assert merged.content.action == fine.content.action
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
@@ -480,14 +478,14 @@ def test_of_two_contents_the_same_one_wins_and_the_other_is_named() -> None:
     one, other = report(), report(count_fp="77.00", fee_cost=None)
     for first, second in ((one, other), (other, one)):
         joined, conflict = join(first, second)
-        assert joined.contracts == Decimal(10)
+        assert joined.content.size == "10.00"
         assert conflict is not None
-        assert conflict.other.contracts == Decimal(77)
+        assert conflict.other.content.size == "77.00"
         assert [found.field for found in conflict.breaks()] == ["size"]
         refused = conflict.refused()
         assert (refused.raw_json, refused.claims_fill) == (other.raw_json, False)
     assert join(one, one) == (one, None)
-    assert digest(content(join(one, report(fee_cost=None))[0])) == digest(content(one))
+    assert digest(join(one, report(fee_cost=None))[0].content) == digest(one.content)
 
 
 def test_payloads_that_are_no_fills_are_no_reports() -> None:

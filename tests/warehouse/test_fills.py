@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 from support.book import DECISION, FILL, LINKS, NOW, Book, kind, kinds, looked_at, refusal, run
+from support.fills import Values
 
 from kalshi_fills.errors import InsertUnknown, WarehouseError
 from kalshi_fills.pipeline.batch import Batch
-from kalshi_fills.pipeline.content import content, digest
-from kalshi_fills.pipeline.fills import Fill
+from kalshi_fills.pipeline.content import digest
 from kalshi_fills.warehouse import fills as store_module
 from kalshi_fills.warehouse.client import Warehouse
 
 
-def many(count: int) -> list[Fill]:
+def many(count: int) -> list[Values]:
     return [
         FILL._replace(
             fill_id=f"{number:08x}-0000-4000-8000-000000000000",
@@ -74,7 +74,7 @@ def test_every_column_holds_what_the_fill_says(book: Book) -> None:
         False,
         "live",
         run_id,
-        digest(content(FILL)),
+        digest(FILL.content),
         FILL.raw_json,
         int(NOW.timestamp() * 1_000_000),
     )
@@ -205,7 +205,7 @@ def test_a_stale_row_beside_the_right_one_is_removed_where_it_is_looked_for(book
     book.write(FILL)
     book.engine(market_ticker="KXWRONG")
 
-    book.store(NOW + timedelta(hours=1)).write(Batch.of([FILL]), everywhere=True)
+    book.store(NOW + timedelta(hours=1)).write(Batch.of([FILL.fill]), everywhere=True)
 
     assert book.once(f"market_ticker, {LINKS}") == (
         FILL.ticker,
@@ -248,7 +248,7 @@ def test_two_corrections_of_one_run_both_count(book: Book) -> None:
     store = book.store()
     for contracts in ("1", "2", "3"):
         fill = FILL._replace(contracts=Decimal(contracts))
-        store.write(Batch.of([fill]))
+        store.write(Batch.of([fill.fill]))
 
     assert book.once("size") == (Decimal(3),)
 
@@ -273,7 +273,7 @@ def test_what_the_exchange_leaves_out_this_time_is_kept(
     again = book.write(FILL._replace(**absent), at=NOW + timedelta(hours=1))
 
     assert kind(again) == "known"
-    assert looked_at(again).digest == digest(content(FILL))
+    assert looked_at(again).digest == digest(FILL.content)
     assert book.rows(f"{column}, version") == before
 
 
@@ -377,7 +377,7 @@ def test_texts_that_hold_what_separates_the_texts_of_a_row_are_stored_exactly(bo
         (
             *(fill.fill_id, fill.order_id, fill.ticker, fill.action, fill.client_order_id),
             *(fill.raw_json, fill.executed_at, fill.contracts, fill.fee_dollars),
-            digest(content(fill)),
+            digest(fill.content),
         )
         for fill in changed
     }
@@ -393,7 +393,7 @@ def test_the_table_computes_the_same_digest_as_the_tool(book: Book, what: str) -
     start = FILL.executed_at.replace(minute=0, second=0, microsecond=0)
     hours = book.store().hours(start, start + timedelta(hours=1))
     assert [(hour, one.fills, one.digest_sum) for hour, one in hours.items()] == [
-        (start, 1, digest(content(fill)))
+        (start, 1, digest(fill.content))
     ]
     assert book.store().hours(None, start + timedelta(hours=1)) == hours
 
@@ -414,7 +414,7 @@ def test_a_dry_run_says_the_same_and_writes_nothing(book: Book) -> None:
     dry = book.store(dry_run=True)
     changed, new = FILL._replace(contracts=Decimal(1)), many(1)[0]
 
-    written = dry.write(Batch.of([changed, new]))
+    written = dry.write(Batch.of([changed.fill, new.fill]))
     dry.quarantine([rejected], NOW)
     dry.accept_rejected()
     dry.record(run(), NOW)

@@ -10,11 +10,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from support.fills import FILL
+from support.fills import FILL, Values
 
 from kalshi_fills.migrate.run import migrate
-from kalshi_fills.pipeline.content import CONTENT_FIELDS, content, digest
-from kalshi_fills.pipeline.fills import Fill, book_side, side_price_dollars
+from kalshi_fills.pipeline.content import digest
+from kalshi_fills.pipeline.fills import CONTENT_FIELDS
 from kalshi_fills.warehouse.client import TextTable, Warehouse
 from kalshi_fills.warehouse.statements import Tables, load, names, quote_identifier
 
@@ -205,7 +205,7 @@ def test_every_table_is_replicated_on_a_cluster() -> None:
 # One idea of content
 
 
-def made_fill(number: int, text: str, **changes: object) -> Fill:
+def made_fill(number: int, text: str, **changes: object) -> Values:
     fill = FILL._replace(
         fill_id=f"{number}{text}", order_id=f"o{text}", ticker=f"KX{text}", action=text
     )
@@ -269,7 +269,7 @@ FILLS = [
 ]
 
 
-def columns_of(fill: Fill) -> tuple[object, ...]:
+def columns_of(fill: Values) -> tuple[object, ...]:
     return (
         fill.executed_at,
         fill.fill_id,
@@ -278,8 +278,8 @@ def columns_of(fill: Fill) -> tuple[object, ...]:
         fill.outcome,
         fill.action,
         fill.outcome,
-        book_side(fill.outcome),
-        side_price_dollars(fill) * 100,
+        fill.content.book_side,
+        fill.price_dollars * 100,
         fill.yes_price_dollars,
         fill.no_price_dollars,
         fill.contracts,
@@ -308,14 +308,14 @@ def test_the_table_s_content_is_the_tool_s(
     filled: Callable[[str], list[tuple[object, ...]]],
 ) -> None:
     held = {row[0]: tuple(row[1]) for row in filled("fragments/content_texts")}  # type: ignore[call-overload]
-    assert held == {fill.fill_id: content(fill) for fill in FILLS}
+    assert held == {fill.fill_id: fill.content for fill in FILLS}
 
 
 def test_the_table_s_digest_is_the_tool_s(
     filled: Callable[[str], list[tuple[object, ...]]],
 ) -> None:
     held = {row[0]: row[1] for row in filled("fragments/content_digest")}
-    assert held == {fill.fill_id: digest(content(fill)) for fill in FILLS}
+    assert held == {fill.fill_id: digest(fill.content) for fill in FILLS}
     assert len(set(held.values())) == len(FILLS)
 
 
@@ -328,7 +328,7 @@ def test_a_lookup_by_hostile_keys_finds_each_fill_and_nothing_else(
         keys = TextTable(columns, [(fill.fill_id, fill.order_id) for fill in wanted])
         rows = warehouse.rows(tables.sql("sync/stored_digests"), wanted=keys)
         assert {(row[0], row[1], row[2]) for row in rows} == {
-            (fill.fill_id, fill.order_id, digest(content(fill))) for fill in wanted
+            (fill.fill_id, fill.order_id, digest(fill.content)) for fill in wanted
         }
         by_key = TextTable(
             ("market_ticker", *columns),
