@@ -118,7 +118,7 @@ class Batch:
             texts.fee_dollars,
             make_shared(FLAGS, *attrgetter(*FLAGS)(texts)),
             *fill[1:],  # all beside the content
-            key_hash(fill.key),
+            key_hash(*fill.key),
             digest(texts),
         )
         for column, value in zip(self.columns, row, strict=True):
@@ -134,10 +134,7 @@ class Batch:
 
     def hash_plain(self) -> None:
         """Compute identities and digests; all texts must be ASCII."""
-        ids = zip(self.fill_id, self.exchange_order_id, strict=True)
-        self.key_hash = [
-            xxh64_intdigest(f"{len(fill)}:{fill}{order}".encode()) for fill, order in ids
-        ]
+        self.key_hash = list(map(key_hash, self.fill_id, self.exchange_order_id))
         self.digest = [
             xxh64_intdigest(
                 f"{len(ts)}:{ts}{len(fill)}:{fill}{len(order)}:{order}{len(ticker)}:{ticker}"

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import xxhash
 
-from kalshi_fills.pipeline.fills import BOOK_OF_OUTCOME, CONTENT_FIELDS, Content, Fill, FillKey
+from kalshi_fills.pipeline.fills import BOOK_OF_OUTCOME, CONTENT_FIELDS, Content, Fill
 
 _WHOLE_SECOND: Final = ".000000"
 
@@ -62,9 +62,9 @@ def counted(*texts: str) -> str:
     return joined
 
 
-def key_hash(key: FillKey) -> int:
+def key_hash(fill_id: str, order_id: str) -> int:
     """Return 64 bits of a fill's identity."""
-    return xxhash.xxh64_intdigest(f"{len(key.fill_id)}:{key.fill_id}{key.order_id}".encode())
+    return xxhash.xxh64_intdigest(f"{len(fill_id)}:{fill_id}{order_id}".encode())
 
 
 class Difference(NamedTuple):

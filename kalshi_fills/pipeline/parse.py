@@ -36,11 +36,12 @@ from kalshi_fills.pipeline.fills import (
     fault_of_quantity,
     gate,
 )
-from kalshi_fills.pipeline.items import fingerprint, keys_of
 from kalshi_fills.pipeline.lookalikes import LOOKALIKES
 from kalshi_fills.pipeline.values import (
     JsonValue,
+    fingerprint,
     json_decoder,
+    keys_of,
     read_decimal,
     read_flag,
     read_instant,
@@ -49,8 +50,6 @@ from kalshi_fills.pipeline.values import (
     read_text,
     read_whole,
 )
-
-_LOOKALIKE_REASONS: Final = {key: Reason(name) for key, name in LOOKALIKES.items()}
 
 _ID_KEYS: Final = ("fill_id", "trade_id")
 
@@ -139,9 +138,9 @@ def _present(item: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
 
 def _require_real(present: Mapping[str, JsonValue]) -> None:
     """Refuse what is no fill at all, by the marks of a look-alike first: they tell more."""
-    if marks := present.keys() & _LOOKALIKE_REASONS.keys():
+    if marks := present.keys() & LOOKALIKES.keys():
         # Where several reasons have equally many marks, the first one counts.
-        votes = Counter(_LOOKALIKE_REASONS[mark] for mark in marks)
+        votes = Counter(LOOKALIKES[mark] for mark in marks)
         raise _Refuse(max(Reason, key=votes.__getitem__))
     for reason, keys in _REQUIRED.items():
         if present.keys().isdisjoint(keys):
@@ -316,6 +315,6 @@ def _claims_fill(present: Mapping[str, JsonValue]) -> bool:
 
     if not has_one_of(*_ID_KEYS):
         return False
-    if not has_one_of(*_LOOKALIKE_REASONS) and not _outcome_of_book(present.get("side")):
+    if not has_one_of(*LOOKALIKES) and not _outcome_of_book(present.get("side")):
         return True
     return has_one_of(*_ORDER_KEYS) and has_one_of(*_YES_OR_NO_PRICE_KEYS)

@@ -13,9 +13,10 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from kalshi_fills.pipeline.fills import CLOCK_TOLERANCE, EARLIEST_FILL, MAX_CONTRACTS, fits
-from kalshi_fills.pipeline.items import fingerprint, keys_of
 from kalshi_fills.pipeline.values import (
     JsonValue,
+    fingerprint,
+    keys_of,
     read_decimal,
     read_instant,
     read_small,

@@ -1,4 +1,4 @@
-"""JSON values to exact values: decimals, whole numbers, times. What a fill is, is not known here.
+"""JSON values to exact values: decimals, numbers, times, keys. What a fill is, is not known here.
 
 A function returns None where a value is not of its kind. What follows from that, the caller knows.
 """
@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final
+
+import xxhash
 
 JsonValue = object
 """Any decoded JSON value. Numbers with a fraction or an exponent are decoded to Decimal."""
@@ -137,3 +139,19 @@ def read_instant(value: JsonValue) -> datetime | None:
 def moment_of(text: str) -> datetime:
     """Return the moment, aware UTC, that a text such as `2026-11-20 14:31:09.000000` stands for."""
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def keys_of(item: JsonValue) -> tuple[str, ...]:
+    """Return an object's keys as text that any table can store; none for anything else."""
+    if not isinstance(item, dict):
+        return ()
+    return tuple(key.encode(errors="backslashreplace").decode() for key in item)
+
+
+def fingerprint(item: JsonValue, raw_json: str) -> str:
+    """Return 32 hex digits, equal for equal content in any order of keys."""
+    try:
+        canonical = json.dumps(item, sort_keys=True, default=lambda number: {"number": str(number)})
+    except RecursionError:  # nested almost to the decoder's limit: the text itself must do
+        canonical = raw_json
+    return xxhash.xxh3_128_hexdigest(canonical.encode(errors="surrogatepass"))

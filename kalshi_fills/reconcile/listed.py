@@ -55,7 +55,7 @@ class ListedFills:
 
     def holds(self, key: FillKey) -> bool:
         """Return whether a fill was listed."""
-        return key_hash(key) in self.seen
+        return key_hash(*key) in self.seen
 
 
 def must_be_stored(fill: Fill, bounds: Bounds, listed: ListedFills) -> bool:

@@ -37,7 +37,7 @@ class ExchangeReader:
 
     def met(self, key: FillKey) -> bool:
         """Return whether a fill came when an order or a market was asked for."""
-        return key_hash(key) in self._met
+        return key_hash(*key) in self._met
 
     def read(self, page: Page) -> PageOutcome:
         """Return the fills of a page, and what was refused."""

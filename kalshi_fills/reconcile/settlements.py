@@ -293,4 +293,4 @@ def _read(item: str, subaccount: int, now: datetime) -> SettledRow | None:
 
 
 def _hash(ticker: str) -> int:
-    return key_hash(FillKey(ticker, ""))
+    return key_hash(*FillKey(ticker, ""))

@@ -95,7 +95,7 @@ def _compare(
         fills = by_key(_fills_of(exchange, stretch.window, now))
         for one in compare_fills(fills, rows, current_until):
             fill = fills.get(one.key)
-            was_met = fill is not None and key_hash(fill.key) in seen
+            was_met = fill is not None and key_hash(*fill.key) in seen
             if one.kind == "missing" and not (was_met and stretch.surely_holds(fills[one.key])):
                 continue
             is_stray = fill is not None and was_met and _is_stray(one, fill, window)

@@ -48,7 +48,7 @@ def close_claims(store: FillStore, seen: SeenFills, window: Window) -> None:
         store.close_claims(
             closed_claims(
                 [read_claim(claim.fingerprint, claim.payload) for claim in page],
-                met=lambda key: key_hash(key) in seen,
+                met=lambda key: key_hash(*key) in seen,
                 keys_of=lambda ids: store.keys_of(ids, since),
             )
         )

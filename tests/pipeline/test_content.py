@@ -353,8 +353,8 @@ def test_texts_cannot_be_shifted_between_fields_unseen(
 
 
 def test_an_identity_cannot_be_shifted_between_its_halves_unseen() -> None:
-    assert key_hash(FillKey("ab", "c")) != key_hash(FillKey("a", "bc"))
-    assert key_hash(FillKey("ab", "c")) == key_hash(FillKey("ab", "c"))
+    assert key_hash(*FillKey("ab", "c")) != key_hash(*FillKey("a", "bc"))
+    assert key_hash(*FillKey("ab", "c")) == key_hash(*FillKey("ab", "c"))
 
 
 # Two reports of one fill

@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
 def row_of(fill: Fill) -> Row:
     """Return what the reference makes of a fill."""
-    return Row(fill, digest(fill.content), key_hash(fill.key))
+    return Row(fill, digest(fill.content), key_hash(*fill.key))
 
 
 def rows_of(batch: Batch) -> list[Row]:
