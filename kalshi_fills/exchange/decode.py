@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import msgspec
@@ -41,10 +42,6 @@ class _Long(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _decode_long: Final = msgspec.json.Decoder(_Long).decode
-
-_decode_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-
-_decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 _NOT_DECODED: Final = (msgspec.MsgspecError, RecursionError)
 """What msgspec raises at a text that `json` may decode all the same: one with NaN in it, say."""
@@ -82,14 +79,14 @@ def decode_listing(text: str, name: str) -> tuple[list[str], str]:
     return items, _cursor(others.pop("cursor", None)) or _end(others)
 
 
-def _texts(items: list[msgspec.Raw]) -> list[str]:
+def _texts(items: Iterable[msgspec.Raw]) -> list[str]:
     return [str(item, "utf-8") for item in items]
 
 
 def _items(text: str) -> list[str]:
     """Return the text of each item of a list."""
     with contextlib.suppress(*_NOT_DECODED):
-        return _texts(_decode_list(text))
+        return _texts(msgspec.json.decode(text, type=list[msgspec.Raw]))
     items = _parts(text, "[]")
     for item in items:
         with contextlib.suppress(RecursionError):  # nested too deep: it is refused by itself
@@ -100,7 +97,8 @@ def _items(text: str) -> list[str]:
 def _members(text: str) -> dict[str, str]:
     """Return the text of each value of an object, by its key."""
     with contextlib.suppress(*_NOT_DECODED):
-        return {key: str(value, "utf-8") for key, value in _decode_object(text).items()}
+        found = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        return dict(zip(found, _texts(found.values()), strict=True))
     members: dict[str, str] = {}
     for part in _parts(text, "{}"):
         if part[:1] != '"':

@@ -108,19 +108,11 @@ class Batch:
     def add(self, fill: Fill) -> None:
         """Add a row for a fill."""
         texts = fill.content
-        row = (
-            texts.ts,
-            texts.fill_id,
-            texts.exchange_order_id,
-            texts.market_ticker,
-            make_shared(TERMS, *attrgetter(*TERMS)(texts)),
-            texts.size,
-            texts.fee_dollars,
-            make_shared(FLAGS, *attrgetter(*FLAGS)(texts)),
-            *fill[1:],  # all beside the content
-            key_hash(*fill.key),
-            digest(texts),
-        )
+        terms = make_shared(TERMS, *attrgetter(*TERMS)(texts))
+        flags = make_shared(FLAGS, *attrgetter(*FLAGS)(texts))
+        ids, amounts = (*fill.key, texts.market_ticker), (texts.size, texts.fee_dollars)
+        beside, hashes = fill[1:], (key_hash(*fill.key), digest(texts))
+        row = (texts.ts, *ids, terms, *amounts, flags, *beside, *hashes)
         for column, value in zip(self.columns, row, strict=True):
             column.append(value)
 
@@ -135,22 +127,14 @@ class Batch:
     def hash_plain(self) -> None:
         """Compute identities and digests; all texts must be ASCII."""
         self.key_hash = list(map(key_hash, self.fill_id, self.exchange_order_id))
+        ids = zip(self.ts, self.fill_id, self.exchange_order_id, self.market_ticker, strict=True)
+        rest = zip(self.terms, self.size, self.fee_dollars, self.flags, strict=True)
         self.digest = [
             xxh64_intdigest(
                 f"{len(ts)}:{ts}{len(fill)}:{fill}{len(order)}:{order}{len(ticker)}:{ticker}"
                 f"{terms.counted}{len(size)}:{size}{len(fee)}:{fee}{flags.counted}".encode()
             )
-            for ts, fill, order, ticker, terms, size, fee, flags in zip(
-                self.ts,
-                self.fill_id,
-                self.exchange_order_id,
-                self.market_ticker,
-                self.terms,
-                self.size,
-                self.fee_dollars,
-                self.flags,
-                strict=True,
-            )
+            for (ts, fill, order, ticker), (terms, size, fee, flags) in zip(ids, rest, strict=True)
         ]
 
     def extend(self, other: Batch) -> None:
@@ -176,23 +160,11 @@ class Batch:
 
     def fill(self, position: int) -> Fill:
         """Return one row as a fill."""
-        return Fill(
-            Content._make(
-                (
-                    self.ts[position],
-                    *self.key(position),
-                    self.market_ticker[position],
-                    *self.terms[position].texts,
-                    self.size[position],
-                    self.fee_dollars[position],
-                    *self.flags[position].texts,
-                )
-            ),
-            self.id_synthetic[position],
-            self.client_order_id[position],
-            self.source[position],
-            self.raw_json[position],
-        )
+        ids = self.ts[position], *self.key(position), self.market_ticker[position]
+        terms, flags = self.terms[position].texts, self.flags[position].texts
+        content = (*ids, *terms, self.size[position], self.fee_dollars[position], *flags)
+        beside = (self.id_synthetic, self.client_order_id, self.source, self.raw_json)
+        return Fill(Content._make(content), *(column[position] for column in beside))
 
     def fills(self) -> Iterator[Fill]:
         """Yield each row as a fill."""

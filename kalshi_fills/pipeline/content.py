@@ -42,11 +42,7 @@ def flags_texts(
 
 def _is_cut_to_second(text: str, other: str) -> bool:
     """Return whether a time is another one without its fraction: `ts` beside `created_time`."""
-    return (
-        text != other
-        and text.endswith(_WHOLE_SECOND)
-        and text[:_SECOND_LETTERS] == other[:_SECOND_LETTERS]
-    )
+    return text != other and text == other[:_SECOND_LETTERS] + _WHOLE_SECOND
 
 
 def digest(content: Content) -> int:

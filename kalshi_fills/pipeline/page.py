@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -18,7 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from kalshi_fills.pipeline.batch import FLAGS, TERMS, Batch, Shared, make_shared
-from kalshi_fills.pipeline.content import flag_text, flags_texts, terms_texts, time_text
+from kalshi_fills.pipeline.content import flags_texts, terms_texts, time_text
 from kalshi_fills.pipeline.fills import (
     CLOCK_TOLERANCE,
     EARLIEST_FILL,
@@ -42,11 +43,6 @@ _Id = Annotated[str, Meta(min_length=1, max_length=200)]
 
 _Byte = Annotated[int, Meta(ge=0, le=255)]
 
-_DOUBT: Final = "?"
-"""What stands in a column for a value that `read_item` must decide on."""
-
-_DOUBTFUL_TERMS: Final = make_shared(TERMS, *[_DOUBT] * len(TERMS))
-
 _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 
 _EVEN: Final = b"0000-00-00T00:00:00.000000Z"
@@ -54,6 +50,10 @@ _EVEN: Final = b"0000-00-00T00:00:00.000000Z"
 _SIZE_AS_STORED: Final = re.compile(r"[1-9][0-9]{0,15}\.[0-9]{2}", re.ASCII).fullmatch
 
 _FEE_AS_STORED: Final = re.compile(r"(?:0|[1-9][0-9]{0,11})\.[0-9]{6}", re.ASCII).fullmatch
+
+
+class _Doubt(Exception):
+    """What `read_item` must decide on."""
 
 
 class _PlainFill(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -103,17 +103,10 @@ def read_page(items: Sequence[str], source: str, now: datetime, counts: Counts) 
         counts: the counts of the pass, which are added to.
     """
     batch, others = _read_plain(items, source, now)
-    rejected: list[Rejected] = []
-    for text in others:
-        read = read_item(text, source, now)
-        if isinstance(read, Fill):
-            batch.add(read)
-        else:
-            rejected.append(read)
-    passed = len(batch)
-    refused = dict.fromkeys(Stage, 0)
-    for refusal in rejected:
-        refused[refusal.stage] += 1
+    read = [read_item(text, source, now) for text in others]
+    batch.extend(Batch.of(one for one in read if isinstance(one, Fill)))
+    rejected = [one for one in read if isinstance(one, Rejected)]
+    passed, refused = len(batch), Counter(one.stage for one in rejected)
     counts.n_gated += passed
     counts.n_valid += passed + refused[Stage.GATED]
     counts.n_real += passed + refused[Stage.GATED] + refused[Stage.VALID]
@@ -125,62 +118,46 @@ def read_page(items: Sequence[str], source: str, now: datetime, counts: Counts) 
 
 def _read_plain(items: Sequence[str], source: str, now: datetime) -> tuple[Batch, list[str]]:
     """Return the plain fills among items, and the texts of all others."""
-    plain: list[_PlainFill] = []
-    texts: list[str] = []
-    others: list[str] = []
-    for text in items:
-        try:
-            if not text.isascii() or "\\" in text:  # else bytes could be more than letters
-                raise msgspec.DecodeError
-            plain.append(_decode_plain(text))
-            texts.append(text)
-        except (msgspec.MsgspecError, RecursionError):
-            others.append(text)
+    with contextlib.suppress(_Doubt, msgspec.MsgspecError, RecursionError):
+        return _batch_of_plain(items, source, now), []
+    if len(items) == 1:
+        return Batch(), list(items)
+    middle = len(items) // 2
+    batch, others = _read_plain(items[:middle], source, now)
+    more, more_others = _read_plain(items[middle:], source, now)
+    batch.extend(more)
+    return batch, others + more_others
+
+
+def _batch_of_plain(items: Sequence[str], source: str, now: datetime) -> Batch:
+    """Return items as a batch; raise if one of them is no plain fill."""
+    joined = "".join(items)
+    if not joined.isascii() or "\\" in joined:  # else bytes could be more than letters
+        raise _Doubt
+    plain = [_decode_plain(text) for text in items]
     batch = Batch(
-        _times([one.created_time for one in plain], now),
-        [one.fill_id for one in plain],
-        [one.order_id for one in plain],
-        [one.ticker for one in plain],
+        _times([f.created_time for f in plain], now),
+        [f.fill_id for f in plain],
+        [f.order_id for f in plain],
+        [f.ticker for f in plain],
         [
-            _terms(
-                one.yes_price_dollars,
-                one.no_price_dollars,
-                one.outcome_side,
-                one.book_side,
-                one.action,
-            )
-            for one in plain
+            _terms(f.yes_price_dollars, f.no_price_dollars, f.outcome_side, f.book_side, f.action)
+            for f in plain
         ],
-        [_size(one.count_fp) for one in plain],
-        [_fee(one.fee_cost) for one in plain],
-        [_flags(one.is_taker, one.subaccount_number, one.exchange_index) for one in plain],
-        [flag_text(False)] * len(plain),
-        [""] * len(plain),
+        [_size(f.count_fp) for f in plain],
+        [_fee(f.fee_cost) for f in plain],
+        [_flags(f.is_taker, f.subaccount_number, f.exchange_index) for f in plain],
+        ["false"] * len(plain),  # no id is made up
+        [""] * len(plain),  # today's fills have no client order id
         [source] * len(plain),
-        texts,
+        list(items),
     )
     batch.hash_plain()
-    doubtful = {
-        *_positions(_DOUBT, batch.ts),
-        *_positions(_DOUBTFUL_TERMS, batch.terms),
-        *_positions(_DOUBT, batch.size),
-        *_positions(_DOUBT, batch.fee_dollars),
-    }
-    if doubtful:
-        others += [texts[position] for position in sorted(doubtful)]
-        batch = batch.without(doubtful)
-    return batch, others
-
-
-def _positions(value: object, column: Sequence[object]) -> list[int]:
-    """Return where a value stands in a column."""
-    if value not in column:
-        return []
-    return [position for position, one in enumerate(column) if one == value]
+    return batch
 
 
 def _times(created: Sequence[str], now: datetime) -> list[str]:
-    """Return event times as texts of the table, or the mark of a doubt."""
+    """Return event times as texts of the table."""
     earliest, latest = time_text(EARLIEST_FILL), time_text(now + CLOCK_TOLERANCE)
     # The exchange leaves out zeros at the end of a fraction, which has at least one digit.
     even = [
@@ -194,18 +171,19 @@ def _times(created: Sequence[str], now: datetime) -> list[str]:
             texts = joined.replace("T", " ").replace("Z", "").split("\n")
             if earliest < min(texts) and max(texts) <= latest:
                 return texts
-    moments = map(read_instant, created)
-    texts = ["" if moment is None else time_text(moment) for moment in moments]
-    return [text if earliest < text <= latest else _DOUBT for text in texts]
+    texts = [time_text(read_instant(text) or EARLIEST_FILL) for text in created]
+    if not all(earliest < text <= latest for text in texts):
+        raise _Doubt
+    return texts
 
 
 @lru_cache(1 << 15)
 def _terms(yes_text: str, no_text: str, outcome: str, book: str, action: str) -> Shared:
     yes, no = read_decimal(yes_text), read_decimal(no_text)
     if yes is None or no is None or yes + no != ONE or fault_of_prices(yes, no):
-        return _DOUBTFUL_TERMS
+        raise _Doubt
     if OUTCOME_OF_BOOK[book] != outcome:
-        return _DOUBTFUL_TERMS
+        raise _Doubt
     return make_shared(TERMS, *terms_texts(outcome, action, yes, no))
 
 
@@ -214,17 +192,19 @@ def _size(count: str) -> str:
     if _SIZE_AS_STORED(count):
         return count
     number = read_decimal(count)
-    return _DOUBT if number is None or fault_of_quantity(number) else f"{number:.2f}"
+    if number is None or fault_of_quantity(number):
+        raise _Doubt
+    return f"{number:.2f}"
 
 
 @lru_cache(1 << 14)
 def _fee(fee: str | None) -> str:
-    if fee is None:
-        return ""
-    if _FEE_AS_STORED(fee):
-        return fee
+    if fee is None or _FEE_AS_STORED(fee):
+        return fee or ""
     number = read_decimal(fee)
-    return _DOUBT if number is None or fault_of_fee(number) else f"{number:.6f}"
+    if number is None or fault_of_fee(number):
+        raise _Doubt
+    return f"{number:.6f}"
 
 
 @lru_cache(1 << 12)

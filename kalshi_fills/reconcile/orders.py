@@ -86,7 +86,7 @@ class OrdersCompared:
 
 
 def _order_hash(order_id: str) -> int:
-    return key_hash(*FillKey("", order_id))
+    return key_hash("", order_id)
 
 
 class OrdersAhead(NamedTuple):

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 from kalshi_fills.errors import ExchangeError
 from kalshi_fills.exchange.endpoints import is_not_to_be_had, settlements
 from kalshi_fills.pipeline.content import key_hash
-from kalshi_fills.pipeline.fills import FillKey
 from kalshi_fills.pipeline.seen import SeenFills
 from kalshi_fills.pipeline.settlements import Settlement, read_settlement
 from kalshi_fills.pipeline.values import decode_item
@@ -293,4 +292,4 @@ def _read(item: str, subaccount: int, now: datetime) -> SettledRow | None:
 
 
 def _hash(ticker: str) -> int:
-    return key_hash(*FillKey(ticker, ""))
+    return key_hash(ticker, "")
