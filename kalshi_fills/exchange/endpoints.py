@@ -22,8 +22,7 @@ from kalshi_fills.exchange.pacing import Limits
 from kalshi_fills.exchange.paging import Walk
 from kalshi_fills.exchange.records import Order, Position, read_order, read_position
 from kalshi_fills.pipeline.fills import EARLIEST_FILL
-from kalshi_fills.pipeline.parse import event_time
-from kalshi_fills.pipeline.values import JsonValue, decode_item, json_decoder
+from kalshi_fills.pipeline.values import JsonValue, decode_item, event_time, json_decoder
 from kalshi_fills.pipeline.window import Window
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from kalshi_fills.pipeline.fills import EARLIEST_FILL
-from kalshi_fills.pipeline.parse import event_time
-from kalshi_fills.pipeline.values import JsonValue, decode_item, read_instant, read_text
+from kalshi_fills.pipeline.values import JsonValue, decode_item, event_time, read_instant, read_text
 
 
 class Order(NamedTuple):

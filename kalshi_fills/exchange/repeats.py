@@ -14,8 +14,7 @@ from typing import Final
 import msgspec
 
 from kalshi_fills.exchange.walks import EDGE_SECONDS, Walk
-from kalshi_fills.pipeline.parse import event_time
-from kalshi_fills.pipeline.values import json_decoder
+from kalshi_fills.pipeline.values import event_time, json_decoder
 
 _SECOND_LETTERS: Final = len("2026-11-20T14:31:09")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import xxhash
@@ -25,6 +26,7 @@ def flag_text(flag: bool | None) -> str:
     return "" if flag is None else "true" if flag else "false"
 
 
+@lru_cache(1 << 14)
 def terms_texts(outcome: str, action: str, yes: Decimal, no: Decimal) -> tuple[str, ...]:
     """Return the texts of a content from `side` to `no_price_dollars`, of prices in dollars."""
     cents = (yes if outcome == "yes" else no) * 100
@@ -32,6 +34,7 @@ def terms_texts(outcome: str, action: str, yes: Decimal, no: Decimal) -> tuple[s
     return (outcome, action, outcome, book, f"{cents:.4f}", f"{yes:.6f}", f"{no:.6f}")
 
 
+@lru_cache(1 << 12)
 def flags_texts(
     is_taker: bool | None, subaccount: int | None, shard: int | None, is_inferred: bool
 ) -> tuple[str, ...]:

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
-
-from kalshi_fills.pipeline.values import moment_of
 
 
 class Stage(StrEnum):
@@ -171,7 +170,7 @@ class Content(NamedTuple):
     @property
     def moment(self) -> datetime:
         """The event time, aware UTC."""
-        return moment_of(self.ts)
+        return datetime.fromisoformat(f"{self.ts}Z")
 
 
 CONTENT_FIELDS: Final = Content._fields
@@ -266,7 +265,7 @@ def gate(fill: Fill, now: datetime) -> Reason | None:
 
     Its numbers were checked where they became text; see `fault_of_prices` and the like.
     """
-    texts = fill.content
+    texts, moment = fill.content, fill.content.moment
     if texts.side not in BOOK_OF_OUTCOME:
         return Reason.SIDE_OUT_OF_RANGE
     if not texts.fill_id or not texts.exchange_order_id:
@@ -276,9 +275,9 @@ def gate(fill: Fill, now: datetime) -> Reason | None:
     free = (*fill.key, texts.market_ticker, texts.action, fill.client_order_id)
     if sum(map(len, free)) > _MAX_TEXT:
         return Reason.TEXT_TOO_LONG
-    if texts.moment <= EARLIEST_FILL:
+    if moment <= EARLIEST_FILL:
         return Reason.TIME_TOO_EARLY
-    if texts.moment > now + CLOCK_TOLERANCE:
+    if moment > now + CLOCK_TOLERANCE:
         return Reason.TIME_IN_THE_FUTURE
     return None
 
@@ -303,6 +302,7 @@ def fault_of_fee(dollars: Decimal) -> Reason | None:
     return None if fits_the_column else Reason.FEE_OUT_OF_RANGE
 
 
+@lru_cache(1 << 14)
 def fits(value: Decimal, decimals: int) -> bool:
     """Return whether a text of so many decimals says the value exactly."""
     return Decimal(f"{value:.{decimals}f}") == value

@@ -7,7 +7,6 @@ the item.
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -118,61 +117,74 @@ def read_page(items: Sequence[str], source: str, now: datetime, counts: Counts) 
 
 def _read_plain(items: Sequence[str], source: str, now: datetime) -> tuple[Batch, list[str]]:
     """Return the plain fills among items, and the texts of all others."""
-    with contextlib.suppress(_Doubt, msgspec.MsgspecError, RecursionError):
-        return _batch_of_plain(items, source, now), []
-    if len(items) == 1:
-        return Batch(), list(items)
-    middle = len(items) // 2
-    batch, others = _read_plain(items[:middle], source, now)
-    more, more_others = _read_plain(items[middle:], source, now)
-    batch.extend(more)
-    return batch, others + more_others
+    plain: list[_PlainFill] = []
+    texts: list[str] = []
+    others: list[str] = []
+    for text in items:
+        try:
+            if not text.isascii() or "\\" in text:  # else bytes could be more than letters
+                raise _Doubt
+            plain.append(_decode_plain(text))
+            texts.append(text)
+        except (_Doubt, msgspec.MsgspecError, RecursionError):
+            others.append(text)
+    return _batch_of(plain, texts, source, now, others), others
 
 
-def _batch_of_plain(items: Sequence[str], source: str, now: datetime) -> Batch:
-    """Return items as a batch; raise if one of them is no plain fill."""
-    joined = "".join(items)
-    if not joined.isascii() or "\\" in joined:  # else bytes could be more than letters
-        raise _Doubt
-    plain = [_decode_plain(text) for text in items]
-    batch = Batch(
-        _times([f.created_time for f in plain], now),
-        [f.fill_id for f in plain],
-        [f.order_id for f in plain],
-        [f.ticker for f in plain],
-        [
-            _terms(f.yes_price_dollars, f.no_price_dollars, f.outcome_side, f.book_side, f.action)
-            for f in plain
-        ],
-        [_size(f.count_fp) for f in plain],
-        [_fee(f.fee_cost) for f in plain],
-        [_flags(f.is_taker, f.subaccount_number, f.exchange_index) for f in plain],
-        ["false"] * len(plain),  # no id is made up
-        [""] * len(plain),  # today's fills have no client order id
-        [source] * len(plain),
-        list(items),
-    )
+def _batch_of(
+    plain: Sequence[_PlainFill], texts: list[str], source: str, now: datetime, others: list[str]
+) -> Batch:
+    """Return plain fills as a batch; the texts of those in doubt are added to the others."""
+    try:
+        batch = Batch(
+            _times([f.created_time for f in plain], now),
+            [f.fill_id for f in plain],
+            [f.order_id for f in plain],
+            [f.ticker for f in plain],
+            [
+                _terms(
+                    f.yes_price_dollars, f.no_price_dollars, f.outcome_side, f.book_side, f.action
+                )
+                for f in plain
+            ],
+            [_size(f.count_fp) for f in plain],
+            [_fee(f.fee_cost) for f in plain],
+            [_flags(f.is_taker, f.subaccount_number, f.exchange_index) for f in plain],
+            ["false"] * len(plain),  # no id is made up
+            [""] * len(plain),  # today's fills have no client order id
+            [source] * len(plain),
+            texts,
+        )
+    except _Doubt:
+        if len(plain) == 1:
+            others += texts
+            return Batch()
+        middle = len(plain) // 2
+        batch = _batch_of(plain[:middle], texts[:middle], source, now, others)
+        batch.extend(_batch_of(plain[middle:], texts[middle:], source, now, others))
+        return batch
     batch.hash_plain()
     return batch
 
 
 def _times(created: Sequence[str], now: datetime) -> list[str]:
     """Return event times as texts of the table."""
-    earliest, latest = time_text(EARLIEST_FILL), time_text(now + CLOCK_TOLERANCE)
+    latest = time_text(now + CLOCK_TOLERANCE)
     # The exchange leaves out zeros at the end of a fraction, which has at least one digit.
     even = [
         one[:-1].ljust(len(_EVEN) - 1, "0") + one[-1] if 22 <= len(one) < len(_EVEN) else one
         for one in created
     ]
     joined = "\n".join(even)
-    if set(joined.encode().translate(_DIGITS).split(b"\n")) == {_EVEN}:
-        with contextlib.suppress(msgspec.ValidationError):
-            msgspec.convert(even, list[datetime])  # no such day, hour or minute
-            texts = joined.replace("T", " ").replace("Z", "").split("\n")
-            if earliest < min(texts) and max(texts) <= latest:
-                return texts
-    texts = [time_text(read_instant(text) or EARLIEST_FILL) for text in created]
-    if not all(earliest < text <= latest for text in texts):
+    texts = joined.replace("T", " ").replace("Z", "").split("\n")
+    try:
+        msgspec.convert(even, list[datetime])  # there may be no such day, hour or minute
+        is_even = set(joined.encode().translate(_DIGITS).split(b"\n")) == {_EVEN}
+    except msgspec.ValidationError:
+        is_even = False
+    if not is_even:
+        texts = [time_text(read_instant(text) or EARLIEST_FILL) for text in created]
+    if texts and not (time_text(EARLIEST_FILL) < min(texts) and max(texts) <= latest):
         raise _Doubt
     return texts
 

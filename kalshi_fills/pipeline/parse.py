@@ -38,10 +38,13 @@ from kalshi_fills.pipeline.fills import (
 )
 from kalshi_fills.pipeline.lookalikes import LOOKALIKES
 from kalshi_fills.pipeline.values import (
+    TIME_KEYS,
     JsonValue,
+    event_time,
     fingerprint,
     json_decoder,
     keys_of,
+    present_values,
     read_decimal,
     read_flag,
     read_instant,
@@ -55,7 +58,9 @@ _ID_KEYS: Final = ("fill_id", "trade_id")
 
 _ORDER_KEYS: Final = ("order_id", "orderId")
 
-_TIME_KEYS: Final = ("created_time", "ts", "timestamp")
+_TICKER_KEYS: Final = ("ticker", "market_ticker")
+
+_QUANTITY_KEYS: Final = ("count_fp", "count")
 
 _PRICE_TIERS: Final = (
     ("yes_price_dollars", "no_price_dollars"),
@@ -67,8 +72,8 @@ _YES_OR_NO_PRICE_KEYS: Final = tuple(key for tier in _PRICE_TIERS for key in tie
 
 _REQUIRED: Final = {
     Reason.NO_ORDER_ID: _ORDER_KEYS,
-    Reason.NO_EVENT_TIME: _TIME_KEYS,
-    Reason.NO_QUANTITY: ("count_fp", "count"),
+    Reason.NO_EVENT_TIME: TIME_KEYS,
+    Reason.NO_QUANTITY: _QUANTITY_KEYS,
     Reason.NO_PRICE: (*_YES_OR_NO_PRICE_KEYS, "price"),
 }
 """An item that has none of the keys of a line is no fill, for that reason."""
@@ -78,6 +83,8 @@ yes_price no_price price side""".split()
 """Keys that are not read where the field of today is there, but are still checked."""
 
 _CENT: Final = Decimal("0.01")
+
+_LOOKALIKE_REASONS: Final = {key: Reason(name) for key, name in LOOKALIKES.items()}
 
 T = TypeVar("T")
 
@@ -108,14 +115,11 @@ def read_item(text: str, source: str, now: datetime) -> Fill | Rejected:
     try:
         if not isinstance(item, dict):
             raise _Refuse(Reason.NOT_AN_OBJECT)
-        present = _present(item)
+        present = present_values(item)
         _require_real(present)
-        fill = _normalise(present, text, source)
-        if reason := gate(fill, now):
-            raise _Refuse(reason)
+        return _normalise(present, text, source, now)
     except _Refuse as refusal:
         return _rejected(item, text, refusal.reason)
-    return fill
 
 
 def refuse(text: str, reason: Reason) -> Rejected:
@@ -123,24 +127,11 @@ def refuse(text: str, reason: Reason) -> Rejected:
     return _rejected(json_decoder.decode(text), text, reason)
 
 
-def event_time(item: JsonValue) -> datetime | None:
-    """Return the event time of an item, where one can be read, however broken the rest is."""
-    if not isinstance(item, dict):
-        return None
-    present = _present(item)
-    moments = (read_instant(present[key]) for key in _TIME_KEYS if key in present)
-    return next(filter(None, moments), None)
-
-
-def _present(item: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
-    return {key: value for key, value in item.items() if value not in (None, "", [], {})}
-
-
 def _require_real(present: Mapping[str, JsonValue]) -> None:
     """Refuse what is no fill at all, by the marks of a look-alike first: they tell more."""
-    if marks := present.keys() & LOOKALIKES.keys():
+    if marks := present.keys() & _LOOKALIKE_REASONS.keys():
         # Where several reasons have equally many marks, the first one counts.
-        votes = Counter(LOOKALIKES[mark] for mark in marks)
+        votes = Counter(_LOOKALIKE_REASONS[mark] for mark in marks)
         raise _Refuse(max(Reason, key=votes.__getitem__))
     for reason, keys in _REQUIRED.items():
         if present.keys().isdisjoint(keys):
@@ -149,27 +140,18 @@ def _require_real(present: Mapping[str, JsonValue]) -> None:
         raise _Refuse(Reason.LOOKS_LIKE_MARGIN_FILL)
 
 
-def _normalise(present: Mapping[str, JsonValue], raw_json: str, source: str) -> Fill:
+def _normalise(present: Mapping[str, JsonValue], raw_json: str, source: str, now: datetime) -> Fill:
     order_id = _need(read_text(_first(present, _ORDER_KEYS)), Reason.ID_UNREADABLE)
-    ticker = _need(
-        read_text(present.get("ticker", present.get("market_ticker", ""))), Reason.TICKER_UNREADABLE
-    )
-    executed_at = _need(read_instant(_first(present, _TIME_KEYS)), Reason.TIME_UNREADABLE)
-    contracts = _need(
-        read_decimal(present["count_fp"])
-        if "count_fp" in present
-        else read_whole(present["count"]),
-        Reason.QUANTITY_UNREADABLE,
-    )
+    ticker = _read(read_text, _first(present, _TICKER_KEYS), Reason.TICKER_UNREADABLE) or ""
+    executed_at = _need(read_instant(_first(present, TIME_KEYS)), Reason.TIME_UNREADABLE)
+    read_quantity = read_decimal if "count_fp" in present else read_whole
+    contracts = _need(read_quantity(_first(present, _QUANTITY_KEYS)), Reason.QUANTITY_UNREADABLE)
     outcome, inferred = _direction(present)
     yes, no = _prices(present, outcome)
     fee = _read(read_decimal, present.get("fee_cost"), Reason.FEE_UNREADABLE)
     is_taker = _read(read_flag, present.get("is_taker"), Reason.FLAG_UNREADABLE)
-    subaccount = _read(
-        read_small,
-        present.get("subaccount_number", present.get("subaccount")),
-        Reason.SUBACCOUNT_UNREADABLE,
-    )
+    number = _first(present, ("subaccount_number", "subaccount"))
+    subaccount = _read(read_small, number, Reason.SUBACCOUNT_UNREADABLE)
     shard = _read(read_small, present.get("exchange_index"), Reason.SHARD_UNREADABLE)
     action = _need(read_text(present.get("action", "")), Reason.DIRECTION_UNREADABLE)
     for alias in _ALIASES:
@@ -177,9 +159,6 @@ def _normalise(present: Mapping[str, JsonValue], raw_json: str, source: str) -> 
             _check_alias(alias, present[alias])
     client_order_id = _need(read_text(present.get("client_order_id", "")), Reason.ID_UNREADABLE)
     fill_id = _read(read_text, _first(present, _ID_KEYS), Reason.ID_UNREADABLE)
-    fault = fault_of_prices(yes, no) or fault_of_quantity(contracts) or fault_of_fee(fee or ZERO)
-    if fault:
-        raise _Refuse(fault)
     content = Content._make(
         (
             time_text(executed_at),
@@ -193,7 +172,11 @@ def _normalise(present: Mapping[str, JsonValue], raw_json: str, source: str) -> 
             *flags_texts(is_taker, subaccount, shard, inferred),
         )
     )
-    return Fill(content, flag_text(fill_id is None), client_order_id, source, raw_json)
+    fill = Fill(content, flag_text(fill_id is None), client_order_id, source, raw_json)
+    fault = fault_of_prices(yes, no) or fault_of_quantity(contracts) or fault_of_fee(fee or ZERO)
+    if reason := fault or gate(fill, now):
+        raise _Refuse(reason)
+    return fill
 
 
 def _synthetic_id(*core: str | Decimal) -> str:
@@ -204,7 +187,10 @@ def _synthetic_id(*core: str | Decimal) -> str:
 
 def _first(present: Mapping[str, JsonValue], keys: tuple[str, ...]) -> JsonValue:
     """Return the value of the first key that is there, None where none is."""
-    return next((present[key] for key in keys if key in present), None)
+    for key in keys:
+        if key in present:
+            return present[key]
+    return None
 
 
 def _need(value: T | None, reason: Reason) -> T:
@@ -297,7 +283,7 @@ def _check_alias(alias: str, value: JsonValue) -> None:
 
 
 def _rejected(item: JsonValue, raw_json: str, reason: Reason) -> Rejected:
-    claims = isinstance(item, dict) and _claims_fill(_present(item))
+    claims = isinstance(item, dict) and _claims_fill(present_values(item))
     keys, digest = keys_of(item), fingerprint(item, raw_json)
     return Rejected(reason, keys, raw_json, claims, event_time(item), digest)
 
@@ -315,6 +301,6 @@ def _claims_fill(present: Mapping[str, JsonValue]) -> bool:
 
     if not has_one_of(*_ID_KEYS):
         return False
-    if not has_one_of(*LOOKALIKES) and not _outcome_of_book(present.get("side")):
+    if not has_one_of(*_LOOKALIKE_REASONS) and not _outcome_of_book(present.get("side")):
         return True
     return has_one_of(*_ORDER_KEYS) and has_one_of(*_YES_OR_NO_PRICE_KEYS)

@@ -1,4 +1,4 @@
-"""JSON values to exact values: decimals, numbers, times, keys. What a fill is, is not known here.
+"""JSON values to exact values, and what can be told of any item. What a fill is, is not known here.
 
 A function returns None where a value is not of its kind. What follows from that, the caller knows.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -20,15 +21,14 @@ JsonValue = object
 EPOCH_SECONDS_END: Final = 100_000_000_000
 """Numbers from here on are no epoch seconds."""
 
-_EPOCH_MILLISECONDS_END: Final = 100_000_000_000_000
+TIME_KEYS: Final = ("created_time", "ts", "timestamp")
+"""The keys of an event time; the first that is there counts."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _LARGEST_WHOLE: Final = 10**16
 
 _LONGEST_DECIMAL: Final = 36
-
-_LONGEST_INSTANT: Final = 40
 
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,16}(?:\.[0-9]{1,18})?", re.ASCII).fullmatch
 
@@ -121,24 +121,17 @@ def read_text(value: JsonValue) -> str | None:
 def read_instant(value: JsonValue) -> datetime | None:
     """Return RFC 3339 with a zone, or epoch seconds or milliseconds, as aware UTC."""
     if type(value) is str:
-        if len(value) > _LONGEST_INSTANT or not _INSTANT(value):
+        if not _INSTANT(value):
             return None
         try:
             moment = datetime.fromisoformat(value.upper())
             return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
         except (ValueError, OverflowError):  # the 31st of February, or year 0
             return None
-    if type(value) is int:
-        if 0 < value < EPOCH_SECONDS_END:
-            return _EPOCH + timedelta(seconds=value)
-        if EPOCH_SECONDS_END <= value < _EPOCH_MILLISECONDS_END:
-            return _EPOCH + timedelta(milliseconds=value)
+    if type(value) is int and 0 < value < EPOCH_SECONDS_END * 1000:
+        unit = 1000 if value < EPOCH_SECONDS_END else 1
+        return _EPOCH + timedelta(milliseconds=value * unit)
     return None
-
-
-def moment_of(text: str) -> datetime:
-    """Return the moment, aware UTC, that a text such as `2026-11-20 14:31:09.000000` stands for."""
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def keys_of(item: JsonValue) -> tuple[str, ...]:
@@ -155,3 +148,17 @@ def fingerprint(item: JsonValue, raw_json: str) -> str:
     except RecursionError:  # nested almost to the decoder's limit: the text itself must do
         canonical = raw_json
     return xxhash.xxh3_128_hexdigest(canonical.encode(errors="surrogatepass"))
+
+
+def present_values(item: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    """Return an object without the keys that are null or empty, which are as good as absent."""
+    return {key: value for key, value in item.items() if value not in (None, "", [], {})}
+
+
+def event_time(item: JsonValue) -> datetime | None:
+    """Return the event time of an item, where one can be read, however broken the rest is."""
+    if not isinstance(item, dict):
+        return None
+    present = present_values(item)
+    moments = (read_instant(present[key]) for key in TIME_KEYS if key in present)
+    return next(filter(None, moments), None)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kalshi_fills.errors import ExchangeError
 from kalshi_fills.exchange.decode import HISTORICAL, LIVE
 from kalshi_fills.exchange.endpoints import FILLS_PATHS, Exchange, is_not_to_be_had
-from kalshi_fills.pipeline.parse import event_time
-from kalshi_fills.pipeline.values import decode_item
+from kalshi_fills.pipeline.values import decode_item, event_time
 from kalshi_fills.pipeline.window import Window
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 
 from kalshi_fills.pipeline.content import Difference
 from kalshi_fills.pipeline.fills import Content, FillKey
-from kalshi_fills.pipeline.values import moment_of
 
 MAX_BREAKS: Final = 10_000
 """Breaks that a sync or a diagnosis lists; the report says where there are more."""
@@ -102,7 +101,7 @@ def _value(field: str, text: str) -> Value:
     if not text:
         return text
     if field == "ts":
-        return moment_of(text)
+        return datetime.fromisoformat(f"{text}Z")
     if field in _DECIMALS:
         return Decimal(text)
     if field in ("subaccount_number", "exchange_index"):

@@ -17,7 +17,7 @@ from support.odd_items import ODD_LITERALS, ODD_VALUES, literal, odd_page
 from support.payloads import CURRENT, ERAS, NOW, SPARE, anything
 from support.together import read_together, row_of, rows_of
 
-from kalshi_fills.pipeline import batch, page, values
+from kalshi_fills.pipeline import batch, content, fills, page, values
 from kalshi_fills.pipeline.batch import Batch
 from kalshi_fills.pipeline.fills import KNOWN_KEYS, Fill
 from kalshi_fills.pipeline.page import read_page
@@ -220,7 +220,7 @@ def test_of_a_page_only_what_is_odd_is_read_by_itself(read_alone: list[str]) -> 
     assert (len(outcome.batch), len(outcome.rejected)) == (303, 5)
 
 
-@pytest.mark.parametrize("module", [batch, page, values])
+@pytest.mark.parametrize("module", [batch, content, fills, page, values])
 def test_what_is_remembered_of_texts_is_bounded(module: ModuleType) -> None:
     caches = [one for one in vars(module).values() if hasattr(one, "cache_info")]
 

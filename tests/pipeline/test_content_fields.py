@@ -56,6 +56,5 @@ def test_a_digest_depends_on_every_field_and_counts_bytes_of_ids() -> None:
 
 
 def test_every_mark_of_a_lookalike_has_its_reason() -> None:
-    assert set(LOOKALIKES.values()) == {
-        reason for reason in Reason if reason.startswith("looks_like_")
-    }
+    reasons = {Reason(name) for name in LOOKALIKES.values()}
+    assert reasons == {reason for reason in Reason if reason.startswith("looks_like_")}
