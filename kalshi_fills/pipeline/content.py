@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 import xxhash
@@ -26,19 +25,17 @@ def flag_text(flag: bool | None) -> str:
     return "" if flag is None else "true" if flag else "false"
 
 
-@lru_cache(1 << 14)
 def terms_texts(outcome: str, action: str, yes: Decimal, no: Decimal) -> tuple[str, ...]:
-    """Return the texts of a content from `side` to `no_price_dollars`, of prices in dollars."""
+    """Return a content's texts from `side` to `no_price_dollars`; `yes` and `no` are in dollars."""
     cents = (yes if outcome == "yes" else no) * 100
     book = BOOK_OF_OUTCOME[outcome]
     return (outcome, action, outcome, book, f"{cents:.4f}", f"{yes:.6f}", f"{no:.6f}")
 
 
-@lru_cache(1 << 12)
 def flags_texts(
     is_taker: bool | None, subaccount: int | None, shard: int | None, is_inferred: bool
 ) -> tuple[str, ...]:
-    """Return the texts of a content from `is_taker` to `direction_inferred`."""
+    """Return a content's texts from `is_taker` to `direction_inferred`."""
     numbers = ["" if number is None else str(number) for number in (subaccount, shard)]
     return (flag_text(is_taker), *numbers, flag_text(is_inferred))
 

@@ -127,7 +127,8 @@ MEANING: Final[Mapping[Reason, str]] = {
 class Content(NamedTuple):
     """What is known of a fill, as texts by the columns of the table; empty where not known.
 
-    Two rows whose contents are equal are the same fill, reported alike.
+    Two rows whose contents are equal are the same fill, reported alike. Of the exchange's fills all
+    of this is true; a row of the table may hold anything.
     """
 
     ts: str
@@ -145,7 +146,7 @@ class Content(NamedTuple):
     """The same as `side`."""
     book_side: str
     price_cents: str
-    """Price of the outcome acquired."""
+    """Price of the outcome acquired, in cents with 4 decimals."""
     yes_price_dollars: str
     """Dollars a contract, 0 < p < 1, with 6 decimals."""
     no_price_dollars: str
@@ -263,7 +264,8 @@ _MAX_TEXT: Final = 1024
 def gate(fill: Fill, now: datetime) -> Reason | None:
     """Return why a fill must not be stored, or None: the last check before the table.
 
-    Its numbers were checked where they became text; see `fault_of_prices` and the like.
+    Its numbers are checked before they become text, by `fault_of_prices`, `fault_of_quantity` and
+    `fault_of_fee`.
     """
     texts, moment = fill.content, fill.content.moment
     if texts.side not in BOOK_OF_OUTCOME:
@@ -304,5 +306,5 @@ def fault_of_fee(dollars: Decimal) -> Reason | None:
 
 @lru_cache(1 << 14)
 def fits(value: Decimal, decimals: int) -> bool:
-    """Return whether a text of so many decimals says the value exactly."""
+    """Return whether a value has at most so many decimals."""
     return Decimal(f"{value:.{decimals}f}") == value

@@ -46,13 +46,16 @@ _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 
 _EVEN: Final = b"0000-00-00T00:00:00.000000Z"
 
+_SHORTENED: Final = frozenset({20, *range(22, len(_EVEN))})
+"""The lengths of a time with less than six digits of a second's fraction, or none."""
+
 _SIZE_AS_STORED: Final = re.compile(r"[1-9][0-9]{0,15}\.[0-9]{2}", re.ASCII).fullmatch
 
 _FEE_AS_STORED: Final = re.compile(r"(?:0|[1-9][0-9]{0,11})\.[0-9]{6}", re.ASCII).fullmatch
 
 
 class _Doubt(Exception):
-    """What `read_item` must decide on."""
+    """A value that only `read_item` can judge."""
 
 
 class _PlainFill(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -128,13 +131,14 @@ def _read_plain(items: Sequence[str], source: str, now: datetime) -> tuple[Batch
             texts.append(text)
         except (_Doubt, msgspec.MsgspecError, RecursionError):
             others.append(text)
-    return _batch_of(plain, texts, source, now, others), others
+    batch, doubtful = _batch_of(plain, texts, source, now)
+    return batch, others + doubtful
 
 
 def _batch_of(
-    plain: Sequence[_PlainFill], texts: list[str], source: str, now: datetime, others: list[str]
-) -> Batch:
-    """Return plain fills as a batch; the texts of those in doubt are added to the others."""
+    plain: Sequence[_PlainFill], texts: list[str], source: str, now: datetime
+) -> tuple[Batch, list[str]]:
+    """Return plain fills as a batch, and the texts of those that are in doubt."""
     try:
         batch = Batch(
             _times([f.created_time for f in plain], now),
@@ -157,22 +161,22 @@ def _batch_of(
         )
     except _Doubt:
         if len(plain) == 1:
-            others += texts
-            return Batch()
+            return Batch(), texts
         middle = len(plain) // 2
-        batch = _batch_of(plain[:middle], texts[:middle], source, now, others)
-        batch.extend(_batch_of(plain[middle:], texts[middle:], source, now, others))
-        return batch
+        batch, doubtful = _batch_of(plain[:middle], texts[:middle], source, now)
+        more, more_doubtful = _batch_of(plain[middle:], texts[middle:], source, now)
+        batch.extend(more)
+        return batch, doubtful + more_doubtful
     batch.hash_plain()
-    return batch
+    return batch, []
 
 
 def _times(created: Sequence[str], now: datetime) -> list[str]:
     """Return event times as texts of the table."""
     latest = time_text(now + CLOCK_TOLERANCE)
-    # The exchange leaves out zeros at the end of a fraction, which has at least one digit.
+    # The exchange leaves out zeros at the end of a fraction, and a fraction of nothing.
     even = [
-        one[:-1].ljust(len(_EVEN) - 1, "0") + one[-1] if 22 <= len(one) < len(_EVEN) else one
+        one[:-1].ljust(20, ".").ljust(26, "0") + one[-1] if len(one) in _SHORTENED else one
         for one in created
     ]
     joined = "\n".join(even)

@@ -1,4 +1,4 @@
-"""JSON values to exact values, and what can be told of any item. What a fill is, is not known here.
+"""JSON values to exact values, and what any item shows. What a fill is, is not known here.
 
 A function returns None where a value is not of its kind. What follows from that, the caller knows.
 """
@@ -22,7 +22,7 @@ EPOCH_SECONDS_END: Final = 100_000_000_000
 """Numbers from here on are no epoch seconds."""
 
 TIME_KEYS: Final = ("created_time", "ts", "timestamp")
-"""The keys of an event time; the first that is there counts."""
+"""The keys of an event time, the best first."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

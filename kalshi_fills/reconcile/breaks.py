@@ -71,15 +71,15 @@ class Break(NamedTuple):
 
 def missing_fill(fill: Content) -> Break:
     """Return the break of a fill that the table lacks."""
-    return _whole("missing", fill)._replace(exchange=_side(fill))
+    return _fill_break("missing", fill)._replace(exchange=_side(fill))
 
 
 def unexpected_row(row: Content) -> Break:
     """Return the break of a row that is not among the exchange's fills."""
-    return _whole("unexpected", row)._replace(table=_side(row))
+    return _fill_break("unexpected", row)._replace(table=_side(row))
 
 
-def _whole(kind: str, fill: Content) -> Break:
+def _fill_break(kind: str, fill: Content) -> Break:
     return Break(kind, "fill", *fill.key, fill.market_ticker, None, None, None)
 
 
@@ -91,7 +91,7 @@ def _side(fill: Content) -> FillSide:
 def mismatch(fill: Content, found: Difference) -> Break:
     """Return the break of a fill that both sides have, with another value of one field."""
     field = found.field
-    return _whole("mismatch", fill)._replace(
+    return _fill_break("mismatch", fill)._replace(
         field=field, exchange=_value(field, found.reported), table=_value(field, found.stored)
     )
 

@@ -162,7 +162,8 @@ def evidence_of_table(market: SettledMarket, lookups: TableLookups) -> Evidence:
     changed = [key for key, one in writers.items() if one.by_sync and not one.as_written]
     of_others = [key for key, one in writers.items() if not one.by_sync]
     for suspects in ([*changed, *of_others], changed, of_others):
-        without = totals_of(row for row in rows if row.key not in suspects)
+        named = set(suspects)
+        without = totals_of(row for row in rows if row.key not in named)
         if suspects and without.agrees(market.exchange) and without != Totals():
             foreign = tuple(suspects)
             return plain._replace(
@@ -176,5 +177,6 @@ def evidence_of_table(market: SettledMarket, lookups: TableLookups) -> Evidence:
 
 def _repeated(keys: Sequence[FillKey], rows: Sequence[Content]) -> tuple[FillKey, ...]:
     """Return those rows that have the content of another row but for their id."""
-    others = {row._replace(fill_id="") for row in rows if row.key not in keys}
-    return tuple(row.key for row in rows if row.key in keys and row._replace(fill_id="") in others)
+    named = set(keys)
+    others = {row._replace(fill_id="") for row in rows if row.key not in named}
+    return tuple(row.key for row in rows if row.key in named and row._replace(fill_id="") in others)

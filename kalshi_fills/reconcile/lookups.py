@@ -11,6 +11,7 @@ from kalshi_fills.pipeline.fills import EARLIEST_FILL, Content, FillKey
 from kalshi_fills.reconcile.attribution import Writer
 from kalshi_fills.reconcile.totals import SettledRow, SettledSums
 from kalshi_fills.warehouse.client import TextTable, Warehouse, in_utc, select, select_one
+from kalshi_fills.warehouse.stored import read_contents
 
 if TYPE_CHECKING:
     from kalshi_fills.pipeline.window import Window
@@ -85,10 +86,6 @@ class _SettledSums(NamedTuple):
     no_cost_dollars: Decimal
     fees_dollars: Decimal
     fees_unknown: int
-
-
-class _FillRow(NamedTuple):
-    content: Sequence[str]
 
 
 class TableLookups:
@@ -203,20 +200,12 @@ class TableLookups:
     def fills_of_order(self, order_id: str) -> list[Content]:
         """Return every row of an order, of any age."""
         wanted = TextTable(("order_id",), [(order_id,)])
-        return self._fills("reconcile/fills_of_orders", wanted=wanted)
+        return read_contents(self._warehouse, self._sql("reconcile/fills_of_orders"), wanted=wanted)
 
     def fills_of_market(self, ticker: str) -> list[Content]:
         """Return every row of a market."""
-        return self._fills("reconcile/fills_of_market", {"ticker": ticker})
-
-    def _fills(
-        self,
-        name: str,
-        params: Mapping[str, datetime | str] | None = None,
-        wanted: TextTable | None = None,
-    ) -> list[Content]:
-        found = select(self._warehouse, _FillRow, self._sql(name), params, wanted=wanted)
-        return [Content._make(one.content) for one in found]
+        statement = self._sql("reconcile/fills_of_market")
+        return read_contents(self._warehouse, statement, {"ticker": ticker})
 
     def _sql(self, name: str) -> str:
         return self._tables.sql(name, final=self._replaces)

@@ -79,13 +79,11 @@ class MarketPosition(NamedTuple):
 
     def _after(self, more: Sequence[Fill]) -> Iterator[MarketPosition]:
         """Yield the market after each of these fills, one after the other."""
-        for count in range(1, len(more) + 1):
-            sums = sum_up(more[:count])
-            table = {
-                where: self.table.get(where, Decimal(0)) + sums.get(where, Decimal(0))
-                for where in self.table.keys() | sums.keys()
-            }
-            yield self._replace(table=table)
+        table = dict(self.table)
+        for fill in more:
+            for where, contracts in sum_up([fill]).items():
+                table[where] = table.get(where, Decimal(0)) + contracts
+            yield self._replace(table=dict(table))
 
     def is_moved_between_subaccounts(self) -> bool:
         """Return whether all subaccounts together agree: contracts only moved."""

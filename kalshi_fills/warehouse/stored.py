@@ -90,14 +90,14 @@ class _PayloadRow(NamedTuple):
     payload: str
 
 
+class _Row(NamedTuple):
+    content: Sequence[str]
+
+
 class _HourRow(NamedTuple):
     hour: datetime
     fills: int
     digest_sum: int
-
-
-class _BetweenRow(NamedTuple):
-    content: Sequence[str]
 
 
 class _DigestRow(NamedTuple):
@@ -181,8 +181,7 @@ class StoredFills:
         """
         params = {"start": start, "end": end}
         statement = self._tables.sql("sync/fills_between")
-        found = select(self._warehouse, _BetweenRow, statement, params)
-        return [Content._make(row.content) for row in found]
+        return read_contents(self._warehouse, statement, params)
 
     def keys_of(self, fill_ids: Sequence[str], since: datetime) -> list[FillKey]:
         """Return the stored fills with one of these ids, of a time from which on to look."""
@@ -279,6 +278,19 @@ class StoredFills:
                 "another user in CLICKHOUSE_URL",
             )
         self._sees_every_row = True
+
+
+def read_contents(
+    warehouse: Warehouse,
+    statement: str,
+    params: Mapping[str, Value] | None = None,
+    wanted: TextTable | None = None,
+) -> list[Content]:
+    """Return the contents that a statement selects as its only column."""
+    return [
+        Content._make(row.content)
+        for row in select(warehouse, _Row, statement, params, wanted=wanted)
+    ]
 
 
 def _knowledge(texts: Content) -> tuple[int, Content]:

@@ -8,9 +8,6 @@ FROM
     FROM
     (
         SELECT
-            fill_id,
-            exchange_order_id,
-            market_ticker,
             ts,
             version,
             /* include content_texts */ AS __content,

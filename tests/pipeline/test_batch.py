@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
@@ -17,7 +18,7 @@ from support.odd_items import ODD_LITERALS, ODD_VALUES, literal, odd_page
 from support.payloads import CURRENT, ERAS, NOW, SPARE, anything
 from support.together import read_together, row_of, rows_of
 
-from kalshi_fills.pipeline import batch, content, fills, page, values
+from kalshi_fills.pipeline import batch, fills, page, values
 from kalshi_fills.pipeline.batch import Batch
 from kalshi_fills.pipeline.fills import KNOWN_KEYS, Fill
 from kalshi_fills.pipeline.page import read_page
@@ -220,12 +221,25 @@ def test_of_a_page_only_what_is_odd_is_read_by_itself(read_alone: list[str]) -> 
     assert (len(outcome.batch), len(outcome.rejected)) == (303, 5)
 
 
-@pytest.mark.parametrize("module", [batch, content, fills, page, values])
+@pytest.mark.parametrize("module", [batch, fills, page, values])
 def test_what_is_remembered_of_texts_is_bounded(module: ModuleType) -> None:
     caches = [one for one in vars(module).values() if hasattr(one, "cache_info")]
 
     assert caches
     assert all(cache.cache_info().maxsize <= 1 << 15 for cache in caches)
+
+
+def test_nothing_is_remembered_of_what_is_refused() -> None:
+    letters = 100_000
+    kept: list[int] = []
+    for key in ("action", "ticker", "count_fp", "fee_cost", "yes_price_dollars", "created_time"):
+        tracemalloc.start()
+        for number in range(20):
+            items = texts([CURRENT | {key: str(number).ljust(letters, "x")}])
+            assert len(read_page(items, "live", NOW, Counts()).rejected) == 1
+        kept.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+    assert max(kept) < 5 * letters
 
 
 # A batch

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.fills import FILL, values_of
+from support.fills import FILL, Values, values_of
 
 from kalshi_fills.errors import CountsError
 from kalshi_fills.pipeline.content import (
@@ -140,11 +140,13 @@ def test_what_comes_out_does_not_depend_on_the_order(items: list[Any], shuffler:
 
 
 def test_plain_fills_and_refusals_keep_the_order_in_which_they_came() -> None:
-    items = [PAYLOAD | {"fill_id": name} for name in ("c", "a", "b", "a")]
-    batch, rejected = read_page(texts_of([*items, None, 1, "x"]), "historical", NOW, Counts())
-    assert batch.fill_id == ["c", "a", "b", "a"]
-    assert [refusal.raw_json for refusal in rejected] == ["null", "1", '"x"']
-    assert batch.source == ["historical"] * 4
+    items = [PAYLOAD | {"fill_id": name} for name in ("c", "a", "b", "a", "d")]
+    for price in ("0.6100", "0.6200"):  # the second one does not add up
+        items[3]["yes_price_dollars"] = price
+        batch, rejected = read_page(texts_of([*items, None, 1, "x"]), "historical", NOW, Counts())
+        assert batch.fill_id == ["c", "a", "b", *(["a"] if price == "0.6100" else []), "d"]
+        assert [refusal.raw_json for refusal in rejected][:3] == ["null", "1", '"x"']
+        assert set(batch.source) == {"historical"}
 
 
 @pytest.mark.parametrize("name", ["n_new", "n_corrected", "n_known", "n_duplicate", "n_rejected"])
@@ -278,16 +280,23 @@ FOLLOWS = {
 }
 
 
+def content_of(values: Values, **more: Any) -> Content:
+    """Return what the item of a fill is read as."""
+    fill = read_item(json.dumps(values.payload | more), "historical", NOW)
+    assert isinstance(fill, Fill)
+    return fill.content
+
+
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_of_any_content_field_changes_content_and_digest(name: str) -> None:
-    changed = FILL._replace(**CHANGES[name])
+    changed = content_of(FILL._replace(**CHANGES[name]))
     moved = {
         field
-        for field, before, now in zip(CONTENT_FIELDS, FILL.content, changed.content, strict=True)
+        for field, before, now in zip(CONTENT_FIELDS, content_of(FILL), changed, strict=True)
         if before != now
     }
     assert moved == FOLLOWS.get(name, {name})
-    assert digest(changed.content) != digest(FILL.content)
+    assert digest(changed) != digest(content_of(FILL))
 
 
 def test_every_content_field_is_changed_by_one_of_these() -> None:
@@ -295,10 +304,7 @@ def test_every_content_field_is_changed_by_one_of_these() -> None:
 
 
 def test_what_is_not_content_changes_nothing() -> None:
-    other = FILL._replace(
-        source="historical", raw_json="[]", client_order_id="c", id_synthetic=True
-    )
-    assert other.content == FILL.content
+    assert content_of(FILL, client_order_id="c", trade_id="t", new_key=1) == FILL.content
 
 
 def test_numbers_spelled_otherwise_are_the_same_content() -> None:
@@ -308,11 +314,11 @@ def test_numbers_spelled_otherwise_are_the_same_content() -> None:
         contracts=Decimal("4.5"),
         fee_dollars=Decimal("0.0749390"),
     )
-    assert other.content == FILL.content
+    assert content_of(other) == content_of(FILL)
 
 
 def test_content_is_what_the_columns_hold() -> None:
-    assert dict(zip(CONTENT_FIELDS, FILL.content, strict=True)) == {
+    assert content_of(FILL)._asdict() == {
         "ts": "2026-11-20 14:31:09.000417",
         "fill_id": "f-1",
         "exchange_order_id": "o-1",
@@ -417,6 +423,8 @@ def test_a_confirmed_direction_confirms_only_the_same_inferred_one() -> None:
     turned = inferred._replace(outcome="yes")
     assert values_of(completed(turned.fill, FILL.content)).direction_inferred
     assert values_of(completed(inferred.fill, inferred.content)).direction_inferred
+    blank = FILL.content._replace(book_side="")  # another writer's row, which confirms nothing
+    assert values_of(completed(inferred.fill, blank)).direction_inferred
 
 
 reports = st.builds(

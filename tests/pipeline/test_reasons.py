@@ -89,6 +89,7 @@ REFUSED: list[tuple[Reason, Any, bool]] = [
     (Reason.FEE_OUT_OF_RANGE, CURRENT | {"fee_cost": "-0.01"}, True),
     (Reason.TICKER_EMPTY, without(CURRENT, "ticker", "market_ticker"), True),
     (Reason.TEXT_TOO_LONG, CURRENT | {"ticker": "K" * 1024}, True),
+    (Reason.TEXT_TOO_LONG, CURRENT | {"client_order_id": "c" * 1024}, True),
     (Reason.TIME_TOO_EARLY, CURRENT | {"created_time": "2021-01-01T00:00:00Z"}, True),
     (Reason.TIME_IN_THE_FUTURE, CURRENT | {"created_time": "2026-11-23T12:05:00.000001Z"}, True),
 ]
@@ -99,7 +100,7 @@ GIVEN_BY_A_PASS = {Reason.CONTRADICTS_ANOTHER_REPORT}
 
 
 UNMET_BY_ITEMS: dict[Reason, dict[str, Any]] = {
-    # Reading an item never makes such a fill; the gate holds whatever built it.
+    # Reading an item never makes such a fill.
     Reason.SIDE_OUT_OF_RANGE: {"side": "bid"},
     Reason.ID_EMPTY: {"fill_id": ""},
 }

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from support.fills import Values
+from support.fills import FILL
 
 from kalshi_fills.pipeline.content import Difference
 from kalshi_fills.pipeline.fills import CONTENT_FIELDS, Content, FillKey
@@ -27,26 +27,9 @@ KEY = FillKey("f1", "o1")
 
 
 def fill(outcome: str = "yes") -> Content:
-    return Values(
-        executed_at=AT,
-        fill_id="f1",
-        order_id="o1",
-        ticker="KXT",
-        outcome=outcome,
-        action="buy",
-        yes_price_dollars=Decimal("0.41"),
-        no_price_dollars=Decimal("0.59"),
-        contracts=Decimal(3),
-        fee_dollars=None,
-        is_taker=None,
-        subaccount_number=None,
-        exchange_index=None,
-        direction_inferred=False,
-        id_synthetic=False,
-        client_order_id="",
-        source="live",
-        raw_json="{}",
-    ).content
+    changes = {"fill_id": "f1", "order_id": "o1", "ticker": "KXT", "executed_at": AT}
+    prices = {"yes_price_dollars": Decimal("0.41"), "no_price_dollars": Decimal("0.59")}
+    return FILL._replace(**changes, **prices, outcome=outcome, contracts=Decimal(3)).content
 
 
 @pytest.mark.parametrize(("outcome", "price"), [("yes", "0.41"), ("no", "0.59")])
@@ -87,6 +70,28 @@ def test_the_value_of_every_field_is_written_as_its_content_has_it(field: str) -
     shown = break_json(mismatch(fill(), Difference(field, "", text)))
 
     assert (shown["exchange"], shown["table"]) == (text, "")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("ts", AT),
+        ("side", "yes"),
+        ("price_cents", Decimal(41)),
+        ("yes_price_dollars", Decimal("0.41")),
+        ("size", Decimal(3)),
+        ("fee_dollars", Decimal("0.074939")),
+        ("is_taker", True),
+        ("subaccount_number", 1),
+        ("exchange_index", 2),
+        ("direction_inferred", False),
+    ],
+)
+def test_both_sides_of_a_mismatch_are_values(field: str, value: Value) -> None:
+    found = mismatch(fill(), Difference(field, "", getattr(fill(), field)))
+
+    assert (type(found.exchange), found.exchange) == (type(value), value)
+    assert found.table == ""
 
 
 @pytest.mark.parametrize(

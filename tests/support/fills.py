@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kalshi_fills.pipeline.fills import Content, Fill, FillKey
 
@@ -65,6 +65,27 @@ class Values(NamedTuple):
         )
 
     @property
+    def payload(self) -> dict[str, object]:
+        """An item of the exchange that says all of it."""
+        direction: dict[str, object] = {"side": self.outcome}
+        if not self.direction_inferred:
+            direction = {"outcome_side": self.outcome, "book_side": self.content.book_side}
+        return direction | {
+            "created_time": f"{self.executed_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z",
+            "fill_id": self.fill_id,
+            "order_id": self.order_id,
+            "ticker": self.ticker,
+            "action": self.action,
+            "yes_price_dollars": str(self.yes_price_dollars),
+            "no_price_dollars": str(self.no_price_dollars),
+            "count_fp": str(self.contracts),
+            "fee_cost": None if self.fee_dollars is None else str(self.fee_dollars),
+            "is_taker": self.is_taker,
+            "subaccount_number": self.subaccount_number,
+            "exchange_index": self.exchange_index,
+        }
+
+    @property
     def fill(self) -> Fill:
         is_synthetic = "true" if self.id_synthetic else "false"
         return Fill(self.content, is_synthetic, self.client_order_id, self.source, self.raw_json)
@@ -122,3 +143,69 @@ FILL = Values(
     source="live",
     raw_json="{}",
 )
+
+
+def _edge(number: int, text: str, **changes: Any) -> Values:
+    fill = FILL._replace(
+        fill_id=f"{number}{text}", order_id=f"o{text}", ticker=f"KX{text}", action=text
+    )
+    return fill._replace(**changes)
+
+
+HOSTILE_TEXTS = [
+    "",
+    "plain",
+    "tab\tnewline\nreturn\rnul\0bell\a",
+    "back\\slash \\n \\N \\0",
+    'quote\' "double" `back`',
+    "'; DROP TABLE mm_fills; --",
+    "{fill_ids:Array(String)} %s %(x)s",
+    "\u00e9\u4e2d\u0660 \u202eleft \ufeff\u2028",
+    "\U0001f9ff\U0010ffff",
+    "1:a3:bcd",
+    "NULL",
+    "x" * 1000,
+]
+EDGES = [
+    *(_edge(number, text) for number, text in enumerate(HOSTILE_TEXTS)),
+    _edge(
+        100,
+        "unknown",
+        fee_dollars=None,
+        is_taker=None,
+        subaccount_number=None,
+        exchange_index=None,
+        direction_inferred=True,
+    ),
+    _edge(
+        101,
+        "zero",
+        fee_dollars=Decimal(0),
+        is_taker=False,
+        subaccount_number=0,
+        exchange_index=0,
+        executed_at=datetime(2026, 11, 20, tzinfo=UTC),
+    ),
+    _edge(
+        102,
+        "edge",
+        outcome="yes",
+        yes_price_dollars=Decimal("0.000001"),
+        no_price_dollars=Decimal("0.999999"),
+        contracts=Decimal("9999999999999999.99"),
+        fee_dollars=Decimal("999999999999.999999"),
+        subaccount_number=255,
+        exchange_index=255,
+        executed_at=datetime(2199, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+    ),
+    _edge(
+        103,
+        "other edge",
+        yes_price_dollars=Decimal("0.9950"),
+        no_price_dollars=Decimal("0.0050"),
+        contracts=Decimal("0.01"),
+        fee_dollars=Decimal("123456789012.12345"),
+        executed_at=datetime(2021, 1, 1, 0, 0, 0, 1, tzinfo=UTC),
+    ),
+]
+"""Fills at the edges of what a column holds, and with texts that are easily mistaken."""

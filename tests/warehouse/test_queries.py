@@ -6,11 +6,10 @@ import itertools
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from support.fills import FILL, Values
+from support.fills import EDGES, Values
 
 from kalshi_fills.migrate.run import migrate
 from kalshi_fills.pipeline.content import digest
@@ -205,70 +204,6 @@ def test_every_table_is_replicated_on_a_cluster() -> None:
 # One idea of content
 
 
-def made_fill(number: int, text: str, **changes: object) -> Values:
-    fill = FILL._replace(
-        fill_id=f"{number}{text}", order_id=f"o{text}", ticker=f"KX{text}", action=text
-    )
-    return fill._replace(**changes)
-
-
-TEXTS = [
-    "",
-    "plain",
-    "tab\tnewline\nreturn\rnul\0bell\a",
-    "back\\slash \\n \\N \\0",
-    'quote\' "double" `back`',
-    "'; DROP TABLE mm_fills; --",
-    "{fill_ids:Array(String)} %s %(x)s",
-    "\u00e9\u4e2d\u0660 \u202eleft \ufeff\u2028",
-    "\U0001f9ff\U0010ffff",
-    "1:a3:bcd",
-    "NULL",
-    "x" * 1000,
-]
-FILLS = [
-    *(made_fill(number, text) for number, text in enumerate(TEXTS)),
-    made_fill(
-        100,
-        "unknown",
-        fee_dollars=None,
-        is_taker=None,
-        subaccount_number=None,
-        exchange_index=None,
-        direction_inferred=True,
-    ),
-    made_fill(
-        101,
-        "zero",
-        fee_dollars=Decimal(0),
-        is_taker=False,
-        subaccount_number=0,
-        exchange_index=0,
-        executed_at=datetime(2026, 11, 20, tzinfo=UTC),
-    ),
-    made_fill(
-        102,
-        "edge",
-        outcome="yes",
-        yes_price_dollars=Decimal("0.000001"),
-        no_price_dollars=Decimal("0.999999"),
-        contracts=Decimal("9999999999999999.99"),
-        fee_dollars=Decimal("999999999999.999999"),
-        subaccount_number=255,
-        exchange_index=255,
-        executed_at=datetime(2199, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
-    ),
-    made_fill(
-        103,
-        "other edge",
-        yes_price_dollars=Decimal("0.9950"),
-        no_price_dollars=Decimal("0.0050"),
-        contracts=Decimal("0.01"),
-        executed_at=datetime(2021, 1, 1, 0, 0, 0, 1, tzinfo=UTC),
-    ),
-]
-
-
 def columns_of(fill: Values) -> tuple[object, ...]:
     return (
         fill.executed_at,
@@ -295,7 +230,7 @@ def columns_of(fill: Values) -> tuple[object, ...]:
 def filled(warehouse: Warehouse, tables: Tables) -> Callable[[str], list[tuple[object, ...]]]:
     """A migrated table with the fills in it; gives a SELECT of an expression for each of them."""
     migrate(warehouse, tables, datetime(2026, 11, 23, tzinfo=UTC))
-    warehouse.insert(tables.name(), CONTENT_FIELDS, [columns_of(fill) for fill in FILLS])
+    warehouse.insert(tables.name(), CONTENT_FIELDS, [columns_of(fill) for fill in EDGES])
 
     def select(fragment: str) -> list[tuple[object, ...]]:
         expression = tables.sql(fragment)
@@ -308,15 +243,15 @@ def test_the_table_s_content_is_the_tool_s(
     filled: Callable[[str], list[tuple[object, ...]]],
 ) -> None:
     held = {row[0]: tuple(row[1]) for row in filled("fragments/content_texts")}  # type: ignore[call-overload]
-    assert held == {fill.fill_id: fill.content for fill in FILLS}
+    assert held == {fill.fill_id: fill.content for fill in EDGES}
 
 
 def test_the_table_s_digest_is_the_tool_s(
     filled: Callable[[str], list[tuple[object, ...]]],
 ) -> None:
     held = {row[0]: row[1] for row in filled("fragments/content_digest")}
-    assert held == {fill.fill_id: digest(fill.content) for fill in FILLS}
-    assert len(set(held.values())) == len(FILLS)
+    assert held == {fill.fill_id: digest(fill.content) for fill in EDGES}
+    assert len(set(held.values())) == len(EDGES)
 
 
 def test_a_lookup_by_hostile_keys_finds_each_fill_and_nothing_else(
@@ -324,7 +259,7 @@ def test_a_lookup_by_hostile_keys_finds_each_fill_and_nothing_else(
 ) -> None:
     assert filled
     columns = ("fill_id", "order_id")
-    for wanted in (FILLS, FILLS[2:3]):
+    for wanted in (EDGES, EDGES[2:3]):
         keys = TextTable(columns, [(fill.fill_id, fill.order_id) for fill in wanted])
         rows = warehouse.rows(tables.sql("sync/stored_digests"), wanted=keys)
         assert {(row[0], row[1], row[2]) for row in rows} == {
@@ -337,5 +272,5 @@ def test_a_lookup_by_hostile_keys_finds_each_fill_and_nothing_else(
         assert sorted(warehouse.rows(tables.sql("sync/stored_digests_by_key"), wanted=by_key)) == (
             sorted(rows)
         )
-    crossed = TextTable(columns, [(FILLS[1].fill_id, FILLS[2].order_id)])
+    crossed = TextTable(columns, [(EDGES[1].fill_id, EDGES[2].order_id)])
     assert warehouse.rows(tables.sql("sync/stored_digests"), wanted=crossed) == []
