@@ -35,8 +35,6 @@ from kalshi_fills.pipeline.parse import read_item
 from kalshi_fills.pipeline.stages import Counts
 from kalshi_fills.pipeline.values import EPOCH_SECONDS_END, read_decimal, read_instant
 
-_EARLIEST_SECOND: Final = int(EARLIEST_FILL.timestamp())
-
 _Id = Annotated[str, Meta(min_length=1, max_length=200)]
 """Three of these and an action are well within what `fills.gate` allows for all together."""
 
@@ -81,7 +79,7 @@ class _PlainFill(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     trade_id: str | None = None
     market_ticker: str | None = None
     side: Literal["yes", "no"] | None = None
-    ts: Annotated[int, Meta(gt=_EARLIEST_SECOND, lt=EPOCH_SECONDS_END)] | None = None
+    ts: Annotated[int, Meta(gt=int(EARLIEST_FILL.timestamp()), lt=EPOCH_SECONDS_END)] | None = None
 
 
 _decode_plain: Final = msgspec.json.Decoder(_PlainFill).decode
