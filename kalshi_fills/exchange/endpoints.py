@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -224,10 +224,10 @@ class Listed:
     no_archive: bool = False
     """The exchange has no archive of them."""
 
-    def note(self, read: object) -> None:
-        """Count one item, None where it could not be read."""
-        self.items += 1
-        self.unreadable += read is None
+    def note(self, read: Sequence[object]) -> None:
+        """Count the items of a page, None where one could not be read."""
+        self.items += len(read)
+        self.unreadable += read.count(None)
 
 
 def orders(
@@ -251,8 +251,7 @@ def orders(
         try:
             for items in read_ahead(exchange.walk(path, filters, "orders")):
                 page = [read_order(item) for item in items]
-                for order in page:
-                    listed.note(order)
+                listed.note(page)
                 yield [
                     order
                     for order in page
@@ -279,8 +278,7 @@ def positions(
     filters = {"subaccount": str(subaccount_number), "settlement_status": "unsettled"}
     for items in exchange.walk("/portfolio/positions", filters, "market_positions"):
         page = [read_position(item, subaccount_number) for item in items]
-        for position in page:
-            listed.note(position)
+        listed.note(page)
         yield [position for position in page if position is not None]
 
 

@@ -6,17 +6,17 @@ contracts (`fill_count_fp`, `*_fees_dollars`, `position_fp`). Limits, costs and 
 
 from __future__ import annotations
 
-import contextlib
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 from kalshi_fills.pipeline.fills import EARLIEST_FILL
-from kalshi_fills.pipeline.values import JsonValue, decode_item, event_time, read_instant, read_text
+from kalshi_fills.pipeline.values import JsonValue, decode_item, event_time, read_text
 
 
 class Order(NamedTuple):
@@ -51,12 +51,15 @@ class Position(NamedTuple):
     """Yes contracts; negative is long no."""
 
 
+_Id = Annotated[str, Meta(min_length=1)]
+
+
 class _PlainOrder(msgspec.Struct, gc=False):
     """An order as the exchange sends it today, as far as it is compared."""
 
-    order_id: str
-    ticker: str
-    created_time: str
+    order_id: _Id
+    ticker: _Id
+    created_time: Annotated[datetime, Meta(tz=True)]
     fill_count_fp: str
     taker_fees_dollars: str
     maker_fees_dollars: str
@@ -70,25 +73,24 @@ _PLAIN_DECIMAL: Final = re.compile(r"[0-9]{1,12}\.[0-9]{1,6}", re.ASCII).fullmat
 
 def read_order(item: str) -> Order | None:
     """Return an order of its JSON text, None for an item without what is compared."""
-    with contextlib.suppress(msgspec.MsgspecError):
+    try:
         order = _read_plain_order(_decode_plain_order(item))
-        if order is not None:
-            return order
-    return _read_any_order(decode_item(item))
+    except (msgspec.MsgspecError, RecursionError):
+        order = None
+    return order or _read_any_order(decode_item(item))
 
 
 def _read_plain_order(plain: _PlainOrder) -> Order | None:
     """Return an order that is as all orders of today, None where `_read_any_order` must decide."""
-    if not (plain.order_id and plain.ticker):
-        return None
-    created = read_instant(plain.created_time)
     contracts = _plain_amount(plain.fill_count_fp)
     taker_fees = _plain_amount(plain.taker_fees_dollars)
     maker_fees = _plain_amount(plain.maker_fees_dollars)
-    if created is None or contracts is None or taker_fees is None or maker_fees is None:
+    if contracts is None or taker_fees is None or maker_fees is None:
         return None
-    fees, updated = taker_fees + maker_fees, plain.last_update_time
-    return Order(plain.order_id, plain.ticker, created, contracts, fees, updated)
+    created, updated = plain.created_time, plain.last_update_time
+    if created.tzinfo is not UTC:
+        return None
+    return Order(plain.order_id, plain.ticker, created, contracts, taker_fees + maker_fees, updated)
 
 
 @lru_cache(1 << 14)

@@ -15,6 +15,7 @@ from kalshi_fills.exchange import endpoints as account
 from kalshi_fills.exchange import records
 from kalshi_fills.exchange.endpoints import Exchange
 from kalshi_fills.exchange.signing import Signer
+from kalshi_fills.pipeline.values import decode_item
 from kalshi_fills.pipeline.window import Window
 from kalshi_fills.practice.account import generate_account
 from kalshi_fills.practice.exchange import PracticeExchange
@@ -47,6 +48,39 @@ def test_an_order_carries_when_it_was_last_updated(told: Any, updated: datetime 
     assert order is not None
     assert order.updated_at == updated
     assert order.updated_at is None or order.updated_at.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("order_id", ""),
+        ("order_id", "é"),
+        ("order_id", "\ud83d"),
+        ("ticker", None),
+        ("created_time", "2026-11-22T11:00:05+01:00"),
+        ("created_time", "0001-01-01T00:00:00+05:00"),
+        ("created_time", "2026-11-22T10:00:05"),
+        ("created_time", "yesterday"),
+        ("created_time", 1795341605),
+        ("created_time", "2026-11-22T10:00:05.5Z"),
+        ("fill_count_fp", "1e2"),
+        ("fill_count_fp", 3),
+        ("maker_fees_dollars", None),
+        ("taker_fees_dollars", "-0.5"),
+        ("last_update_time", 5),
+        ("new_key", {"a": [1]}),
+    ],
+)
+def test_an_order_of_today_is_read_as_any_order(key: str, value: object) -> None:
+    item = json.dumps({**ORDER, key: value})
+    order = records.read_order(item)
+    assert order == records._read_any_order(decode_item(item))
+    assert order is None or order.created_at.tzinfo is UTC
+
+
+def test_an_order_nested_too_deep_is_unreadable_and_nothing_worse() -> None:
+    nested = "[" * 100_000 + "]" * 100_000
+    assert records.read_order(f'{json.dumps(ORDER)[:-1]}, "new_key": {nested}}}') is None
 
 
 def test_an_order_without_an_update_time_is_an_order() -> None:
