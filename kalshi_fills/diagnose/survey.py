@@ -189,12 +189,6 @@ class _HourRows(NamedTuple):
     row_count: int
 
 
-class _SecondsRow(NamedTuple):
-    minute: int
-    row_count: int
-    price_0: int
-
-
 class _RowCount(NamedTuple):
     row_count: int
 
@@ -224,8 +218,8 @@ class SurveyQueries:
             rows = self._warehouse.rows(sql, self._params(sql))
             if name == _PER_MINUTE:  # many numbers are read in a fraction of the time of moments
                 rows = [
-                    (datetime.fromtimestamp(one.minute, UTC), one.row_count, one.price_0)
-                    for one in map(_SecondsRow._make, rows)
+                    (datetime.fromtimestamp(minute, UTC), row_count, price_0)
+                    for minute, row_count, price_0 in rows
                 ]
         return QueryResult(
             name, statement.title, statement.shows, statement.normal, _COLUMNS[name], rows
