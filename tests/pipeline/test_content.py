@@ -472,6 +472,12 @@ def test_a_confirmed_direction_is_preferred_to_an_inferred_one() -> None:
     assert max(inferred, fill, key=rank) == max(fill, inferred, key=rank) == fill
 
 
+def test_a_time_with_a_fraction_is_preferred_to_a_later_one_of_whole_seconds() -> None:
+    fill = FILL.fill
+    later = FILL._replace(executed_at=FILL.executed_at.replace(second=10, microsecond=0)).fill
+    assert max(fill, later, key=rank) == max(later, fill, key=rank) == fill
+
+
 # What the table must hold
 
 
