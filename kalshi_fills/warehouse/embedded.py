@@ -106,6 +106,7 @@ class _Embedded:
             ) from error
         _refuse_if_open(folder)
         _refuse_programs(folder)
+        _refuse_copied_links(folder)
         load_engine()
         from chdb.session import Session
 
@@ -272,6 +273,22 @@ def _refuse_programs(folder: Path) -> None:
                         f"the folder {folder} has a table or dictionary that runs a program",
                         hint=f"see {path}; give the fills a folder of their own",
                     )
+
+
+def _refuse_copied_links(folder: Path) -> None:
+    """Refuse a copy in which a symbolic link became the folder it leads to: no engine opens it."""
+    for definition in (folder / "metadata").glob("*.sql"):
+        copied = definition.with_suffix("")
+        if not copied.is_dir() or copied.is_symlink():
+            continue
+        with contextlib.suppress(OSError):
+            if "ENGINE = Atomic" in definition.read_text(encoding="utf-8", errors="replace"):
+                raise WarehouseError(
+                    f"the folder {folder} is a copy that lost its symbolic links, which the "
+                    "embedded engine cannot open",
+                    hint=f"remove {copied}, which is in {folder / 'store'} as well, and run this "
+                    "again; `cp -a` keeps such links",
+                )
 
 
 def _refuse_if_open(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from decimal import Decimal
@@ -37,6 +38,23 @@ warehouse = open_embedded(Path(sys.argv[1]))
 import pyarrow
 print(list(warehouse.rows("SELECT 1")), pyarrow.array([1])[0])
 warehouse.close()
+"""
+
+COUNT = """
+import sys
+from pathlib import Path
+from kalshi_fills.errors import WarehouseError
+from kalshi_fills.warehouse.embedded import open_embedded
+try:
+    warehouse = open_embedded(Path(sys.argv[1]))
+except WarehouseError as error:
+    print(error.message, error.hint, sep="\\n")
+else:
+    warehouse.command("CREATE DATABASE IF NOT EXISTS d")
+    warehouse.command("CREATE TABLE IF NOT EXISTS d.t (v Int8) ENGINE = MergeTree ORDER BY v")
+    warehouse.command("INSERT INTO d.t SELECT 1 WHERE (SELECT count() FROM d.t) = 0")
+    print(warehouse.rows("SELECT count() FROM d.t"))
+    warehouse.close()
 """
 
 INSERT = """
@@ -134,6 +152,26 @@ def test_a_file_where_the_folder_should_be_is_refused(
     assert str(path) in caught.value.message
     assert_one_sentence(caught.value)
     assert path.read_text() == "not a folder"
+
+
+def test_a_copy_that_lost_its_links_is_refused_with_what_mends_it(tmp_path: Path) -> None:
+    def run(folder: Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", COUNT, str(folder)]
+        return subprocess.run(command, capture_output=True, text=True, check=True)
+
+    folder, kept, lost = (tmp_path / name for name in ("folder", "kept", "lost"))
+    run(folder)
+    shutil.copytree(folder, kept, symlinks=True)
+    shutil.copytree(folder, lost)
+
+    assert run(kept).stdout == "[(1,)]\n"
+    refused = run(lost)
+    message, hint = refused.stdout.splitlines()
+    assert message.startswith(f"the folder {lost} is a copy that lost its symbolic links")
+    assert refused.stderr == ""
+    assert f"remove {lost / 'metadata' / 'd'}," in hint
+    shutil.rmtree(lost / "metadata" / "d")
+    assert run(lost).stdout == "[(1,)]\n"
 
 
 @pytest.mark.parametrize("name", ["with space", "ümlaut-日本", "per%cent&amp#hash", "it's"])
