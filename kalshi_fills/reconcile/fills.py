@@ -86,7 +86,7 @@ def compare_fills(
         had to be in the table, the caller knows.
     """
     rows_of_fill: dict[FillKey, list[Content]] = {}
-    for row in rows:
+    for row in sorted(rows):  # an engine returns them in any order; a report is always the same
         if row.key in fills:
             rows_of_fill.setdefault(row.key, []).append(row)
         elif row.moment < current_until:

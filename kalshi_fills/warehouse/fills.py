@@ -156,9 +156,11 @@ class FillTable:
         as_sent = batch.without(set(doubtful.values())) if doubtful else batch
         outcome = WriteOutcome(len(new), len(as_sent) - len(new), as_sent, [])
         plan = _Plan(outcome, batch.at(new), [], [], [])
-        for key, row in self.stored.read_rows(doubtful).items():
-            fill = batch.fill(doubtful[key])
-            _plan_closer(plan, fill, row, stored[key].digest, self._version)
+        rows = self.stored.read_rows(doubtful)
+        for key, position in doubtful.items():
+            if key in rows:
+                fill, before = batch.fill(position), stored[key].digest
+                _plan_closer(plan, fill, rows[key], before, self._version)
         return plan
 
     def _is_empty(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -19,6 +20,7 @@ from kalshi_fills.reconcile.breaks import (
     missing_fill,
     unexpected_row,
 )
+from kalshi_fills.reconcile.fills import compare_fills
 from kalshi_fills.report.breaks import break_json
 
 AT = datetime(2026, 11, 20, 14, 31, 9, 123456, tzinfo=UTC)
@@ -113,3 +115,15 @@ def test_a_value_is_written_with_the_places_of_its_field(
     found = Break("mismatch", "order", None, "o1", "KXT", field, value, None)
 
     assert break_json(found)["exchange"] == text
+
+
+def test_breaks_come_in_the_same_order_in_whatever_order_an_engine_returns_rows() -> None:
+    known = FILL.fill
+    rows = [fill()._replace(fill_id=f"f{number}", size=f"{number}.00") for number in range(9)]
+    rows += [known.content._replace(size=size) for size in ("7.00", "9.00", "8.00")]
+    found = list(compare_fills({known.key: known}, rows, AT + timedelta(days=1)))
+
+    assert len(found) == 9 + 3
+    for seed in range(5):
+        shuffled = random.Random(seed).sample(rows, len(rows))
+        assert list(compare_fills({known.key: known}, shuffled, AT + timedelta(days=1))) == found
